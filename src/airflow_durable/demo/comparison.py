@@ -1,0 +1,179 @@
+"""The demonstration: both parents lose their workers, and what their retries did is read from the database."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_durable.demo.api import PublicApi
+from airflow_durable.demo.engine import ScratchAirflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_durable.demo.database import AttemptRow, MetadataDatabase, RunRow
+
+    Tell = Callable[[str], None]
+
+DAGS_FOLDER = Path(__file__).parent / "dags"
+KINDS = ("stock", "durable")
+WORK_SECONDS = 30
+STEP_LIMIT_SECONDS = 300.0
+RUN_ID = "demo"
+TASK_ID = "run_child"
+
+_OPTIONS = {
+    "core.parallelism": "8",
+    "scheduler.task_instance_heartbeat_timeout": "8",
+    "scheduler.task_instance_heartbeat_timeout_detection_interval": "1",
+}
+_ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_ENDED_RUN_STATES = frozenset({"success", "failed"})
+
+
+@dataclass(frozen=True)
+class ParentResult:
+    """
+    What became of one parent, by the database.
+
+    :param work_done_twice_seconds: the work of all child runs but the first.
+    :param recovery_seconds: from the kill to the parent's end.
+    """
+
+    kind: str
+    state: str
+    child_runs: int
+    attempts: int
+    retry_did: str
+    work_done_twice_seconds: float
+    recovery_seconds: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of the demonstration."""
+
+    airflow_version: str
+    parents: tuple[ParentResult, ...]
+    took_seconds: float
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Return why the demonstration does not show what it should. Empty if it does."""
+        found = [
+            f"The {parent.kind} parent was not retried, so its crash did not happen."
+            for parent in self.parents
+            if parent.attempts < 2  # noqa: PLR2004 - the crashed one and its retry
+        ]
+        durable = next(parent for parent in self.parents if parent.kind == "durable")
+        if durable.child_runs != 1:
+            found.append(f"The durable parent has {durable.child_runs} child runs, not exactly one.")
+        if durable.state != "success":
+            found.append(f"The durable parent ended as {durable.state}, not as success.")
+        return tuple(found)
+
+
+def compare(home: Path, tell: Tell) -> Comparison:
+    """
+    Start an Airflow in this folder, crash both parents, wait for their ends, and end the Airflow.
+
+    :param tell: is given a line of progress at a time.
+    :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
+    """
+    began = time.monotonic()
+    tell("Starting Airflow: API server, scheduler (LocalExecutor on SQLite), Dag processor, triggerer.")
+    with ScratchAirflow(home, dag_folders={"demo": DAGS_FOLDER}, options=_OPTIONS) as airflow:
+        airflow.start()
+        airflow.wait_for_dags({f"demo_{kind}_{role}" for kind in KINDS for role in ("parent", "child")})
+        api = PublicApi(airflow.url)
+        version = api.version()
+        tell(f"Airflow {version} is ready after {time.monotonic() - began:.0f} s.")
+        for kind in KINDS:
+            api.trigger(f"demo_{kind}_parent", RUN_ID, {"seconds": WORK_SECONDS})
+        api.close()
+        tell(f"Triggered two parents. Each starts a child run of {WORK_SECONDS} s and waits for it.")
+        killed_at = _crash_when_children_run(airflow, tell)
+        _watch_until_ended(airflow, tell)
+        parents = tuple(_measure(airflow.database, kind, killed_at[kind]) for kind in KINDS)
+    return Comparison(version, parents, time.monotonic() - began)
+
+
+def _crash_when_children_run(airflow: ScratchAirflow, tell: Tell) -> dict[str, datetime]:
+    database = airflow.database
+
+    def is_working(kind: str) -> bool:
+        return any(child.state == "running" for child in database.latest_attempts(f"demo_{kind}_child"))
+
+    airflow.wait_for(
+        lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS
+    )
+    tell("Both child runs are running.")
+    killed_at = {}
+    for kind in KINDS:
+        pid = _parent(database, kind).pid
+        if pid is None:
+            message = f"Airflow's database has no process id of the {kind} parent, though its child runs."
+            raise RuntimeError(message)
+        pids = airflow.kill_worker(pid)
+        killed_at[kind] = datetime.now(tz=timezone.utc)
+        tell(f"Killed the worker of the {kind} parent by SIGKILL (processes {', '.join(map(str, pids))}).")
+    return killed_at
+
+
+def _watch_until_ended(airflow: ScratchAirflow, tell: Tell) -> None:
+    """Wait until both parents and all child runs have ended; tell of each change on the way."""
+    told: dict[str, str] = {}
+
+    def look() -> bool:
+        is_done = True
+        for kind in KINDS:
+            parent, runs = _parent(airflow.database, kind), airflow.database.runs(f"demo_{kind}_child")
+            states = ", ".join(run.state for run in runs)
+            line = f"{kind} parent: attempt {parent.try_number} {parent.state or 'waiting'}; child runs: {states}"
+            if told.get(kind) != line:
+                told[kind] = line
+                tell(line)
+            is_done = is_done and parent.state in _ENDED_STATES
+            is_done = is_done and all(run.state in _ENDED_RUN_STATES for run in runs)
+        return is_done
+
+    tell("Waiting for the scheduler to miss their heartbeats and to retry them.")
+    airflow.wait_for(look, "both parents to end", STEP_LIMIT_SECONDS)
+
+
+def _measure(database: MetadataDatabase, kind: str, killed_at: datetime) -> ParentResult:
+    parent = _parent(database, kind)
+    runs = database.runs(f"demo_{kind}_child")
+    work_seconds = [_work_seconds(database, run) for run in runs]
+    return ParentResult(
+        kind=kind,
+        state=parent.state or "none",
+        child_runs=len(runs),
+        attempts=parent.try_number,
+        retry_did=_what_the_retry_did(runs, killed_at),
+        work_done_twice_seconds=sum(work_seconds[1:]),
+        recovery_seconds=((parent.end_date or killed_at) - killed_at).total_seconds(),
+    )
+
+
+def _what_the_retry_did(runs: list[RunRow], killed_at: datetime) -> str:
+    later = [run for run in runs if run.queued_at and run.queued_at > killed_at]
+    if later:
+        return "started a second child run" if len(later) == 1 else f"started {len(later)} more child runs"
+    return "went on with the same child run"
+
+
+def _work_seconds(database: MetadataDatabase, run: RunRow) -> float:
+    return sum(
+        (attempt.end_date - attempt.start_date).total_seconds()
+        for attempt in database.attempts(run.dag_id, run.run_id)
+        if attempt.start_date and attempt.end_date
+    )
+
+
+def _parent(database: MetadataDatabase, kind: str) -> AttemptRow:
+    (attempt,) = database.latest_attempts(f"demo_{kind}_parent", RUN_ID)
+    return attempt

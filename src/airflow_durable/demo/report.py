@@ -1,0 +1,38 @@
+"""The demonstration's result, for people and for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_durable.demo.comparison import Comparison, ParentResult
+
+_ROWS: tuple[tuple[str, Callable[[ParentResult], str]], ...] = (
+    ("child runs", lambda parent: str(parent.child_runs)),
+    ("attempts", lambda parent: str(parent.attempts)),
+    ("the retry", lambda parent: parent.retry_did),
+    ("child work done twice", lambda parent: f"{parent.work_done_twice_seconds:.0f} s"),
+    ("from the crash to the parent's end", lambda parent: f"{parent.recovery_seconds:.0f} s"),
+    ("the parent's end", lambda parent: parent.state),
+)
+
+
+def build_table(comparison: Comparison) -> Table:
+    """Return the before/after table."""
+    table = Table(title=f"A worker was killed while its task waited (Airflow {comparison.airflow_version})")
+    table.add_column("")
+    for parent in comparison.parents:
+        table.add_column(f"durable={parent.kind == 'durable'}")
+    for name, show in _ROWS:
+        table.add_row(name, *(show(parent) for parent in comparison.parents))
+    return table
+
+
+def build_json(comparison: Comparison) -> dict[str, Any]:
+    """Return the same, as JSON has it."""
+    return {**asdict(comparison), "faults": comparison.faults}
