@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,12 +19,14 @@ class PublicApi:
     """
     The public REST API (version 2) of an Airflow whose simple auth manager takes everybody for an administrator.
 
-    Every method raises ``httpx.HTTPStatusError`` if Airflow refuses.
+    Every method raises ``httpx.HTTPStatusError`` if Airflow refuses. One request at a time is sent: on SQLite, two that are
+    written to the audit log block each other (see :attr:`airflow_durable.demo.engine.ScratchAirflow.execution_url`).
 
     :param url: the API server's address.
     """
 
     def __init__(self, url: str) -> None:
+        self._lock = threading.Lock()
         self._client = httpx.Client(base_url=url, timeout=_TIMEOUT_SECONDS, trust_env=False)
 
     def close(self) -> None:
@@ -61,6 +64,10 @@ class PublicApi:
         return str(self._request("GET", "/version").json()["version"])
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        with self._lock:
+            return self._send(method, path, body)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         response = self._client.request(method, f"/api/v2{path}", json=body)
         if response.status_code == _UNAUTHORIZED:
             token = self._client.get("/auth/token").raise_for_status().json()["access_token"]

@@ -58,7 +58,7 @@ def build_options(
         "core.dags_folder": str(home / "dags"),
         "core.execution_api_server_url": f"http://{LOCALHOST}:{api_port}/execution/",
         # The time-out is that of SQLite's lock, in seconds.
-        "database.sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        "database.sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=20",
         "logging.base_log_folder": str(home / "logs"),
         "api.port": str(api_port),
         "api.base_url": f"http://{LOCALHOST}:{api_port}",

@@ -1,0 +1,90 @@
+"""
+The parents and children of the live tests: one pair for each scenario, so that a count by Dag is a count by scenario.
+
+The children are paused: their runs stay queued, which is an active state, until the test marks them. That costs no
+process, and whoever counts runs counts what was started.
+"""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning, TriggerDagRunOperator
+
+FIXED_RUN_ID = "fixed"
+FIXED_LOGICAL_DATE = "2026-01-02T03:04:05+00:00"
+
+FIXED: dict[str, Any] = {"trigger_run_id": FIXED_RUN_ID}
+DEFERRABLE: dict[str, Any] = {"deferrable": True}
+FIRE_AND_FORGET: dict[str, Any] = {"wait_for_completion": False}
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "killed_while_waiting": {},
+    "killed_before_reply": {},
+    "killed_before_request": {},
+    "killed_twice": {},
+    "killed_after_consumption": {},
+    "reply_lost": {},
+    "child_finished": {},
+    "child_failed": {},
+    "child_deleted": {},
+    "child_deleted_while_waiting": {},
+    "fixed_id": FIXED,
+    "fixed_id_before_reply": FIXED,
+    "fixed_date": {"logical_date": FIXED_LOGICAL_DATE},
+    "fixed_id_skip": {**FIXED, "skip_when_already_exists": True},
+    "fixed_id_reset": {**FIXED, "reset_dag_run": True},
+    "fixed_id_reset_before_reply": {**FIXED, "reset_dag_run": True},
+    "foreign": FIXED,
+    "foreign_skip": {**FIXED, "skip_when_already_exists": True},
+    "fire_and_forget": FIRE_AND_FORGET,
+    "deferred": DEFERRABLE,
+    "killed_before_deferral": DEFERRABLE,
+    "deferred_child_deleted": DEFERRABLE,
+    "deferred_triggerer_killed": DEFERRABLE,
+    "clear_after_success": {},
+    "clear_child_running": {"retries": 0},
+    "clear_child_done": {"retries": 0},
+    "execution_timeout": {"execution_timeout": timedelta(seconds=8)},
+    "partition": {},
+    "superseded_before_record": {},
+    "superseded_before_request": {},
+    "server_away": {},
+    "record_damaged": {"retries": 1},
+    "journal_away": {},
+    "stock": {"durable": False},
+    "stock_fixed_id": {**FIXED, "durable": False},
+}
+
+DEFAULTS: dict[str, Any] = {
+    "durable": True,
+    "wait_for_completion": True,
+    "poke_interval": 2,
+    "retries": 3,
+    "retry_delay": timedelta(seconds=1),
+}
+
+
+def make_child(name: str) -> None:
+    """Make the child Dag of a scenario."""
+    with DAG(f"{name}_child", schedule=None, catchup=False, is_paused_upon_creation=True):
+        EmptyOperator(task_id="work")
+
+
+for name, given in SCENARIOS.items():
+    make_child(name)
+    with DAG(f"{name}_parent", schedule=None, catchup=False), warnings.catch_warnings():
+        # Without retries is what the clear of a crashed parent is about.
+        warnings.simplefilter("ignore", DurableRetriesWarning)
+        TriggerDagRunOperator(task_id="run_child", trigger_dag_id=f"{name}_child", **{**DEFAULTS, **given})
+
+make_child("mapped")
+with DAG("mapped_parent", schedule=None, catchup=False):
+    TriggerDagRunOperator.partial(task_id="run_child", trigger_dag_id="mapped_child", **DEFAULTS).expand(
+        conf=[{"part": part} for part in range(3)]
+    )

@@ -1,0 +1,226 @@
+"""The live tests' Airflow, and what a scenario can do to its parent and see of it."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+import airflow_durable.example_dags
+from airflow_durable.core.record import KEY
+from airflow_durable.demo.api import PublicApi
+from airflow_durable.demo.engine import DEFAULT_COMPONENTS, ScratchAirflow
+
+from .fault_proxy import Action, Fault, FaultProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from concurrent.futures import Future
+
+    from airflow_durable.demo.database import AttemptRow, RunRow
+
+LIMIT_SECONDS = 300.0
+"""For any one thing that a scenario waits for: not how long it should take, but when to give up."""
+
+CONCURRENT_SCENARIOS = 12
+RUN_ID = "run"
+
+_OPTIONS = {
+    "core.parallelism": "40",
+    "scheduler.task_instance_heartbeat_timeout": "15",
+    # A worker that was cut off goes on for as long as its scenario wants it to, and one whose request is held waits.
+    "workers.max_failed_heartbeats": "1000",
+    "workers.execution_api_timeout": "300",
+    "workers.execution_api_retry_wait_min": "0.2",
+    "workers.execution_api_retry_wait_max": "0.5",
+}
+_DAG_FOLDERS = {
+    "scenarios": Path(__file__).parent / "dags",
+    "examples": Path(airflow_durable.example_dags.__file__).parent,
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One Airflow for all scenarios, with the fault proxy between its workers and its API server."""
+
+    airflow: ScratchAirflow
+    proxy: FaultProxy
+    api: PublicApi
+
+    @property
+    def has_store(self) -> bool:
+        """Whether this Airflow has a task state store (3.3)."""
+        return self.airflow.database.has_table("task_state_store")
+
+
+@contextlib.contextmanager
+def open_lab(home: Path) -> Iterator[Lab]:
+    """Start it all, and end it all."""
+    airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=_OPTIONS)
+    proxy = FaultProxy(airflow.execution_url, airflow.database.attempt_of_id, airflow.kill_worker)
+    with proxy, airflow, contextlib.closing(PublicApi(airflow.url)) as api:
+        airflow.options["core.execution_api_server_url"] = f"http://127.0.0.1:{proxy.port}/execution/"
+        airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
+        yield Lab(airflow, proxy, api)
+
+
+class Stage:
+    """
+    One scenario's parent and child, ``<name>_parent`` and ``<name>_child``.
+
+    :param name: as in ``dags/scenarios.py``.
+    """
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.parent_dag = f"{name}_parent"
+        self.child_dag = f"{name}_child"
+        self.submit_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+"
+        self.reset_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+/clear"
+        self.look_up_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+(/state)?"
+        self.record_path = rf"/execution/store/ti/[^/]+/{KEY}"
+        self.state_path = r"/execution/task-instances/[^/]+/state"
+        self.anything = r".*"
+
+    # What can be done.
+
+    def start(self) -> None:
+        """Trigger the parent."""
+        self.lab.airflow.wait_for_dags({self.parent_dag, self.child_dag})
+        self.lab.api.trigger(self.parent_dag, RUN_ID)
+
+    def start_foreign_child(self, run_id: str, state: str = "success") -> None:
+        """Make a child run that the parent has not started, and mark it."""
+        self.lab.airflow.wait_for_dags({self.child_dag})
+        self.lab.api.trigger(self.child_dag, run_id)
+        self.lab.api.mark_run(self.child_dag, run_id, state)
+
+    def inject(self, action: Action, method: str, path: str, **more: Any) -> Fault:  # noqa: ANN401 - Fault's own
+        """Let a request of the parent meet a fault."""
+        return self.lab.proxy.inject(Fault(action, self.parent_dag, RUN_ID, method, path, **more))
+
+    def kill_worker(self, map_index: int = -1) -> None:
+        """Kill the parent's task process and its supervisor."""
+        pid = self.parent(map_index).pid
+        assert pid is not None
+        self.lab.airflow.kill_worker(pid)
+
+    def mark_child(self, state: str = "success", run: RunRow | None = None) -> None:
+        """Let the newest child run end, as a person would."""
+        self.lab.api.mark_run(self.child_dag, (run or self.children()[-1]).run_id, state)
+
+    def delete_child(self) -> None:
+        """Delete the newest child run, as a person would."""
+        self.lab.api.delete_run(self.child_dag, self.children()[-1].run_id)
+
+    def clear_parent(self) -> None:
+        """Clear the parent, as a person would."""
+        self.lab.api.clear_task(self.parent_dag, RUN_ID, "run_child")
+
+    # What can be seen.
+
+    def parent(self, map_index: int = -1) -> AttemptRow:
+        """Return the parent's latest attempt."""
+        attempts = self.lab.airflow.database.latest_attempts(self.parent_dag, RUN_ID)
+        return next(attempt for attempt in attempts if attempt.map_index == map_index)
+
+    def children(self) -> list[RunRow]:
+        """Return all runs of the child Dag, the oldest first."""
+        return self.lab.airflow.database.runs(self.child_dag)
+
+    def record(self, map_index: int = -1) -> dict[str, Any] | None:
+        """Return the record in the task state store, None if there is none."""
+        records = self.lab.airflow.database.records(self.parent_dag, RUN_ID)
+        return next((value for (_, index, key), value in records.items() if (index, key) == (map_index, KEY)), None)
+
+    def decisions(self, map_index: int = -1) -> list[str]:
+        """Return what each attempt has decided, by the record."""
+        record = self.record(map_index)
+        assert record is not None
+        return [entry["decision"] for entry in record["attempts"]]
+
+    def sent(self, method: str, path: str, try_number: int | None = None) -> int:
+        """Return how many such requests the parent has sent."""
+        return len(self.lab.proxy.passages_of(self.parent_dag, method, path, try_number=try_number))
+
+    def log(self, try_number: int) -> str:
+        """Return an attempt's log."""
+        folder = self.lab.airflow.home / "logs"
+        (path,) = folder.glob(f"dag_id={self.parent_dag}/run_id={RUN_ID}/task_id=run_child/attempt={try_number}.log")
+        return path.read_text()
+
+    # What can be waited for.
+
+    def wait_for(self, is_done: Callable[[], bool], what: str) -> None:
+        """Wait until the condition holds."""
+        self.lab.airflow.wait_for(is_done, f"{self.parent_dag}: {what}", LIMIT_SECONDS)
+
+    def wait_for_children(self, count: int) -> None:
+        """Wait until there are so many child runs."""
+        self.wait_for(lambda: len(self.children()) == count, f"{count} child runs")
+
+    def wait_for_parent(self, states: Collection[str] | str, try_number: int | None = None, map_index: int = -1) -> None:
+        """Wait until the parent is in one of the states, in that try."""
+        wanted = {states} if isinstance(states, str) else set(states)
+
+        def is_there() -> bool:
+            attempt = self.parent(map_index)
+            return attempt.state in wanted and try_number in {None, attempt.try_number}
+
+        self.wait_for(is_there, f"state {sorted(wanted)} in try {try_number or 'any'}")
+
+    def wait_until_waiting(self, try_number: int, map_index: int = -1) -> None:
+        """Wait until this try of the parent has seen its child and waits for it."""
+
+        def has_looked() -> bool:
+            passages = self.lab.proxy.passages_of(self.parent_dag, "GET", self.look_up_path, try_number=try_number)
+            return any(
+                passage.sender and passage.sender.map_index == map_index and passage.status == 200
+                for passage in passages
+            )
+
+        self.wait_for(has_looked, f"try {try_number} to look its child up")
+
+    def wait_until_gone(self, pid: int | None) -> None:
+        """Wait until a process has ended."""
+        assert pid is not None
+        self.wait_for(lambda: not psutil.pid_exists(pid), f"the end of process {pid}")
+
+
+def scenario(body: Callable[[Stage], None]) -> Callable[[dict[str, Future[None]]], None]:
+    """
+    Make a test of a scenario that runs beside the others: the test waits for its own one to end.
+
+    The scenario is named as the test is; its Dags are found by that name.
+    """
+
+    def test(outcomes: dict[str, Future[None]]) -> None:
+        outcomes[body.__name__].result()
+
+    test.__name__, test.__qualname__, test.__module__ = body.__name__, body.__qualname__, body.__module__
+    test.__doc__ = body.__doc__
+    test.__dict__["scenario"] = body
+    return test
+
+
+@contextlib.contextmanager
+def running_scenarios(lab: Lab, items: Collection[pytest.Item]) -> Iterator[dict[str, Future[None]]]:
+    """Start the scenarios of these tests, some at a time, in their order."""
+    with ThreadPoolExecutor(CONCURRENT_SCENARIOS, thread_name_prefix="scenario") as pool:
+        outcomes: dict[str, Future[None]] = {}
+        for item in items:
+            body = getattr(getattr(item, "function", None), "scenario", None)
+            if body is not None:
+                outcomes[body.__name__] = pool.submit(body, Stage(lab, body.__name__.removeprefix("test_")))
+        try:
+            yield outcomes
+        finally:
+            if not all(outcome.cancel() or outcome.done() for outcome in outcomes.values()):
+                # The session was interrupted: let no scenario wait for what will not come.
+                lab.airflow.stop()

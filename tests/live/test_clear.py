@@ -1,0 +1,52 @@
+"""A person clears the parent: they want its work done again if it was done, and its child if it crashed."""
+
+from __future__ import annotations
+
+import pytest
+
+from .lab import Stage, scenario
+
+
+@pytest.mark.matrix
+@scenario
+def test_clear_after_success(stage: Stage) -> None:
+    """A consumed outcome is done again, by a fresh run."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    first, second = stage.children()
+    assert first.run_id != second.run_id
+
+
+@scenario
+def test_clear_child_running(stage: Stage) -> None:
+    """The crashed parent had no retries left, its child still runs."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "reconnect"]
+
+
+@scenario
+def test_clear_child_done(stage: Stage) -> None:
+    """The crashed parent had no retries left, its child has finished since."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.mark_child()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "already_succeeded"]

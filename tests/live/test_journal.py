@@ -1,0 +1,39 @@
+"""A journal that cannot be written or understood: nothing is triggered."""
+
+from __future__ import annotations
+
+from .fault_proxy import Action
+from .lab import Stage, scenario
+
+
+@scenario
+def test_journal_away(stage: Stage) -> None:
+    """The first attempt cannot record, so it submits nothing; the second one can."""
+    stage.inject(Action.UNAVAILABLE, "PUT", stage.record_path, try_number=1, times=None)
+    stage.start()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.sent("POST", stage.submit_path, try_number=1) == 0
+    assert "JournalWriteError" in stage.log(1)
+
+
+@scenario
+def test_record_damaged(stage: Stage) -> None:
+    """A record that cannot be understood fails the task, which names the key."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    changed = stage.lab.airflow.database.execute(
+        "UPDATE task_state_store SET value = :value WHERE dag_id = :dag_id",
+        value='{"version": 1}',
+        dag_id=stage.parent_dag,
+    )
+    assert changed == 1
+    stage.wait_for_parent("failed")
+    assert len(stage.children()) == 1
+    assert stage.sent("POST", stage.submit_path) == 1
+    log = stage.log(2)
+    assert "RecordDamagedError" in log
+    assert "durable_child_run" in log

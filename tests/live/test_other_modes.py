@@ -1,0 +1,72 @@
+"""The deferrable wait and fire-and-forget keep the same promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from .fault_proxy import Action
+from .lab import Stage, scenario
+
+
+@pytest.mark.matrix
+@scenario
+def test_fire_and_forget(stage: Stage) -> None:
+    """The run was started: that is all that was promised, and it is not started again."""
+    stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
+    stage.start()
+    stage.wait_for_parent("success", 2)
+    assert [run.state for run in stage.children()] == ["queued"]
+
+
+@scenario
+def test_deferred(stage: Stage) -> None:
+    """The worker that comes back from the deferral dies before it has recorded the outcome."""
+    stage.inject(Action.KILL_BEFORE, "PUT", stage.record_path, after=1)
+    stage.start()
+    stage.wait_for_parent("deferred", 1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "already_succeeded"]
+
+
+@pytest.mark.matrix
+@scenario
+def test_killed_before_deferral(stage: Stage) -> None:
+    """The run was started, the deferral not yet asked for."""
+    stage.inject(Action.KILL_BEFORE, "PATCH", stage.state_path)
+    stage.start()
+    stage.wait_for_parent("deferred", 2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+
+
+@pytest.mark.matrix
+@scenario
+def test_deferred_child_deleted(stage: Stage) -> None:
+    """Not a wait for ever: an error that names the run, and a retry that starts it again."""
+    stage.start()
+    stage.wait_for_parent("deferred", 1)
+    (deleted,) = stage.children()
+    stage.delete_child()
+    stage.wait_for_parent("deferred", 2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert [run.run_id for run in stage.children()] == [deleted.run_id]
+    assert deleted.run_id in stage.log(1)
+
+
+@pytest.mark.matrix
+@scenario
+def test_deferred_triggerer_killed(stage: Stage) -> None:
+    """Another triggerer takes the wait over; the parent never knows."""
+    stage.start()
+    stage.wait_for_parent("deferred", 1)
+    airflow = stage.lab.airflow
+    (triggerer,) = [component for component in airflow.components if component.kind == "triggerer"]
+    airflow.kill(triggerer)
+    stage.mark_child()
+    airflow.start_component("triggerer")
+    stage.wait_for_parent("success", 1)
+    assert len(stage.children()) == 1

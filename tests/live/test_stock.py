@@ -1,0 +1,34 @@
+"""Without ``durable`` the operator does what stock does: these tests show that the others can fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from .lab import Stage, scenario
+
+
+@pytest.mark.matrix
+@scenario
+def test_stock(stage: Stage) -> None:
+    """A crash while waiting makes a second child run."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_children(2)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 2
+    assert stage.record() is None
+
+
+@pytest.mark.matrix
+@scenario
+def test_stock_fixed_id(stage: Stage) -> None:
+    """A crash while waiting for a fixed run id fails the task."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_parent("failed")
+    assert [run.state for run in stage.children()] == ["queued"]
+    assert stage.record() is None
