@@ -84,6 +84,7 @@ class Stage:
         self.submit_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+"
         self.reset_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+/clear"
         self.look_up_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+(/state)?"
+        self.poll_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+/state"
         self.record_path = rf"/execution/store/ti/[^/]+/{KEY}"
         self.state_path = r"/execution/task-instances/[^/]+/state"
         self.anything = r".*"
@@ -176,10 +177,10 @@ class Stage:
         self.wait_for(is_there, f"state {sorted(wanted)} in try {try_number or 'any'}")
 
     def wait_until_waiting(self, try_number: int, map_index: int = -1) -> None:
-        """Wait until this try of the parent has seen its child and waits for it."""
+        """Wait until this try of the parent has seen its child's state, as it does while it waits."""
 
         def has_looked() -> bool:
-            passages = self.lab.proxy.passages_of(self.parent_dag, "GET", self.look_up_path, try_number=try_number)
+            passages = self.lab.proxy.passages_of(self.parent_dag, "GET", self.poll_path, try_number=try_number)
             return any(
                 passage.sender and passage.sender.map_index == map_index and passage.status == 200
                 for passage in passages
