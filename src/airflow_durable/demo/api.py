@@ -19,8 +19,9 @@ class PublicApi:
     """
     The public REST API (version 2) of an Airflow whose simple auth manager takes everybody for an administrator.
 
-    Every method raises ``httpx.HTTPStatusError`` if Airflow refuses. One request at a time is sent: on SQLite, two that are
-    written to the audit log block each other (see :attr:`airflow_durable.demo.engine.ScratchAirflow.execution_url`).
+    Every method raises ``httpx.HTTPStatusError`` if Airflow refuses. One request at a time is sent: on SQLite two that
+    are written to the audit log block each other
+    (see :attr:`airflow_durable.demo.engine.ScratchAirflow.execution_url`).
 
     :param url: the API server's address.
     """

@@ -107,9 +107,7 @@ def _crash_when_children_run(airflow: ScratchAirflow, tell: Tell) -> dict[str, d
     def is_working(kind: str) -> bool:
         return any(child.state == "running" for child in database.latest_attempts(f"demo_{kind}_child"))
 
-    airflow.wait_for(
-        lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS
-    )
+    airflow.wait_for(lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS)
     tell("Both child runs are running.")
     killed_at = {}
     for kind in KINDS:

@@ -72,7 +72,8 @@ class MetadataDatabase:
 
     def runs(self, dag_id: str) -> list[RunRow]:
         """Return the runs of a Dag, in the order of their making."""
-        rows = self.select(f"SELECT {_RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id ORDER BY id", dag_id=dag_id)
+        statement = f"SELECT {_RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id ORDER BY id"  # noqa: S608 - a constant
+        rows = self.select(statement, dag_id=dag_id)
         return [
             RunRow(
                 dag_id=row["dag_id"],
@@ -156,7 +157,7 @@ class MetadataDatabase:
         for pause_seconds in _BUSY_PAUSES_SECONDS:
             try:
                 return self._select(statement, parameters)
-            except OperationalError:
+            except OperationalError:  # noqa: PERF203 - a pause follows
                 time.sleep(pause_seconds)
         return self._select(statement, parameters)
 
@@ -175,9 +176,7 @@ class MetadataDatabase:
         condition = "dag_id = :dag_id AND run_id = :run_id"
         return self._select_attempts(table, id_column, condition, dag_id=dag_id, run_id=run_id)
 
-    def _select_attempts(
-        self, table: str, id_column: str, condition: str, **parameters: str
-    ) -> list[AttemptRow]:
+    def _select_attempts(self, table: str, id_column: str, condition: str, **parameters: str) -> list[AttemptRow]:
         rows = self.select(
             f"SELECT {id_column} AS id, {_ATTEMPT_COLUMNS} FROM {table} "  # noqa: S608 - our own names
             f"WHERE {condition} ORDER BY run_id, task_id, map_index, try_number",

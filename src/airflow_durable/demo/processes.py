@@ -1,9 +1,10 @@
 """
 Processes in sessions of their own: starting one, and finding and ending all that has come of it.
 
-Airflow's components fork; task processes get a process group of their own (3.3, ``sdk/execution_time/supervisor.py``), so a
-component's group does not hold all of its offspring, and an orphan has no parent to be found by. What they share is the
-session, and what every process inherits is ``AIRFLOW_HOME``. Nothing is ever ended by name.
+Airflow's components fork; task processes get a process group of their own (3.3,
+``sdk/execution_time/supervisor.py``), so a component's group does not hold all of its offspring, and an orphan has no
+parent to be found by. What they share is the session, and what every process inherits is ``AIRFLOW_HOME``. Nothing is
+ever ended by name.
 """
 
 from __future__ import annotations

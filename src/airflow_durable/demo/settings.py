@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_durable.demo.processes import LOCALHOST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -94,10 +94,7 @@ def _name_variable(option: str) -> str:
 def _describe_bundles(dag_folders: Mapping[str, Path]) -> str:
     classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
     return json.dumps(
-        [
-            {"name": name, "classpath": classpath, "kwargs": {"path": str(path)}}
-            for name, path in dag_folders.items()
-        ]
+        [{"name": name, "classpath": classpath, "kwargs": {"path": str(path)}} for name, path in dag_folders.items()]
     )
 
 

@@ -1,0 +1,3 @@
+"""Crash-safe TriggerDagRunOperator for Apache Airflow."""
+
+__version__ = "0.1.0"

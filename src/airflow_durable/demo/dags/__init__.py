@@ -1,0 +1,1 @@
+"""The Dags of the demonstration."""

@@ -1,0 +1,41 @@
+"""What Airflow's provider manager is told about this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, as ``airflow/provider_info.schema.json`` describes it (3.0 to 3.3)."""
+    return {
+        "package-name": "airflow-durable",
+        "name": "Durable",
+        "description": "Crash-safe TriggerDagRunOperator: one healthy child run per parent task, whatever dies.",
+        "integrations": [
+            {
+                "integration-name": "Durable",
+                "external-doc-url": "https://pypi.org/project/airflow-durable/",
+                "tags": ["software"],
+            }
+        ],
+        "operators": [{"integration-name": "Durable", "python-modules": ["airflow_durable.operators.trigger_dagrun"]}],
+        "triggers": [{"integration-name": "Durable", "python-modules": ["airflow_durable.triggers.dag_run"]}],
+        "config": {
+            "durable": {
+                "description": "Crash-safe trigger-and-wait (airflow-durable).",
+                "options": {
+                    "default_durable": {
+                        "description": (
+                            "Whether airflow_durable's TriggerDagRunOperator is durable where a task does not say so "
+                            "itself: after a crash the retry finds the child run that was started, instead of "
+                            "starting a second one."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    },
+                },
+            },
+        },
+    }

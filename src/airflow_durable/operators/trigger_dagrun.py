@@ -1,0 +1,187 @@
+"""The durable TriggerDagRunOperator."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import DagRunTriggerException, conf
+from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, DagIsPaused
+from airflow.providers.standard.operators.trigger_dagrun import (
+    TriggerDagRunOperator as StockTriggerDagRunOperator,
+)
+
+from airflow_durable import task_sdk
+from airflow_durable.core import protocol
+from airflow_durable.core.errors import DurableError, EventInvalidError, RecordDamagedError
+from airflow_durable.core.model import Mode
+from airflow_durable.core.record import load
+from airflow_durable.exceptions import ChildDagPausedError, as_airflow
+from airflow_durable.journal import DerivedJournal, Journal, StoreJournal
+from airflow_durable.port import AirflowPort
+from airflow_durable.request import build_attempt, build_request, identify_life_of_parent, rebuild_request
+from airflow_durable.telling import Teller
+from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_durable.core.model import Request
+    from airflow_durable.core.record import Record
+
+
+class DurableRetriesWarning(UserWarning):
+    """A durable task without retries: after a crash there is no next try that could find the child again."""
+
+
+class TriggerDagRunOperator(StockTriggerDagRunOperator):
+    """
+    Triggers a run of another Dag, and after a crash finds it again instead of starting a second one.
+
+    All that the stock operator takes, this one takes; without ``durable`` it is the stock operator.
+
+    With ``durable`` the child's run id is recorded before the run is requested, in the task state store (Airflow 3.3),
+    or it follows from the task instance (3.0 to 3.2). Whatever dies, the next try looks that run up and goes on with
+    it: waits on if it is active, succeeds at once if it has finished, submits it again under the same run id if it is
+    not there, and starts a fresh one only if it failed. :mod:`airflow_durable.core.decide` has the whole table.
+
+    The synchronous wait looks before it sleeps; it sleeps a tenth of the time waited so far, at least one second and
+    at most ``poke_interval`` seconds. ``execution_timeout`` covers it.
+
+    :param durable: find the child again after a crash. The default is ``[durable] default_durable`` (False).
+    """
+
+    def __init__(
+        self,
+        *,
+        durable: bool = conf.getboolean("durable", "default_durable", fallback=False),
+        **kwargs: Any,  # noqa: ANN401 - the stock operator's own
+    ) -> None:
+        super().__init__(**kwargs)
+        self.durable = durable
+        if durable and self.retries == 0:
+            warnings.warn(
+                f"Task {self.task_id!r} is durable but has retries=0: after a crash there is no next try that could "
+                f"find its child run again, until a person clears the task. Set retries.",
+                DurableRetriesWarning,
+                stacklevel=2,
+            )
+
+    def execute(self, context: Context) -> None:
+        """
+        Trigger, and wait if asked to.
+
+        :raises DurableTriggerError: the attempt failed, and the next try goes on from what is recorded.
+        :raises DurableTriggerFailError: the task failed, and another try could change nothing.
+        """
+        if not self.durable:
+            super().execute(context)
+            return
+        try:
+            self._execute_durably(context)
+        except DurableError as error:
+            raise as_airflow(error) from error
+
+    def execute_complete(self, context: Context, event: Any) -> None:  # noqa: ANN401 - it comes from the database
+        """
+        Go on after a deferral. One that the stock operator began ends as that would end it.
+
+        :raises DurableTriggerError: as :meth:`execute`.
+        """
+        data = event[-1] if isinstance(event, (list, tuple)) and event else None
+        if not isinstance(data, dict) or "record" not in data:
+            super().execute_complete(context, event)
+            return
+        try:
+            self._complete_durably(context, data)
+        except DurableError as error:
+            raise as_airflow(error) from error
+
+    def _execute_durably(self, context: Context) -> None:
+        request = build_request(self, context)
+        if request.run_id is not None and context.get("task_state_store") is None:
+            self.log.warning(
+                "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
+                "logical_date cannot be told from somebody else's: doing as without durable. dag_id=%s run_id=%s",
+                request.dag_id,
+                request.run_id,
+            )
+            super().execute(context)
+            return
+        with self._open_port(context, request) as port:
+            started = protocol.trigger(port, request, build_attempt(context))
+            if not port.has_asked_stock:
+                # For what the stock operator leaves behind: the link, and the attributes that listeners read.
+                self._ask_stock(context, started.record, is_pause_checked=False)
+            context["ti"].xcom_push(key=XCOM_RUN_ID, value=started.record.run_id)
+            if started.is_settled:
+                return
+            if request.mode is Mode.DEFER and task_sdk.can_defer():
+                self._defer_durably(request, started.record)
+            protocol.wait(port, request, started, poke_interval=float(self.poke_interval))
+
+    def _complete_durably(self, context: Context, data: dict[str, Any]) -> None:
+        try:
+            record = load(data["record"])
+        except RecordDamagedError as error:
+            raise EventInvalidError(data.get("dag_id"), data.get("run_ids"), str(error)) from error
+        state = data.get(record.run_id)
+        if not isinstance(state, str):
+            raise EventInvalidError(record.dag_id, record.run_id, "it tells no state of that run")
+        self.trigger_dag_id, self.trigger_run_id = record.dag_id, record.run_id
+        request = rebuild_request(self, record)
+        with self._open_port(context, request) as port:
+            if not protocol.resume(port, request, record, None if data.get("is_missing") else state):
+                self._defer_durably(request, record)
+
+    def _open_port(self, context: Context, request: Request) -> AirflowPort:
+        store = context.get("task_state_store")
+        journal: Journal = (
+            DerivedJournal(identify_life_of_parent(context), request, build_attempt(context))
+            if store is None
+            else StoreJournal(store)
+        )
+        tags = {}
+        if team_name := getattr(context["ti"], "stats_tags", {}).get("team_name"):
+            tags["team_name"] = team_name
+        return AirflowPort(
+            journal,
+            Teller(self.log, type(self).__name__, tags),
+            lambda record: self._ask_stock(context, record, is_pause_checked=True),
+        )
+
+    def _ask_stock(self, context: Context, record: Record, *, is_pause_checked: bool) -> DagRunTriggerException:
+        """
+        Let the stock operator build its request for the recorded run, and return it.
+
+        It hands the request to the task runner as an exception; on the way it checks the parameters, injects the
+        OpenLineage parent, sets the extra link and what listeners read. Nothing of that is repeated here.
+
+        :raises ChildDagPausedError: with ``fail_when_dag_is_paused``.
+        """
+        self.trigger_dag_id, self.trigger_run_id = record.dag_id, record.run_id
+        self.logical_date = record.logical_date
+        is_failing = self.fail_when_dag_is_paused
+        self.fail_when_dag_is_paused = is_failing and is_pause_checked
+        try:
+            super().execute(context)
+        except DagRunTriggerException as request:
+            return request
+        except DagIsPaused as error:
+            raise ChildDagPausedError(record.dag_id, record.run_id) from error
+        finally:
+            self.fail_when_dag_is_paused = is_failing
+        message = "The stock TriggerDagRunOperator did not raise its request: this provider version is not supported."
+        raise RuntimeError(message)
+
+    def _defer_durably(self, request: Request, record: Record) -> NoReturn:
+        self.defer(
+            trigger=DurableDagRunTrigger(
+                dag_id=record.dag_id,
+                run_id=record.run_id,
+                states=sorted(request.allowed_states | request.failed_states),
+                poll_interval=float(self.poke_interval),
+                record=record.dump(),
+            ),
+            method_name="execute_complete",
+        )

@@ -1,0 +1,147 @@
+"""From the operator's rendered parameters to the protocol's words."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.dagrun import DagRun
+from airflow.providers.common.compat.sdk import conf as airflow_conf
+from airflow.providers.standard.operators.trigger_dagrun import (
+    _parse_datetime_param,
+    _validate_datetime_param,
+)
+from airflow.providers.standard.version_compat import is_arg_set
+from airflow.utils.types import DagRunType
+
+from airflow_durable.core.errors import ConfInvalidError
+from airflow_durable.core.model import Attempt, Mode, Request
+from airflow_durable.core.run_ids import check_run_id, digest_request
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_durable.core.record import Record
+    from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+
+
+def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
+    """
+    Return what the user asks for, checked before anything is sent or recorded.
+
+    :raises ConfInvalidError: the conf is not JSON.
+    :raises RunIdInvalidError: Airflow would refuse the rendered run id, or take it for another.
+    """
+    dag_id = str(operator.trigger_dag_id)
+    given_date = _validate_datetime_param("logical_date", operator.logical_date)
+    has_run_after = is_arg_set(operator.run_after)
+    logical_date = _utc(_parse_datetime_param(given_date)) if is_arg_set(given_date) else None
+    run_id = _fixed_run_id(operator, logical_date)
+    if run_id is not None:
+        pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
+        check_run_id(dag_id, run_id, allowed_pattern=pattern)
+    asked = {
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "logical_date": logical_date and logical_date.isoformat(),
+        "conf": parse_conf(dag_id, operator.conf),
+    }
+    return Request(
+        dag_id=dag_id,
+        run_id=run_id,
+        logical_date=logical_date,
+        is_date_ours=not is_arg_set(given_date) and not has_run_after,
+        digest=digest_request(identify_parent(context), asked),
+        mode=_mode(operator),
+        allowed_states=frozenset(state.value for state in operator.allowed_states),
+        failed_states=frozenset(state.value for state in operator.failed_states),
+        is_reset=bool(operator.reset_dag_run),
+        is_skip=bool(operator.skip_when_already_exists),
+    )
+
+
+def rebuild_request(operator: TriggerDagRunOperator, record: Record) -> Request:
+    """Return what a resumed attempt still has to know: the rest was asked for before the deferral."""
+    return Request(
+        dag_id=record.dag_id,
+        run_id=record.run_id if record.is_fixed else None,
+        logical_date=record.logical_date,
+        is_date_ours=record.is_date_ours,
+        digest=record.digest,
+        mode=Mode.DEFER,
+        allowed_states=frozenset(state.value for state in operator.allowed_states),
+        failed_states=frozenset(state.value for state in operator.failed_states),
+    )
+
+
+def build_attempt(context: Context) -> Attempt:
+    """Return which attempt of the parent this is."""
+    return Attempt(context["ti"].try_number, context["ti"].max_tries)
+
+
+def identify_parent(context: Context) -> tuple[str, ...]:
+    """Return what tells this parent from every other."""
+    ti = context["ti"]
+    return (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
+
+
+def identify_life_of_parent(context: Context) -> tuple[str, ...]:
+    """
+    Return what tells this parent from every other, and from one of the same names whose Dag run was deleted.
+
+    The start of the parent's Dag run stays through retries; only a clear of the finished run changes it, and that
+    changes ``max_tries`` too (3.0 to 3.3, ``models/taskinstance.py``, ``clear_task_instances``).
+    """
+    started = context["dag_run"].start_date
+    return (*identify_parent(context), started.isoformat() if started else "")
+
+
+def parse_conf(dag_id: str, given: Any) -> Any:  # noqa: ANN401 - it is for the user to get wrong
+    """
+    Return the conf as the server will see it.
+
+    Checked here, as the stock operator's message would show the conf (standard provider 1.21.0).
+    """
+    try:
+        parsed = json.loads(given) if given and isinstance(given, str) else given
+        conf = json.loads(json.dumps(parsed))
+    except (TypeError, ValueError, RecursionError) as error:
+        # Chained from nothing: a JSONDecodeError holds the whole text.
+        reason = f"{type(error).__name__} when it was serialized"
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"{error.msg} at line {error.lineno} column {error.colno}"
+        raise ConfInvalidError(dag_id, reason) from None
+    if conf is not None and not isinstance(conf, dict):
+        raise ConfInvalidError(dag_id, f"it is a {type(conf).__name__}, not an object")
+    return conf
+
+
+def _fixed_run_id(operator: TriggerDagRunOperator, logical_date: datetime | None) -> str | None:
+    """Return the run id that the stock operator would use every time; None if it would generate one each time."""
+    if operator.trigger_run_id:
+        return str(operator.trigger_run_id)
+    if logical_date is None:
+        return None
+    run_after = _utc(_parse_datetime_param(operator.run_after)) if is_arg_set(operator.run_after) else None
+    return str(
+        DagRun.generate_run_id(
+            run_type=DagRunType.MANUAL, logical_date=logical_date, run_after=run_after or logical_date
+        )
+    )
+
+
+def _mode(operator: TriggerDagRunOperator) -> Mode:
+    if not operator.wait_for_completion:
+        return Mode.FIRE_AND_FORGET
+    return Mode.DEFER if operator.deferrable else Mode.WAIT
+
+
+def _utc(date: datetime | None) -> datetime | None:
+    """Return the date in UTC. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
+    if date is None:
+        return None
+    if date.tzinfo is None:
+        message = f"logical_date and run_after need a time zone, and {date.isoformat()} has none."
+        raise ValueError(message)
+    return datetime.fromtimestamp(date.timestamp(), tz=timezone.utc).replace(microsecond=date.microsecond)

@@ -1,0 +1,213 @@
+"""
+The one module that speaks the Task SDK's internal language: messages to the supervisor, and what comes back.
+
+Each item says why the internal is needed, the versions it was read in, and when it can go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
+from airflow_durable.core.model import ChildRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.sdk.exceptions import DagRunTriggerException
+
+_CLIENT_ERRORS = range(400, 500)
+_TIMEOUT_STATUS = 408
+_CONFLICT_STATUS = 409
+_TOO_MANY_STATUS = 429
+_PASSING_STATUSES = frozenset({_TIMEOUT_STATUS, _TOO_MANY_STATUS})
+
+
+def look_up(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+    """
+    Return the Dag run, None if there is none.
+
+    There is no public call for it: ``RuntimeTaskInstance.get_dagrun_state`` gives the state without ``clear_number``
+    and ``logical_date``. ``GetDagRun`` exists from 3.2, in a task only (``sdk/execution_time/comms.py``).
+
+    :raises LookUpFailedError: with ``is_transient`` where the same look-up may succeed later.
+    """
+    from airflow.sdk.execution_time import comms
+
+    message_type = comms.GetDagRun if is_detailed else comms.GetDagRunState
+    try:
+        answer = _send(message_type(dag_id=dag_id, run_id=run_id))
+    except Exception as error:
+        status, reason = _read_error(error)
+        if is_missing(error):
+            return None
+        raise LookUpFailedError(dag_id, run_id, reason, is_transient=_is_passing(status)) from error
+    state = getattr(answer, "state", None)
+    if state is None:
+        raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no state", is_transient=False)
+    if not is_detailed:
+        return ChildRun(_text(state))
+    return ChildRun(_text(state), answer.clear_number or 0, answer.logical_date)
+
+
+def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
+    """
+    Send the stock operator's request for a Dag run: True if the run was created (or reset), False on a 409.
+
+    This is what the task runner does with the exception (``sdk/execution_time/task_runner.py``,
+    ``_handle_trigger_dag_run``, 3.0 to 3.3), and there is no public call for it. ``note`` exists from 3.2,
+    ``run_after`` from 3.3; the message forbids fields that it does not know, so only what the request has is sent.
+
+    :param is_reset: clear the run if it exists. Never left to the request: a 409 on our own run id must not clear it.
+    :raises SubmissionRefusedError: the server refused for good; nothing was started.
+    :raises SubmissionUnknownError: the request may have arrived.
+    """
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+
+    dag_id, run_id = request.trigger_dag_id, request.dag_run_id
+    optional = {
+        name: value
+        for name in ("run_after", "note")
+        if name in TriggerDagRun.model_fields and (value := getattr(request, name, None)) is not None
+    }
+    try:
+        message = TriggerDagRun(
+            dag_id=dag_id,
+            run_id=run_id,
+            logical_date=request.logical_date,
+            conf=request.conf,
+            reset_dag_run=is_reset,
+            **optional,
+        )
+    except ValueError as error:
+        # Pydantic's message quotes the values, the conf among them: name the fields only.
+        raise SubmissionRefusedError(dag_id, run_id, _name_invalid_fields(error)) from None
+    try:
+        answer = _send(message)
+    except Exception as error:
+        status, reason = _read_error(error)
+        if status == _CONFLICT_STATUS:
+            return False
+        if status in _CLIENT_ERRORS and not _is_passing(status):
+            raise SubmissionRefusedError(dag_id, run_id, reason) from error
+        raise SubmissionUnknownError(dag_id, run_id, reason) from error
+    if isinstance(answer, ErrorResponse):
+        if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
+            return False
+        raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {answer.error.value}")
+    return True
+
+
+def can_defer() -> bool:
+    """
+    Tell whether a deferred task gets its trigger run.
+
+    ``dag.test()`` of 3.0 runs the trigger in line, without the channel on which a trigger asks for states
+    (``sdk/definitions/dag.py``, ``_run_inline_trigger``); from 3.1 it has one. Goes with 3.0.
+    """
+    from airflow.sdk.execution_time import supervisor, task_runner
+
+    if hasattr(supervisor.InProcessTestSupervisor, "run_trigger_in_process"):
+        return True
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return not isinstance(comms, supervisor.InProcessSupervisorComms)
+
+
+def is_missing(error: Exception) -> bool:
+    """
+    Tell whether the error says that the Dag run does not exist, and not that the route or the server does not.
+
+    The body is ``{"detail": {"reason": "not_found", ...}}`` (``execution_api/routes/dag_runs.py``, 3.0 to 3.3); an
+    unknown route has a text in its place.
+    """
+    status, _ = _read_error(error)
+    detail = _detail_of(error)
+    return status == 404 and isinstance(detail, dict) and detail.get("reason") == "not_found"  # noqa: PLR2004
+
+
+def describe(error: Exception) -> str:
+    """Return what the server said, in a line, without the values that were sent to it."""
+    return _read_error(error)[1]
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether the same request may succeed later."""
+    return _is_passing(_read_error(error)[0])
+
+
+def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
+    """
+    Send a message to the supervisor, undivided.
+
+    ``execution_timeout`` raises from a SIGALRM handler (``sdk/execution_time/timeout.py``). Raised while the answer is
+    being read, it would leave that answer in the channel, to be taken for the answer to the next message: the one that
+    reports the failure. So the signal waits until the answer is there. Dag.test() and other threads have no alarm.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    with _alarm_deferred():
+        return task_runner.SUPERVISOR_COMMS.send(message)
+
+
+@contextlib.contextmanager
+def _alarm_deferred() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _read_error(error: Exception) -> tuple[int | None, str]:
+    """
+    Return the HTTP status, None if there was no answer, and what to tell people.
+
+    In a task the supervisor sends an ``AirflowRuntimeError`` whose ``error.detail`` has ``status_code``, ``message``
+    and the body under ``detail`` (``sdk/execution_time/supervisor.py``, ``handle_requests``, 3.0 to 3.3). In
+    ``dag.test()`` the client's own ``ServerResponseError`` arrives.
+    """
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    if isinstance(detail, dict):
+        status = detail.get("status_code")
+        said = _detail_of(error)
+        message = said.get("message") if isinstance(said, dict) else said or detail.get("message")
+        return (status if isinstance(status, int) else None), f"{message or type(error).__name__} (HTTP {status})"
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    said = _detail_of(error)
+    message = said.get("message") if isinstance(said, dict) else said
+    if isinstance(status, int):
+        return status, f"{message or type(error).__name__} (HTTP {status})"
+    return None, f"{type(error).__name__}: {error}"
+
+
+def _detail_of(error: Exception) -> Any:  # noqa: ANN401 - whatever the server sent
+    """Return the ``detail`` of the body that the server sent: an object, a text, or None."""
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    if isinstance(detail, dict):
+        body = detail.get("detail")
+        return body.get("detail") if isinstance(body, dict) else body
+    return getattr(error, "detail", None)
+
+
+def _is_passing(status: int | None) -> bool:
+    return status is None or status in _PASSING_STATUSES or status not in _CLIENT_ERRORS
+
+
+def _name_invalid_fields(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return "the request is not valid"
+    said = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors(include_input=False)]
+    return "; ".join(said)
+
+
+def _text(state: Any) -> str:  # noqa: ANN401 - an enum or a text, by version
+    return str(getattr(state, "value", state))
