@@ -1,11 +1,11 @@
 """
 A proxy between Airflow's workers and its API server that fails on command, at an exact request of one attempt.
 
-It has to close a connection without an answer, hold a request back until its sender is long dead, and know the sender's
-process. Of the libraries looked at, mitmproxy can do that but its pins conflict with Airflow's, and as an isolated tool it
-could not share the test's process and database; ASGI servers answer 500 where a connection should break; proxy.py has
-not kept up with current Pythons. So: asyncio's streams, with h11 to speak HTTP to the worker and httpx to speak it to
-the server, both of which Airflow brings.
+It has to close a connection without an answer, hold a request back until its sender is long dead, and know the
+sender's process. Of the libraries looked at, mitmproxy can do that but its pins conflict with Airflow's, and as an
+isolated tool it could not share the test's process and database; ASGI servers answer 500 where a connection should
+break; proxy.py has not kept up with current Pythons. So: asyncio's streams, with h11 to speak HTTP to the worker and
+httpx to speak it to the server, both of which Airflow brings.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Fault:
 
     async def until_lifted(self) -> None:
         """Wait until it is lifted."""
-        while not self._lifted.is_set():
+        while not self._lifted.is_set():  # noqa: ASYNC110 - lifted from another thread
             await asyncio.sleep(_HOLD_POLL_SECONDS)
 
 
@@ -144,7 +144,7 @@ class FaultProxy:
     The proxy, on a thread of its own.
 
     :param upstream: the API server's address.
-    :param find_attempt: from a task instance id to its attempt: each try has another id, which is the ``sub`` of its token.
+    :param find_attempt: from a task instance id to its attempt: each try has another id, the ``sub`` of its token.
     :param kill: ends the worker of a task process id, by SIGKILL.
     """
 
@@ -199,9 +199,7 @@ class FaultProxy:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         # No connection is kept: one that the server has closed meanwhile would look like a fault of ours.
         limits = httpx.Limits(max_keepalive_connections=0, max_connections=None)
-        async with httpx.AsyncClient(
-            limits=limits, timeout=_UPSTREAM_TIMEOUT_SECONDS, trust_env=False
-        ) as self._client:
+        async with httpx.AsyncClient(limits=limits, timeout=_UPSTREAM_TIMEOUT_SECONDS, trust_env=False) as self._client:
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
             self.port = server.sockets[0].getsockname()[1]
             self._is_ready.set()
@@ -231,10 +229,10 @@ class FaultProxy:
         came_at = time.time()
         sender = await self._identify(request, path, body)
         fault = next((f for f in self._faults if sender and f.takes(sender, method, path)), None)
-        action = fault and fault.action
+        action = fault.action if fault else None
         status = None
         try:
-            if action is Action.HOLD:
+            if fault and action is Action.HOLD:
                 fault.mark_hit()
                 await fault.until_lifted()
             if action is Action.UNAVAILABLE:
@@ -244,8 +242,8 @@ class FaultProxy:
             reply = None
             if action not in {Action.KILL_BEFORE, Action.REFUSE}:
                 reply = await self._forward(request, body)
-                status = reply and reply[0].status_code
-            if action in {Action.KILL_BEFORE, Action.KILL_AFTER}:
+                status = _read_status(reply)
+            if sender and action in {Action.KILL_BEFORE, Action.KILL_AFTER}:
                 await asyncio.to_thread(self._kill, self._pids[sender.id])
             return reply if action in {None, Action.HOLD} else None
         finally:
@@ -301,6 +299,11 @@ async def _receive(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             return None
 
 
+def _read_status(reply: list[h11.Event] | None) -> int | None:
+    head = reply[0] if reply else None
+    return head.status_code if isinstance(head, h11.Response) else None
+
+
 def _empty_reply(status: int) -> list[h11.Event]:
     headers = [] if status == _NO_CONTENT else [(b"content-length", b"0")]
     return [h11.Response(status_code=status, headers=headers), h11.EndOfMessage()]
@@ -310,7 +313,7 @@ def _read_subject(authorization: bytes) -> UUID | None:
     """Return the task instance id in a worker's token, unverified: the server verifies it."""
     _, _, token = authorization.partition(b" ")
     parts = token.split(b".")
-    if len(parts) != 3:  # noqa: PLR2004 - header, payload, signature
+    if len(parts) != 3:
         return None
     payload: dict[str, Any] = json.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
     return UUID(payload["sub"])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import pytest
 
 import airflow_durable.example_dags
 from airflow_durable.core.record import KEY
@@ -21,6 +20,8 @@ from .fault_proxy import Action, Fault, FaultProxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from concurrent.futures import Future
+
+    import pytest
 
     from airflow_durable.demo.database import AttemptRow, RunRow
 
@@ -166,7 +167,9 @@ class Stage:
         """Wait until there are so many child runs."""
         self.wait_for(lambda: len(self.children()) == count, f"{count} child runs")
 
-    def wait_for_parent(self, states: Collection[str] | str, try_number: int | None = None, map_index: int = -1) -> None:
+    def wait_for_parent(
+        self, states: Collection[str] | str, try_number: int | None = None, map_index: int = -1
+    ) -> None:
         """Wait until the parent is in one of the states, in that try."""
         wanted = {states} if isinstance(states, str) else set(states)
 

@@ -1,0 +1,80 @@
+# The project's tasks. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+AIRFLOW ?= 3.3.2
+VENV ?= .venv
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
+GROUPS_DEV := test distributed lint
+
+BIN := $(VENV)/bin
+# uv: the machine's own, else one inside the environment.
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS)
+
+.PHONY: help
+help: ## List the tasks.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.run: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV)."
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(INSTALL) --editable . $(addprefix --group ,$(GROUPS_DEV))
+	@touch $@
+
+.PHONY: env
+env: $(VENV)/.dev ## Make the development environment in .venv.
+
+.PHONY: demo
+demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
+	@$(BIN)/airflow-durable demo
+
+.PHONY: test
+test: test-unit test-live ## Run all tests but the long ones.
+
+.PHONY: test-unit
+test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests/core tests/adapters
+	$(BIN)/coverage report
+
+.PHONY: test-live
+test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
+	$(BIN)/pytest tests/live
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(VENV)/.dev ## Check types.
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and mend what can be mended.
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: constraints
+constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
+	@for version in $(AIRFLOWS); do \
+	  echo "constraints/airflow-$$version.txt"; \
+	  $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url \
+	    $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/airflow-$$version.in --output-file constraints/airflow-$$version.txt; \
+	done
+
+.PHONY: build
+build: $(BIN)/python ## Build the wheel.
+	$(UV) build --quiet --wheel
