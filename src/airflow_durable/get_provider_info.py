@@ -14,7 +14,9 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": "Durable",
-                "external-doc-url": "https://pypi.org/project/airflow-durable/",
+                "external-doc-url": (
+                    "https://airflow.apache.org/docs/apache-airflow-providers-standard/stable/operators/trigger_dag_run.html"
+                ),
                 "tags": ["software"],
             }
         ],
