@@ -14,8 +14,7 @@ import airflow_durable.example_dags
 from airflow_durable.core.record import KEY
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, ScratchAirflow
-
-from .fault_proxy import Action, Fault, FaultProxy
+from tests.support.fault_proxy import Action, Fault, FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

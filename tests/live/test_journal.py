@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .fault_proxy import Action
+from tests.support.fault_proxy import Action
+
 from .lab import Stage, scenario
 
 

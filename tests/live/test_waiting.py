@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .fault_proxy import Action
+from tests.support.fault_proxy import Action
+
 from .lab import Stage, scenario
 
 

@@ -1,0 +1,1 @@
+"""Random kills on the distributed engine, counted in its database."""
