@@ -6,21 +6,16 @@ Both fail closed: a journal that cannot be read or written ends the attempt befo
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_durable import task_sdk
 from airflow_durable.core.errors import JournalReadError, JournalWriteError, LookUpFailedError
 from airflow_durable.core.record import KEY, Record, load
-from airflow_durable.core.run_ids import derive_run_id
+from airflow_durable.core.run_ids import derive_run_id, generate_run_id
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_durable.core.model import Attempt, Request
-
-RANDOM_BYTES = 8
 
 
 class Journal(Protocol):
@@ -32,8 +27,8 @@ class Journal(Protocol):
     def write(self, record: Record) -> None:
         """Store the record."""
 
-    def fresh_run_id(self, generation: int, now: datetime) -> str:
-        """Return a run id that was never used."""
+    def fresh_run_id(self, generation: int) -> str:
+        """Return a run id that this parent alone uses."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,12 @@ class StoreJournal:
     The store is keyed by (Dag run, task, map index): it outlives retry, clear and success, and goes with the parent's
     Dag run. Every write is refused to a superseded attempt, as its task instance id exists no more
     (``execution_api/routes/task_state_store.py``, 3.3).
+
+    :param task_instance_id: of this try.
     """
 
     store: Any
+    task_instance_id: str
 
     def read(self) -> Record | None:
         """Return the record, None if there is none. To a superseded attempt the store always says None."""
@@ -65,9 +63,9 @@ class StoreJournal:
         except Exception as error:
             raise JournalWriteError(record.dag_id, record.run_id, task_sdk.describe(error)) from error
 
-    def fresh_run_id(self, generation: int, now: datetime) -> str:  # noqa: ARG002 - of use to the other journal
-        """Return a run id of the stock operator's form, with a random part: it is this parent's alone."""
-        return f"manual__{now.isoformat()}_{secrets.token_hex(RANDOM_BYTES)}"
+    def fresh_run_id(self, generation: int) -> str:
+        """Return the run id of this try and generation."""
+        return generate_run_id(self.task_instance_id, generation)
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class DerivedJournal:
     def write(self, record: Record) -> None:
         """Do nothing: there is nothing that could be forgotten."""
 
-    def fresh_run_id(self, generation: int, now: datetime | None = None) -> str:  # noqa: ARG002 - see StoreJournal
+    def fresh_run_id(self, generation: int) -> str:
         """Return the derived run id of this generation."""
         return derive_run_id(self.parent, self.attempt.max_tries, generation)
 
@@ -119,5 +117,6 @@ class DerivedJournal:
             digest=self.request.digest,
             mode=self.request.mode,
             max_tries=self.attempt.max_tries,
+            clear_number=self.attempt.clear_number,
             generation=generation,
         )

@@ -67,8 +67,8 @@ class AirflowPort:
         task_sdk.submit(self._ask(record), is_reset=True)
 
     def fresh_run_id(self, generation: int) -> str:
-        """Return a run id that was never used."""
-        return self._journal.fresh_run_id(generation, self.now())
+        """Return a run id that this parent alone uses."""
+        return self._journal.fresh_run_id(generation)
 
     def now(self) -> datetime:
         """Return the present, in UTC."""

@@ -77,7 +77,12 @@ def rebuild_request(operator: TriggerDagRunOperator, record: Record) -> Request:
 
 def build_attempt(context: Context) -> Attempt:
     """Return which attempt of the parent this is."""
-    return Attempt(context["ti"].try_number, context["ti"].max_tries)
+    return Attempt(
+        try_number=context["ti"].try_number,
+        max_tries=context["ti"].max_tries,
+        retries=context["task"].retries or 0,
+        clear_number=context["dag_run"].clear_number or 0,
+    )
 
 
 def identify_parent(context: Context) -> tuple[str, ...]:

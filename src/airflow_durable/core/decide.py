@@ -5,9 +5,9 @@ The decision table, whole. Both functions are pure: equal arguments, equal answe
 before any look-up (:func:`plan`)
 ------------------------------------------  --------------------------------------------------------------
 no record                                   FRESH_SUBMIT
-consumed, ``max_tries`` as recorded         SUCCEED_AGAIN (an automatic retry)
-consumed, ``max_tries`` changed             FRESH_SUBMIT (a person cleared the task)
-not consumed, ``max_tries`` changed, and
+consumed, an automatic retry                SUCCEED_AGAIN
+consumed, cleared by a person               FRESH_SUBMIT
+not consumed, cleared by a person, and
 another request than the recorded one       FRESH_SUBMIT
 else                                        look the recorded run up
 ==========================================  ==============================================================
@@ -41,7 +41,7 @@ def plan(record: Record | None, request: Request, attempt: Attempt) -> Decision 
     """Decide what can be decided from the record alone. None: the recorded run has to be looked up."""
     if record is None:
         return Decision.FRESH_SUBMIT
-    is_cleared = record.max_tries != attempt.max_tries
+    is_cleared = record.is_cleared_before(attempt)
     if record.is_consumed:
         return Decision.FRESH_SUBMIT if is_cleared else Decision.SUCCEED_AGAIN
     if is_cleared and record.digest != request.digest:

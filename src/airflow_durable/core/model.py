@@ -64,10 +64,15 @@ class Attempt:
     :param try_number: the task instance's try, from 1.
     :param max_tries: as the server gave it. Stays the same over automatic retries; a person's clear sets it to
         ``try_number + retries`` (Airflow 3.0 to 3.3, ``models/taskinstance.py``, ``clear_task_instances``).
+    :param retries: the task's, as this attempt's Dag file has them.
+    :param clear_number: the parent's Dag run's: a person's clear of any of its tasks raises it (3.2 and later; before,
+        only the clear of a finished run does).
     """
 
     try_number: int
     max_tries: int
+    retries: int
+    clear_number: int
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Port(Protocol):
         """Clear the recorded run, or create it if it has gone. Raises as :meth:`submit` does."""
 
     def fresh_run_id(self, generation: int) -> str:
-        """Return a run id that was never used. Where ids are derived, the same one for the same generation."""
+        """Return a run id that this parent alone uses: the same one for the same try and generation."""
 
     def now(self) -> datetime:
         """Return the present, with its time zone, to the microsecond."""
@@ -216,6 +216,7 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what an attempt knows when it deci
         digest=request.digest,
         mode=request.mode,
         max_tries=attempt.max_tries,
+        clear_number=attempt.clear_number,
         generation=generation,
         attempts=previous.attempts if previous else (),
     )

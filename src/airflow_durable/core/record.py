@@ -11,6 +11,7 @@ Version 1, as stored (dates ISO 8601 with their zone)::
       "digest": str,            of the request (child Dag, conf, fixed identity); never the conf itself
       "mode": "wait" | "defer" | "fire_and_forget",
       "max_tries": int,         the parent's, when it was written
+      "clear_number": int,      the parent's Dag run's, when it was written
       "generation": int,        how many fresh run ids came before this one
       "reset": {"clear_number": int, "logical_date": str | null} | null,    the run as it was before its reset
       "consumed": bool,         success was about to be reported
@@ -68,15 +69,35 @@ class Record:
     digest: str
     mode: Mode
     max_tries: int
+    clear_number: int
     generation: int = 0
     reset: Baseline | None = None
     is_consumed: bool = False
     attempts: tuple[Entry, ...] = ()
 
     def with_entry(self, attempt: Attempt, decision: Decision, at: datetime) -> Record:
-        """Return the record as this attempt leaves it: its ``max_tries``, and its decision as the latest entry."""
+        """Return the record as this attempt leaves it: what tells of a later clear, and its decision as last entry."""
         entry = Entry(attempt.try_number, decision, self.run_id, at)
-        return replace(self, max_tries=attempt.max_tries, attempts=(*self.attempts, entry)[-MAX_ATTEMPTS:])
+        return replace(
+            self,
+            max_tries=attempt.max_tries,
+            clear_number=attempt.clear_number,
+            attempts=(*self.attempts, entry)[-MAX_ATTEMPTS:],
+        )
+
+    def is_cleared_before(self, attempt: Attempt) -> bool:
+        """
+        Tell whether a person cleared the task between the latest entry and this attempt.
+
+        A clear sets ``max_tries`` to the try it cleared plus the retries that the Dag has by then. The sum is as before
+        only where the retries were edited meanwhile: there, and only there, the Dag run's ``clear_number`` decides,
+        which a clear of any other task of the Dag run raises too.
+        """
+        if self.max_tries != attempt.max_tries:
+            return True
+        written_by = self.attempts[-1].try_number if self.attempts else 1
+        is_sum_of_a_clear = written_by <= attempt.max_tries - attempt.retries < attempt.try_number
+        return is_sum_of_a_clear and self.clear_number != attempt.clear_number
 
     def is_author_of(self, run: ChildRun) -> bool:
         """
@@ -109,6 +130,7 @@ class Record:
             "digest": self.digest,
             "mode": self.mode.value,
             "max_tries": self.max_tries,
+            "clear_number": self.clear_number,
             "generation": self.generation,
             "reset": self.reset
             and {
@@ -152,6 +174,7 @@ def load(stored: object) -> Record:
         digest=fields.text("digest"),
         mode=fields.choice("mode", Mode),
         max_tries=fields.get("max_tries", int),
+        clear_number=fields.get("clear_number", int),
         generation=fields.get("generation", int),
         reset=None if reset is None else _load_baseline(_Fields(reset, "its reset")),
         is_consumed=fields.get("consumed", bool),

@@ -40,6 +40,20 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
     raise RunIdInvalidError(dag_id, run_id, reason)
 
 
+def generate_run_id(task_instance_id: str, generation: int) -> str:
+    """
+    Return the run id of a parent's n-th child, this parent's alone.
+
+    It follows from the task instance's id, which is new and random in every try, and is not random beside that: a try
+    may be executed twice (a workload that is delivered again to a process of the same host and pid, a task that was
+    taken for stuck in the queue while it started: 3.0 to 3.3, ``execution_api/routes/task_instances.py``, ``ti_run``,
+    and ``jobs/scheduler_job_runner.py``, ``_reschedule_stuck_task``). Both executions then ask for the same run.
+
+    :param generation: how many run ids the parent had before.
+    """
+    return f"manual__durable_{task_instance_id.replace('-', '')}_{generation}"
+
+
 def derive_run_id(parent: tuple[str, ...], max_tries: int, generation: int) -> str:
     """
     Return the run id of a parent's n-th child where nothing can be recorded.

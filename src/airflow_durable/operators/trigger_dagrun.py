@@ -139,7 +139,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         journal: Journal = (
             DerivedJournal(identify_life_of_parent(context), request, build_attempt(context))
             if store is None
-            else StoreJournal(store)
+            else StoreJournal(store, str(context["ti"].id))
         )
         tags = {}
         if team_name := getattr(context["ti"], "stats_tags", {}).get("team_name"):
