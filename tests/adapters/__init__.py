@@ -1,0 +1,1 @@
+"""Tests of what lies between the core and Airflow, and of the operator as a whole."""
