@@ -8,7 +8,7 @@ AIRFLOW ?= 3.3.2
 VENV ?= .venv
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
-GROUPS_DEV := test distributed lint
+GROUPS_DEV := test distributed docs lint
 
 BIN := $(VENV)/bin
 # uv: the machine's own, else one inside the environment.
@@ -78,3 +78,13 @@ constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
 .PHONY: build
 build: $(BIN)/python ## Build the wheel.
 	$(UV) build --quiet --wheel
+
+# The site.
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the site into site/, with warnings as errors.
+	rm -rf site
+	AIRFLOW__CORE__UNIT_TEST_MODE=True $(BIN)/sphinx-build --builder html --fail-on-warning --keep-going --fresh-env --quiet docs site
+
+.PHONY: test-docs
+test-docs: $(VENV)/.dev ## Execute every code block of the README and of docs/.
+	$(BIN)/pytest tests/docs
