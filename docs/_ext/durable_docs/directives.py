@@ -1,0 +1,118 @@
+"""The site's directives."""
+
+from __future__ import annotations
+
+import textwrap
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import typer
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from airflow_durable import cli
+from airflow_durable.get_provider_info import get_provider_info
+from durable_docs import diagram, messages, scenarios, tables
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.util.typing import ExtensionMetadata
+
+_TABLES = {"plan": tables.plan_table, "run": tables.run_table}
+
+
+class DecisionTable(SphinxDirective):
+    """``{decision-table} plan`` or ``run``: what the decision function answers, condition by condition."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = ["| condition | decision |", "| --- | --- |"]
+        for answer in _TABLES[self.arguments[0]]():
+            decision = answer.decision
+            shown = decision if decision == tables.LOOK_UP else f"[`{decision}`](#{decision})"
+            lines.append(f"| {answer.condition} | {shown} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class Sequence(SphinxDirective):
+    """``{sequence} <scenario>``: the real protocol's calls in that scenario."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return the picture, and its text."""
+        scenario = scenarios.SCENARIOS[self.arguments[0]]
+        events = scenarios.events_of(self.arguments[0])
+        lines = "".join(f"<li>{escape(line)}</li>" for line in diagram.tell(events))
+        html = (
+            f'<figure class="seq-figure">{diagram.draw(scenario.title, events)}'
+            f"<details><summary>The same as text</summary><ol>{lines}</ol></details></figure>"
+        )
+        return [nodes.raw("", html, format="html")]
+
+
+class ErrorMessage(SphinxDirective):
+    """``{error-message} <class>``: its message with sample values, and what Airflow makes of it."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return the message."""
+        error = messages.find(self.arguments[0])
+        said = messages.message_of(error)
+        quote = nodes.literal_block(said, said, classes=["error-message"], language="text")
+        name = nodes.literal(error.__name__, error.__name__)
+        return [quote, nodes.paragraph("", "", name, nodes.Text(f": {messages.outcome_of(error)}"))]
+
+
+class ConfigOptions(SphinxDirective):
+    """``{config-options}``: the options that the provider's metadata declares."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table of them."""
+        lines = ["| option | type | default | |", "| --- | --- | --- | --- |"]
+        for section, described in get_provider_info()["config"].items():
+            for name, option in described["options"].items():
+                told = " ".join(option["description"].split()).replace("|", "\\|")
+                lines.append(f"| `[{section}] {name}` | {option['type']} | `{option['default']}` | {told} |")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+class CommandHelp(SphinxDirective):
+    """``{command-help}``: the commands and their options, from the command line itself."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a section of text for each command."""
+        root = typer.main.get_command(cli.app)
+        lines: list[str] = []
+        for name, command in sorted(getattr(root, "commands", {}).items()):
+            lines += [f"**`airflow-durable {name}`**", "", textwrap.dedent(command.help or "").strip(), ""]
+            for parameter in command.params:
+                called = ", ".join((*parameter.opts, *parameter.secondary_opts))
+                told = " ".join((getattr(parameter, "help", None) or "").split())
+                lines.append(f"- `{called}`: {told}" if told else f"- `{called}`")
+            lines.append("")
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Add them."""
+    known: dict[str, Any] = {
+        "decision-table": DecisionTable,
+        "sequence": Sequence,
+        "error-message": ErrorMessage,
+        "config-options": ConfigOptions,
+        "command-help": CommandHelp,
+    }
+    for name, directive in known.items():
+        app.add_directive(name, directive)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
