@@ -1,0 +1,167 @@
+"""What the pages say is what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+from durable_docs import messages, scenarios, stage, tables
+
+from airflow_durable import telling
+from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.record import KEY
+
+from .blocks import DOCS, ROOT, pages
+from .executors import COUNTERS
+
+_HEADING = re.compile(r"^#{2,4} (.*)$", re.MULTILINE)
+
+
+def _read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def test_decision_tables_cover_every_decision() -> None:
+    """Each decision stands in a table, and has its own section."""
+    decided = {answer.decision for answer in [*tables.plan_table(), *tables.run_table()]} - {tables.LOOK_UP}
+    assert decided == {decision.value for decision in Decision}
+    headings = _HEADING.findall(_read("contract.md"))
+    assert [heading for heading in headings if heading.startswith("`")] == [f"`{item.value}`" for item in Decision]
+
+
+def test_decision_tables_follow_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another answer of the code is another table, and one that depends on what no row tells is an error."""
+    monkeypatch.setattr(tables, "decide", lambda *_: Decision.REFUSE)
+    assert {answer.decision for answer in tables.run_table()} == {"refuse"}
+    monkeypatch.setattr(
+        tables,
+        "decide",
+        lambda _, request, __: Decision.RESUBMIT if request.mode is Mode.WAIT else Decision.REFUSE,
+    )
+    with pytest.raises(tables.TableError):
+        tables.run_table()
+
+
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_scenario(name: str) -> None:
+    """A crash point ends with as many child runs as it says, and the parent as it should; some page shows it."""
+    scenario = scenarios.SCENARIOS[name]
+    world = scenarios.perform(scenario)
+    assert len(world.runs) == scenario.runs
+    last = [event for event in world.events if isinstance(event, stage.Note)][-1]
+    assert last.kind == ("failure" if name == "foreign" else "success")
+    assert any(f"```{{sequence}} {name}\n" in page.read_text(encoding="utf-8") for page in pages())
+
+
+def test_troubleshooting_has_every_error() -> None:
+    """Each error class has its section, which shows its message, and the beginning of that in the table above."""
+    text = _read("troubleshooting.md")
+    headings = set(_HEADING.findall(text))
+    rows = re.findall(r"^\| `(.*?)` \| (.*?) \|$", text, re.MULTILINE)
+    for error in messages.classes():
+        name = error.__name__
+        assert name in headings
+        assert f"```{{error-message}} {name}\n" in text
+        said = messages.message_of(error)
+        beginnings = [beginning for beginning, links in rows if f"[{name}](#{name.lower()})" in links]
+        assert beginnings, f"no row leads to {name}"
+        for beginning in beginnings:
+            pattern = ".*".join(re.escape(part) for part in beginning.split("…"))
+            assert re.match(pattern, said), f"{name} says {said!r}, not {beginning!r}"
+
+
+def test_troubleshooting_has_no_error_of_the_past() -> None:
+    """No section is about an error that is no more."""
+    known = {error.__name__ for error in messages.classes()} | {"DurableRetriesWarning"}
+    assert {heading for heading in _HEADING.findall(_read("troubleshooting.md")) if heading.endswith("Error")} <= known
+
+
+@pytest.mark.parametrize(
+    ("page", "line", "source"),
+    [
+        ("quickstart.md", telling._MESSAGES[Decision.RECONNECT], None),
+        ("metrics.md", telling._MESSAGES[Decision.RECONNECT], None),
+        ("troubleshooting.md", "It is tried again.", "telling.py"),
+        (
+            "troubleshooting.md",
+            "find its child run again, until a person clears the task. Set retries.",
+            "operators/trigger_dagrun.py",
+        ),
+        ("troubleshooting.md", "This Airflow has no task state store (3.3 has), so", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", "logical_date and run_after need a time zone", "request.py"),
+        (
+            "troubleshooting.md",
+            "did not raise its request: this provider version is not supported",
+            "operators/trigger_dagrun.py",
+        ),
+    ],
+)
+def test_shown_message(page: str, line: str, source: str | None) -> None:
+    """A message that a page shows is one that the code says."""
+    assert line in _read(page)
+    if source:
+        code = (ROOT / "src" / "airflow_durable" / source).read_text(encoding="utf-8")
+        assert line in re.sub(r'"\s*\n\s*f?"', "", code)
+
+
+def test_metrics() -> None:
+    """The page and the dashboard have the counters that the code raises, and no others."""
+    raised = {name.removeprefix("resumable_job.") for name in telling._COUNTERS.values()} | {"reconnect_attempt"}
+    assert raised == COUNTERS
+    page = _read("metrics.md")
+    rows = re.findall(r"^\| `resumable_job\.([a-z_]+)` \|.*\| (.*) \|$", page, re.MULTILINE)
+    assert {name for name, _ in rows} == COUNTERS
+    for name, decisions in rows:
+        if name != "reconnect_attempt":
+            shown = set(re.findall(r"\[`([a-z_]+)`\]", decisions))
+            assert shown == {d.value for d, counter in telling._COUNTERS.items() if counter == f"resumable_job.{name}"}
+    for attribute in ("resumable.decision", "resumable.external_id", "resumable.prior_status", KEY):
+        assert attribute in page
+
+
+def test_dashboard() -> None:
+    """The dashboard is one that Grafana can load, asks for counters that exist, and uses variables that it defines."""
+    dashboard = json.loads(_read("dashboards/airflow-durable.json"))
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    asked = set()
+    for panel in panels:
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        for target in panel["targets"]:
+            expression = target["expr"]
+            assert expression.count("(") == expression.count(")")
+            asked |= set(re.findall(r"airflow_resumable_job_([a-z_]+)\$total", expression))
+            used = set(re.findall(r"\$\{?([a-z]+)", expression))
+            assert used <= variables
+    assert asked == COUNTERS
+
+
+def _airflow() -> Path:
+    spec = importlib.util.find_spec("airflow")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def test_state_store_path() -> None:
+    """The path by which a person deletes the record is one of Airflow's."""
+    routes = _airflow() / "api_fastapi" / "core_api" / "routes" / "public" / "task_state_store.py"
+    prefix = re.search(r'prefix="(/dags/.*?)"', routes.read_text(encoding="utf-8"))
+    assert prefix is not None
+    path = ".*".join(re.escape(part) for part in re.split(r"\{[a-z_]+\}", prefix.group(1)))
+    assert re.search(f"/api/v2{path}/{KEY}", _read("people.md"))
+
+
+def test_sources_exist() -> None:
+    """A file of Airflow that a page names is there."""
+    airflow = _airflow()
+    for page in pages():
+        for path in re.findall(
+            r"`(?:airflow/)?((?:sdk|models|jobs|api_fastapi|triggers)/[\w/]+\.py)", page.read_text(encoding="utf-8")
+        ):
+            assert (airflow / path).is_file(), f"{page.name} names {path}"

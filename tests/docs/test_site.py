@@ -1,0 +1,29 @@
+"""The site builds, and needs no other host."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from .blocks import DOCS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOADED = re.compile(r"""<(?:script|link|img|iframe)[^>]*?(?:src|href)=["'](https?:)?//[^"']+""")
+
+
+def test_site(tmp_path: Path) -> None:
+    """It builds without a warning; every page is in the contents; nothing is loaded from elsewhere."""
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fail-on-warning", "--keep-going", "--quiet"]
+    built = subprocess.run(
+        [*command, str(DOCS), str(tmp_path)], check=False, capture_output=True, text=True, timeout=500
+    )
+    assert built.returncode == 0, built.stderr
+    htmls = list(tmp_path.rglob("*.html"))
+    assert len(htmls) > 15
+    for html in htmls:
+        assert not _LOADED.findall(html.read_text(encoding="utf-8")), html
+    assert "<svg" in (tmp_path / "crash-points.html").read_text(encoding="utf-8")
