@@ -53,6 +53,18 @@ test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with t
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live
 
+FAULTS ?= 300
+SEED ?= 1
+
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill a distributed Airflow FAULTS times under SEED, and write docs/chaos-report.md.
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) --report docs/chaos-report.md
+
+.PHONY: chaos-short
+chaos-short: $(VENV)/.dev ## The same with 20 faults, and no report.
+	$(BIN)/pytest tests/chaos
+	$(BIN)/python -m tests.chaos --faults 20 --seed $(SEED) --size 16 --pause-seconds 3 --drain-seconds 180
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style.
 	$(BIN)/ruff check

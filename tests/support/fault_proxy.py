@@ -55,6 +55,7 @@ class Action(enum.Enum):
     UNAVAILABLE = "it is answered 503"
     SWALLOW = "it is answered 204 and never arrives"
     HOLD = "it waits until the fault is lifted, and arrives then"
+    REPEAT = "it arrives twice, and the second reply counts"
 
 
 @dataclass
@@ -62,27 +63,40 @@ class Fault:
     """
     One thing to go wrong.
 
-    :param dag_id: of the attempt whose requests are meant.
+    :param dag_id: of the attempt whose requests are meant: a regular expression that the whole id must match.
+    :param run_id: None: any run.
     :param path: a regular expression that the whole path must match.
+    :param map_index: None: any.
     :param try_number: None: any try.
     :param after: so many matching requests pass first.
     :param times: so many are hit then; None: all, until the fault is lifted.
+    :param is_following: once one request is hit, every later one of the same attempt is, whatever its path.
+    :param kill: ends the sender, where that is the action; None: the proxy's own way.
     """
 
     action: Action
     dag_id: str
-    run_id: str
+    run_id: str | None
     method: str
     path: str
-    map_index: int = -1
+    map_index: int | None = -1
     try_number: int | None = None
     after: int = 0
     times: int | None = 1
+    is_following: bool = False
+    kill: Kill | None = None
     seen: int = 0
     hits: int = 0
     is_lifted: bool = False
+    victim: AttemptRow | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _hit: threading.Event = field(default_factory=threading.Event)
     _lifted: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether it has happened at least once, the sender's death included."""
+        return self._hit.is_set()
 
     def wait_until_hit(self, limit_seconds: float = HIT_LIMIT_SECONDS) -> None:
         """Wait until it has happened at least once, the sender's death included."""
@@ -96,21 +110,33 @@ class Fault:
         self._lifted.set()
 
     def takes(self, sender: AttemptRow, method: str, path: str) -> bool:
-        """Count the request if it is one that is meant, and tell whether it is hit."""
-        is_meant = (
+        """
+        Count the request if it is one that is meant, and tell whether it is hit.
+
+        Under a lock: one fault may be injected into several proxies, for whichever of them it comes through first.
+        """
+        with self._lock:
+            if self.is_following and self.victim is not None:
+                return not self.is_lifted and sender.id == self.victim.id
+            if not self._means(sender, method, path):
+                return False
+            self.seen += 1
+            if self.seen <= self.after or (self.times is not None and self.hits >= self.times):
+                return False
+            self.hits += 1
+            self.victim = sender
+            return True
+
+    def _means(self, sender: AttemptRow, method: str, path: str) -> bool:
+        return (
             not self.is_lifted
-            and (sender.dag_id, sender.run_id, sender.map_index) == (self.dag_id, self.run_id, self.map_index)
+            and re.fullmatch(self.dag_id, sender.dag_id) is not None
+            and self.run_id in {None, sender.run_id}
+            and self.map_index in {None, sender.map_index}
             and self.try_number in {None, sender.try_number}
             and self.method in {method, "*"}
             and re.fullmatch(self.path, path) is not None
         )
-        if not is_meant:
-            return False
-        self.seen += 1
-        if self.seen <= self.after or (self.times is not None and self.hits >= self.times):
-            return False
-        self.hits += 1
-        return True
 
     def mark_hit(self) -> None:
         """Wake those who wait for it."""
@@ -150,6 +176,8 @@ class FaultProxy:
 
     def __init__(self, upstream: str, find_attempt: FindAttempt, kill: Kill) -> None:
         self.port = 0
+        self.is_partitioned = False
+        """Whether no connection gets through, in either direction."""
         self.passages: list[Passage] = []
         self._upstream = httpx.URL(upstream)
         self._find_attempt = find_attempt
@@ -183,6 +211,14 @@ class FaultProxy:
         self._faults.append(fault)
         return fault
 
+    def remove(self, fault: Fault) -> None:
+        """Forget a fault; what it holds goes on when it is lifted."""
+        self._faults.remove(fault)
+
+    def pid_of(self, task_instance_id: UUID) -> int | None:
+        """Return the process of an attempt that has come by."""
+        return self._pids.get(task_instance_id)
+
     def passages_of(self, dag_id: str, method: str, path: str, *, try_number: int | None = None) -> list[Passage]:
         """Return what a parent has sent, in its order."""
         return [
@@ -208,7 +244,8 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)
-        with contextlib.suppress(OSError, h11.RemoteProtocolError):
+        # Cancelled when the loop ends, and nobody waits for it: 3.11's streams would log that as an error.
+        with contextlib.suppress(OSError, h11.RemoteProtocolError, asyncio.CancelledError):
             while (received := await _receive(connection, reader)) is not None:
                 request, body = received
                 response = await self._answer(request, body)
@@ -228,24 +265,29 @@ class FaultProxy:
         method, path = request.method.decode(), request.target.decode().partition("?")[0]
         came_at = time.time()
         sender = await self._identify(request, path, body)
-        fault = next((f for f in self._faults if sender and f.takes(sender, method, path)), None)
+        fault = next((f for f in tuple(self._faults) if sender and f.takes(sender, method, path)), None)
         action = fault.action if fault else None
         status = None
         try:
             if fault and action is Action.HOLD:
                 fault.mark_hit()
                 await fault.until_lifted()
+            if self.is_partitioned:
+                return None
             if action is Action.UNAVAILABLE:
                 return _empty_reply(_UNAVAILABLE)
             if action is Action.SWALLOW:
                 return _empty_reply(_NO_CONTENT)
             reply = None
             if action not in {Action.KILL_BEFORE, Action.REFUSE}:
+                if action is Action.REPEAT:
+                    await self._forward(request, body)
                 reply = await self._forward(request, body)
                 status = _read_status(reply)
-            if sender and action in {Action.KILL_BEFORE, Action.KILL_AFTER}:
-                await asyncio.to_thread(self._kill, self._pids[sender.id])
-            return reply if action in {None, Action.HOLD} else None
+            if fault and sender and action in {Action.KILL_BEFORE, Action.KILL_AFTER}:
+                await asyncio.to_thread(fault.kill or self._kill, self._pids[sender.id])
+            is_answered = action in {None, Action.HOLD, Action.REPEAT} and not self.is_partitioned
+            return reply if is_answered else None
         finally:
             self.passages.append(Passage(sender, method, path, status, action, came_at))
             if fault:

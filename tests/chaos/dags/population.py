@@ -1,0 +1,41 @@
+"""
+The parents and children of the chaos run: a pair of Dags for each kind (durable, stock) and mode.
+
+Most children are paused: their runs stay queued, which is an active state, until the run marks them over the public
+API. That costs no process, so that the faults meet many parents. The children of the mode ``wait_working`` are run by
+the scheduler.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+
+from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from tests.chaos.modes import KINDS, MAPPED_COUNT, MODES, TASK_ID, name_child, name_parent
+
+RETRIES = 60
+"""More than the faults of a run could use up: a parent that has none left would end wrong for no fault of its own."""
+
+for kind in KINDS:
+    for name, mode in MODES.items():
+        with DAG(name_child(kind, name), schedule=None, catchup=False, is_paused_upon_creation=not mode.is_working):
+            EmptyOperator(task_id="work")
+        arguments = {
+            "task_id": TASK_ID,
+            "trigger_dag_id": name_child(kind, name),
+            "durable": kind == "durable",
+            "wait_for_completion": True,
+            "poke_interval": 3,
+            "retries": RETRIES,
+            "retry_delay": timedelta(seconds=1),
+            **mode.arguments,
+        }
+        with DAG(name_parent(kind, name), schedule=None, catchup=False):
+            if mode.is_mapped:
+                confs = [{"parent": "{{ run_id }}", "map_index": index} for index in range(MAPPED_COUNT)]
+                TriggerDagRunOperator.partial(**arguments).expand(conf=confs)
+            else:
+                TriggerDagRunOperator(**arguments, conf={"parent": "{{ run_id }}", "map_index": -1})

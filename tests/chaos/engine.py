@@ -1,0 +1,223 @@
+"""
+The distributed Airflow: PostgreSQL, a broker, two schedulers, two Celery workers, each behind a fault proxy of its own.
+
+The proxy of its own is what makes a worker's partition possible. Whatever ends is started again, as a process
+supervisor would: that is the one thing that an Airflow installation has to bring along.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+from celery import Celery
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_durable.demo import processes
+from airflow_durable.demo.api import PublicApi
+from airflow_durable.demo.database import as_utc
+from airflow_durable.demo.engine import ScratchAirflow
+from tests.support.fault_proxy import FaultProxy
+from tests.support.servers import PostgresServer, ValkeyServer
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from typing_extensions import Self
+
+    from airflow_durable.demo.database import AttemptRow, MetadataDatabase
+    from airflow_durable.demo.processes import Component
+
+DAGS_FOLDER = Path(__file__).parent / "dags"
+WORKERS = ("first", "second")
+HEARTBEAT_TIMEOUT_SECONDS = 15
+_CONCURRENCY = 10
+_QUEUE = "default"
+_CONTROL_PAUSE_SECONDS = 1.0
+_BEAT_SECONDS = 10.0
+_JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
+
+_OPTIONS = {
+    "core.executor": "CeleryExecutor",
+    "core.parallelism": "64",
+    "celery.worker_concurrency": str(_CONCURRENCY),
+    # An unacknowledged message of a worker that died is delivered again after this time, in seconds.
+    "celery_broker_transport_options.visibility_timeout": "60",
+    # A message that a broker lost is noticed after this time.
+    "scheduler.task_queued_timeout": "40",
+    "scheduler.task_queued_timeout_check_interval": "5",
+    "scheduler.num_stuck_in_queued_retries": "10",
+    "scheduler.task_instance_heartbeat_timeout": str(HEARTBEAT_TIMEOUT_SECONDS),
+    "scheduler.orphaned_tasks_check_interval": "5",
+    "scheduler.scheduler_health_check_threshold": "15",
+    # A worker that is cut off goes on: its supervisors do not give up before the network is back.
+    "workers.max_failed_heartbeats": "1000",
+    "workers.min_heartbeat_interval": "3",
+    "workers.execution_api_timeout": "10",
+    "workers.execution_api_retry_wait_min": "0.5",
+    "workers.execution_api_retry_wait_max": "3",
+    "triggerer.triggerer_health_check_threshold": "12",
+}
+
+
+class DistributedAirflow:
+    """
+    As a context manager: all of it started, and all of it ended.
+
+    :param home: an existing, empty folder. It is left to the caller to remove.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.postgres = PostgresServer(home)
+        self.broker = ValkeyServer(home)
+        self.restarts: Counter[str] = Counter()
+        self._scopes = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start it all, and wait until it works."""
+        with contextlib.ExitStack() as scopes:
+            self._open(scopes)
+            self._scopes = scopes.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it all."""
+        self._scopes.close()
+
+    @property
+    def database(self) -> MetadataDatabase:
+        """The metadata database."""
+        return self.airflow.database
+
+    def restart(self, component: Component) -> Component:
+        """Kill a component and all its offspring by SIGKILL, and start another one in its place."""
+        name = self._worker_names.pop(component.name, None)
+        self.airflow.kill(component)
+        return self._start_worker(name) if name else self.airflow.start_component(component.kind)
+
+    def restart_what_ended(self) -> list[str]:
+        """Start again what has ended by itself; return its names."""
+        ended = [component for component in self.airflow.components if not component.is_alive]
+        for component in ended:
+            self.restarts[component.kind] += 1
+            self.restart(component)
+        return [component.name for component in ended]
+
+    def is_ready(self) -> bool:
+        """Tell whether every component works, those started last too."""
+        with contextlib.suppress(httpx.HTTPError):
+            self.api.version()
+            return all(self._is_beating(kind) for kind in _JOB_TYPES) and self._are_workers_ready()
+        return False
+
+    def components_of(self, kind: str) -> list[Component]:
+        """Return the components of a kind, in a fixed order."""
+        return sorted(
+            (component for component in self.airflow.components if component.kind == kind),
+            key=lambda component: self._worker_names.get(component.name, component.name),
+        )
+
+    def worker_of(self, pid: int | None) -> str | None:
+        """Return the name of the Celery worker that a process belongs to."""
+        with contextlib.suppress(ProcessLookupError):
+            session = os.getsid(pid) if pid else None
+            for component in self.components_of("celery-worker"):
+                if component.process.pid == session:
+                    return self._worker_names[component.name]
+        return None
+
+    def kill_task(self, pid: int) -> bool:
+        """Kill a task process alone: its supervisor reports it. False: it has gone already."""
+        if self.worker_of(pid) is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+            return True
+        return False
+
+    def kill_supervisor(self, pid: int) -> bool:
+        """Kill a task process and its supervisor. False: they have gone already."""
+        with contextlib.suppress(LookupError):
+            return bool(self.airflow.kill_worker(pid))
+        return False
+
+    def cut_off(self, worker: str) -> None:
+        """Cut a worker off: nothing passes to or from the API server, and the broker gives it nothing more."""
+        self.proxies[worker].is_partitioned = True
+        self._control("cancel_consumer", worker)
+
+    def heal(self, worker: str) -> None:
+        """Undo :meth:`cut_off`."""
+        self.proxies[worker].is_partitioned = False
+        self._control("add_consumer", worker)
+
+    def _open(self, scopes: contextlib.ExitStack) -> None:
+        scopes.enter_context(self.postgres)
+        scopes.enter_context(self.broker)
+        options = {**_OPTIONS, **self.postgres.options, "celery.broker_url": self.broker.url}
+        self.airflow = scopes.enter_context(
+            ScratchAirflow(self.home, dag_folders={"population": DAGS_FOLDER}, options=options)
+        )
+        self.api = scopes.enter_context(contextlib.closing(PublicApi(self.airflow.url)))
+        self.proxies = {
+            worker: scopes.enter_context(FaultProxy(self.airflow.url, self._find_attempt, self.kill_supervisor))
+            for worker in WORKERS
+        }
+        self._celery = scopes.enter_context(contextlib.closing(Celery(broker=self.broker.url)))
+        self._worker_names: dict[str, str] = {}
+        self.airflow.migrate()
+        for kind in ("api-server", "scheduler", "scheduler", "dag-processor", "triggerer"):
+            self.airflow.start_component(kind)
+        for worker in WORKERS:
+            self._start_worker(worker)
+        self.airflow.wait_until_ready()
+        self.airflow.wait_for(self._are_workers_ready, "the Celery workers", 300)
+
+    def _start_worker(self, worker: str) -> Component:
+        url = f"http://{processes.LOCALHOST}:{self.proxies[worker].port}/execution/"
+        component = self.airflow.start_component(
+            "celery-worker",
+            "--celery-hostname",
+            worker,
+            "--without-mingle",
+            "--without-gossip",
+            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url,
+            # Celery as root warns, and refuses some serializers; a scratch Airflow has nothing to protect from itself.
+            C_FORCE_ROOT="1",
+        )
+        self._worker_names[component.name] = worker
+        return component
+
+    def _is_beating(self, kind: str) -> bool:
+        rows = self.database.select(
+            "SELECT start_date, latest_heartbeat FROM job WHERE job_type = :job_type AND state = 'running'",
+            job_type=_JOB_TYPES[kind],
+        )
+        components = self.components_of(kind)
+        since = datetime.now(tz=timezone.utc) - timedelta(seconds=_BEAT_SECONDS)
+        youngest = datetime.fromtimestamp(max(component.started_at for component in components), tz=timezone.utc)
+        started = [as_utc(row["start_date"]) for row in rows if (as_utc(row["latest_heartbeat"]) or since) > since]
+        return len(started) >= len(components) and any(date is not None and date >= youngest for date in started)
+
+    def _are_workers_ready(self) -> bool:
+        with contextlib.suppress(OSError):
+            return len(self._celery.control.ping(timeout=1.0)) == len(WORKERS)
+        return False
+
+    def _control(self, command: str, worker: str) -> None:
+        with contextlib.suppress(OSError):
+            getattr(self._celery.control, command)(_QUEUE, destination=[f"celery@{worker}"])
+            time.sleep(_CONTROL_PAUSE_SECONDS)
+
+    def _find_attempt(self, task_instance_id: UUID) -> AttemptRow | None:
+        with contextlib.suppress(SQLAlchemyError):
+            return self.database.attempt_of_id(task_instance_id)
+        return None

@@ -1,0 +1,236 @@
+"""How each planned fault is done. A fault is a generator: it yields while there is something to wait for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_durable.core.record import KEY
+from tests.chaos.engine import WORKERS
+from tests.chaos.modes import KINDS, TASK_ID
+from tests.chaos.plan import FaultKind, Place, PlannedFault
+from tests.support.fault_proxy import Action, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_durable.demo.database import AttemptRow
+    from tests.chaos.engine import DistributedAirflow
+
+STRIKE_LIMIT_SECONDS = 60.0
+"""For a targeted fault to meet an attempt of either kind."""
+
+SUPERSEDED_LIMIT_SECONDS = 90.0
+"""For an attempt to be retried elsewhere."""
+
+_SAVE = {
+    "durable": ("PUT", rf"/execution/store/ti/[^/]+/{KEY}"),
+    # The stock operator has no journal; the extra link's XCom is where its run id is to be seen.
+    "stock": ("POST", r"/execution/xcoms/[^/]+/[^/]+/[^/]+/trigger_run_id"),
+}
+_PATHS = {
+    Place.START: ("PATCH", r"/execution/task-instances/[^/]+/run"),
+    Place.SUBMIT: ("POST", r"/execution/dag-runs/[^/]+/[^/]+(/clear)?"),
+    Place.LOOK_UP: ("GET", r"/execution/dag-runs/[^/]+/[^/]+(/state)?"),
+    Place.END: ("PATCH", r"/execution/task-instances/[^/]+/state"),
+}
+
+
+@dataclass
+class Outcome:
+    """
+    What a fault did.
+
+    :param victims: how many attempts of each kind it struck, for certain.
+    :param overlaps: how many attempts still ran when a newer attempt of the same parent already did, when it ended.
+    """
+
+    fault: PlannedFault
+    is_done: bool = False
+    victims: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    overlaps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+
+
+class FaultBox:
+    """Does the faults to a running Airflow."""
+
+    def __init__(self, engine: DistributedAirflow) -> None:
+        self._engine = engine
+
+    def strike(self, outcome: Outcome) -> Iterator[None]:
+        """Do it; the outcome is complete when the generator ends."""
+        kind = outcome.fault.kind
+        if kind in {FaultKind.TASK_KILLED, FaultKind.SUPERVISOR_KILLED}:
+            yield from self._kill_attempts(outcome)
+        elif kind is FaultKind.REPLY_DROPPED:
+            yield from self._strike_requests(outcome, Action.DROP_REPLY, times=outcome.fault.times)
+        elif kind is FaultKind.REQUEST_REPEATED:
+            yield from self._strike_requests(outcome, Action.REPEAT)
+        elif kind is FaultKind.REQUEST_DELAYED:
+            yield from self._delay_requests(outcome)
+        elif kind is FaultKind.PARTITION:
+            yield from self._partition(outcome)
+        else:
+            self._strike_component(outcome)
+
+    def running_attempts(self) -> list[AttemptRow]:
+        """Return the attempts of parents that run, by the database, and whose process is there."""
+        found = []
+        for row in self._engine.database.select(
+            "SELECT id FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_id, run_id",
+            task_id=TASK_ID,
+        ):
+            attempt = self._engine.database.attempt_of_id(row["id"])
+            if attempt is not None and self._engine.worker_of(attempt.pid) is not None:
+                found.append(attempt)
+        return found
+
+    def _kill_attempts(self, outcome: Outcome) -> Iterator[None]:
+        fault = outcome.fault
+        engine = self._engine
+        kill = engine.kill_task if fault.kind is FaultKind.TASK_KILLED else engine.kill_supervisor
+        if fault.place is not Place.ANYWHERE:
+            action = Action.KILL_AFTER if fault.is_after else Action.KILL_BEFORE
+            yield from self._strike_requests(outcome, action, kill=kill)
+            return
+        missing = set(KINDS)
+        deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
+        while missing and time.monotonic() < deadline:
+            attempts = self.running_attempts()
+            for kind in sorted(missing):
+                candidates = [attempt for attempt in attempts if attempt.dag_id.startswith(kind)]
+                if candidates:
+                    victim = candidates[int(fault.pick * len(candidates))]
+                    if victim.pid is not None and kill(victim.pid):
+                        outcome.victims[kind] += 1
+                        missing.discard(kind)
+            yield
+
+    def _strike_requests(
+        self, outcome: Outcome, action: Action, *, times: int = 1, kill: Callable[[int], object] | None = None
+    ) -> Iterator[None]:
+        armed = {kind: self._arm(outcome.fault, kind, action, times=times, kill=kill) for kind in KINDS}
+        deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
+        while not all(fault.is_hit for fault in armed.values()) and time.monotonic() < deadline:
+            yield
+        if times > 1:
+            # The client's repetitions come within seconds.
+            deadline = time.monotonic() + 15
+            while any(0 < fault.hits < times for fault in armed.values()) and time.monotonic() < deadline:
+                yield
+        self._disarm(outcome, armed)
+
+    def _delay_requests(self, outcome: Outcome) -> Iterator[None]:
+        armed = {kind: self._arm(outcome.fault, kind, Action.HOLD, times=1, is_following=True) for kind in KINDS}
+        deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
+        while not all(fault.is_hit for fault in armed.values()) and time.monotonic() < deadline:
+            yield
+        victims = [fault.victim for fault in armed.values() if fault.victim]
+        yield from self._wait_until_superseded(victims)
+        self._count_overlaps(outcome, victims)
+        self._disarm(outcome, armed)
+
+    def _partition(self, outcome: Outcome) -> Iterator[None]:
+        worker = WORKERS[int(outcome.fault.pick * len(WORKERS))]
+        deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
+        victims: list[AttemptRow] = []
+        while time.monotonic() < deadline:
+            victims = [attempt for attempt in self.running_attempts() if self._engine.worker_of(attempt.pid) == worker]
+            if {_kind_of(victim) for victim in victims} == set(KINDS):
+                break
+            yield
+        self._engine.cut_off(worker)
+        for victim in victims:
+            outcome.victims[_kind_of(victim)] += 1
+        yield from self._wait_until_superseded(victims)
+        self._count_overlaps(outcome, victims)
+        self._engine.heal(worker)
+
+    def _strike_component(self, outcome: Outcome) -> None:
+        engine, fault = self._engine, outcome.fault
+        if fault.kind is FaultKind.POSTGRES_RESTARTED:
+            engine.postgres.kill()
+            engine.postgres.start()
+            return
+        if fault.kind is FaultKind.BROKER_RESTARTED:
+            engine.broker.kill()
+            engine.broker.start()
+            return
+        kind = {
+            FaultKind.WORKER_KILLED: "celery-worker",
+            FaultKind.TRIGGERER_KILLED: "triggerer",
+            FaultKind.SCHEDULER_KILLED: "scheduler",
+            FaultKind.API_SERVER_RESTARTED: "api-server",
+        }[fault.kind]
+        components = engine.components_of(kind)
+        component = components[int(fault.pick * len(components))]
+        if kind == "celery-worker":
+            for attempt in self.running_attempts():
+                if engine.worker_of(attempt.pid) == engine.worker_of(component.process.pid):
+                    outcome.victims[_kind_of(attempt)] += 1
+        engine.restart(component)
+
+    def _arm(  # noqa: PLR0913 - a fault has many sides
+        self,
+        fault: PlannedFault,
+        kind: str,
+        action: Action,
+        *,
+        times: int,
+        is_following: bool = False,
+        kill: Callable[[int], object] | None = None,
+    ) -> Fault:
+        place = Place.SUBMIT if fault.place is Place.ANYWHERE else fault.place
+        method, path = _SAVE[kind] if place is Place.SAVE else _PATHS[place]
+        armed = Fault(
+            action,
+            f"{kind}_.*",
+            None,
+            method,
+            path,
+            map_index=None,
+            times=times,
+            is_following=is_following,
+            kill=kill,
+        )
+        for proxy in self._engine.proxies.values():
+            proxy.inject(armed)
+        return armed
+
+    def _disarm(self, outcome: Outcome, armed: dict[str, Fault]) -> None:
+        for kind, fault in armed.items():
+            fault.lift()
+            outcome.victims[kind] += int(fault.is_hit)
+            for proxy in self._engine.proxies.values():
+                proxy.remove(fault)
+
+    def _wait_until_superseded(self, victims: list[AttemptRow]) -> Iterator[None]:
+        """Wait until each has a newer attempt that runs, or its parent has ended."""
+        deadline = time.monotonic() + SUPERSEDED_LIMIT_SECONDS
+        while time.monotonic() < deadline:
+            if all(self._is_superseded(victim) for victim in victims):
+                return
+            yield
+
+    def _is_superseded(self, victim: AttemptRow) -> bool:
+        latest = self._latest(victim)
+        if latest is None or latest.id == victim.id:
+            return latest is None
+        return latest.state not in {None, "up_for_retry", "scheduled", "queued"}
+
+    def _count_overlaps(self, outcome: Outcome, victims: list[AttemptRow]) -> None:
+        for victim in victims:
+            latest = self._latest(victim)
+            pids = {proxy.pid_of(victim.id) for proxy in self._engine.proxies.values()} - {None}
+            is_alive = any(self._engine.worker_of(pid) is not None for pid in pids)
+            if is_alive and latest is not None and latest.id != victim.id and latest.state in {"running", "deferred"}:
+                outcome.overlaps[_kind_of(victim)] += 1
+
+    def _latest(self, victim: AttemptRow) -> AttemptRow | None:
+        rows = self._engine.database.latest_attempts(victim.dag_id, victim.run_id)
+        return next((row for row in rows if row.map_index == victim.map_index), None)
+
+
+def _kind_of(attempt: AttemptRow) -> str:
+    return attempt.dag_id.partition("_")[0]

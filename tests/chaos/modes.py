@@ -1,0 +1,72 @@
+"""The ways in which the population's parents trigger and wait. Known to the Dags and to the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+KINDS = ("durable", "stock")
+TASK_ID = "run_child"
+MAPPED_COUNT = 3
+
+_DEFERRABLE = {"deferrable": True}
+_FIRE_AND_FORGET = {"wait_for_completion": False}
+_FIXED_ID = {"trigger_run_id": "fixed__{{ run_id }}"}
+_FIXED_DATE = {"logical_date": "{{ dag_run.conf['logical_date'] }}"}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """
+    One way to trigger and wait.
+
+    :param share: how many of the population's parents have it, in relation to the others.
+    :param arguments: the operator's.
+    :param is_working: its children are run by Airflow; else they stay queued until the run marks them.
+    """
+
+    share: int
+    arguments: dict[str, Any] = field(default_factory=dict)
+    is_fixed: bool = False
+    is_mapped: bool = False
+    is_working: bool = False
+
+    @property
+    def parents(self) -> int:
+        """How many parents one Dag run of it has."""
+        return MAPPED_COUNT if self.is_mapped else 1
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the parent waits for its child's end."""
+        return bool(self.arguments.get("wait_for_completion", True))
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether a run that exists is to be reset."""
+        return bool(self.arguments.get("reset_dag_run", False))
+
+
+MODES = {
+    "wait": Mode(4),
+    "wait_working": Mode(2, is_working=True),
+    "wait_mapped": Mode(1, is_mapped=True),
+    "wait_fixed": Mode(2, _FIXED_ID, is_fixed=True),
+    "wait_dated": Mode(1, _FIXED_DATE, is_fixed=True),
+    "wait_reset": Mode(2, {**_FIXED_ID, "reset_dag_run": True}, is_fixed=True),
+    "defer": Mode(3, _DEFERRABLE),
+    "defer_mapped": Mode(1, _DEFERRABLE, is_mapped=True),
+    "defer_fixed": Mode(2, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True),
+    "fire": Mode(3, _FIRE_AND_FORGET),
+    "fire_fixed": Mode(2, {**_FIRE_AND_FORGET, **_FIXED_ID}, is_fixed=True),
+}
+
+
+def name_parent(kind: str, mode: str) -> str:
+    """Return the parents' Dag."""
+    return f"{kind}_{mode}"
+
+
+def name_child(kind: str, mode: str) -> str:
+    """Return the children's Dag."""
+    return f"{kind}_{mode}_child"

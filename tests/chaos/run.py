@@ -1,0 +1,205 @@
+"""One chaos run: parents in flight, faults one after another, then peace until all have ended, then the count."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.chaos import census
+from tests.chaos.engine import DistributedAirflow
+from tests.chaos.faults import FaultBox, Outcome
+from tests.chaos.modes import KINDS, MODES, name_parent
+from tests.chaos.plan import TARGETED, FaultKind, PlannedFault, make_plan
+from tests.chaos.population import Population
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.chaos.census import Census
+
+    Tell = Callable[[str], None]
+
+_TICK_SECONDS = 1.0
+_READY_LIMIT_SECONDS = 120.0
+_CONCURRENT_FAULTS = 3
+_TELL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What a run is asked to do.
+
+    :param size: Dag runs of parents in flight, of both kinds together.
+    :param pause_seconds: the mean pause between two faults.
+    :param drain_seconds: how long the parents may take to end, after the last fault, before they count as hanging.
+    """
+
+    faults: int
+    seed: int
+    size: int
+    pause_seconds: float
+    drain_seconds: float
+
+
+@dataclass
+class Result:
+    """What a run has found."""
+
+    settings: Settings
+    airflow_version: str
+    outcomes: list[Outcome]
+    census: Census
+    restarts: dict[str, int]
+    took_seconds: float
+
+    @property
+    def faults(self) -> Counter[FaultKind]:
+        """How many faults of each kind were done."""
+        return Counter(outcome.fault.kind for outcome in self.outcomes if outcome.is_done)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why the run does not show what it should. Empty if it does."""
+        found = []
+        durable = self.census.totals["durable"]
+        if durable.violations:
+            found.append(f"The durable parents broke the promise {durable.violations} times.")
+        missing = self.settings.faults - sum(self.faults.values())
+        if missing:
+            found.append(f"{missing} of the planned faults met nobody.")
+        if not durable.retried_parents:
+            found.append("No durable parent was retried, so no fault has hurt one.")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "settings": asdict(self.settings),
+            "airflow_version": self.airflow_version,
+            "took_seconds": round(self.took_seconds),
+            "faults": {kind.name.lower(): self.faults[kind] for kind in FaultKind},
+            "victims": self.sum_of("victims"),
+            "overlaps": self.sum_of("overlaps"),
+            "restarts_of_what_ended_by_itself": self.restarts,
+            "troubles": self.troubles,
+            **self.census.to_json(),
+        }
+
+    def sum_of(self, name: str) -> dict[str, dict[str, int]]:
+        """Return the outcomes' victims or overlaps, by fault kind and by kind of parent."""
+        return {
+            kind.name.lower(): {
+                who: sum(getattr(outcome, name)[who] for outcome in self.outcomes if outcome.fault.kind is kind)
+                for who in KINDS
+            }
+            for kind in FaultKind
+        }
+
+
+@dataclass
+class _Course:
+    """The run as it goes."""
+
+    engine: DistributedAirflow
+    population: Population
+    box: FaultBox
+    tell: Tell
+    began: float
+    outcomes: list[Outcome] = field(default_factory=list)
+    under_way: list[tuple[Outcome, Iterator[None]]] = field(default_factory=list)
+    told_at: float = 0.0
+
+    def say(self, line: str) -> None:
+        self.tell(f"{time.monotonic() - self.began:6.0f} s  {line}")
+
+    def tick(self) -> None:
+        """Let everything go on by one step."""
+        for name in self.engine.restart_what_ended():
+            self.say(f"{name} had ended by itself and was started again.")
+        self.population.end_due_children()
+        for item in tuple(self.under_way):
+            outcome, steps = item
+            if next(steps, self) is self:
+                outcome.is_done = True
+                self.under_way.remove(item)
+                self.say(f"fault {outcome.fault.number} done: {_describe(outcome)}")
+        if time.monotonic() - self.told_at > _TELL_SECONDS:
+            self.told_at = time.monotonic()
+            in_flight = self.population.count_in_flight()
+            self.say(f"{len(self.population.pairs)} pairs started, {in_flight} Dag runs of parents in flight.")
+        time.sleep(_TICK_SECONDS)
+
+    def begin(self, fault: PlannedFault) -> None:
+        outcome = Outcome(fault)
+        self.outcomes.append(outcome)
+        where = f", {fault.place.value}" if fault.kind in TARGETED else ""
+        self.say(f"fault {fault.number}: {fault.kind.value}{where}")
+        self.under_way.append((outcome, self.box.strike(outcome)))
+
+
+def run(home: Path, settings: Settings, tell: Tell) -> Result:
+    """
+    Do the run in this folder.
+
+    :param tell: is given a line of progress at a time.
+    :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not come up.
+    """
+    began = time.monotonic()
+    tell("Starting Airflow: PostgreSQL, broker, API server, two schedulers, Dag processor, triggerer, two workers.")
+    with DistributedAirflow(home) as engine:
+        engine.airflow.wait_for_dags({name_parent(kind, mode) for kind in KINDS for mode in MODES})
+        population = Population(settings.seed, settings.size, engine.api, engine.database)
+        course = _Course(engine, population, FaultBox(engine), tell, began)
+        course.say("Airflow is ready.")
+        for fault in make_plan(settings.seed, settings.faults, pause_seconds=settings.pause_seconds):
+            _pause(course, fault)
+            course.begin(fault)
+        while course.under_way:
+            population.refill()
+            course.tick()
+        _drain(course, settings.drain_seconds)
+        return Result(
+            settings,
+            engine.api.version(),
+            course.outcomes,
+            census.take(engine.database, population.pairs),
+            dict(engine.restarts),
+            time.monotonic() - began,
+        )
+
+
+def _pause(course: _Course, fault: PlannedFault) -> None:
+    """Let the Airflow work for a while; longer, if it has not yet recovered from what was done to its components."""
+    earliest = time.monotonic() + fault.pause_seconds
+    latest = earliest + _READY_LIMIT_SECONDS
+    is_targeted = fault.kind in TARGETED
+    while time.monotonic() < latest:
+        course.population.refill()
+        course.tick()
+        is_free = len(course.under_way) < _CONCURRENT_FAULTS
+        is_alone = all(outcome.fault.kind is not FaultKind.PARTITION for outcome, _ in course.under_way)
+        if time.monotonic() > earliest and is_free and (is_targeted or (is_alone and course.engine.is_ready())):
+            return
+
+
+def _drain(course: _Course, limit_seconds: float) -> None:
+    course.say("No more faults. Waiting for all parents and children to end.")
+    deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        course.population.send_waiting()
+        course.tick()
+        if course.population.is_over():
+            return
+    course.say("Some have not ended in time.")
+
+
+def _describe(outcome: Outcome) -> str:
+    victims = ", ".join(f"{number} {kind}" for kind, number in outcome.victims.items() if number)
+    overlaps = sum(outcome.overlaps.values())
+    return f"struck {victims or 'nobody for certain'}" + (
+        f"; {overlaps} overlapped a newer attempt" if overlaps else ""
+    )

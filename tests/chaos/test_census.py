@@ -1,0 +1,110 @@
+"""The count can find what it counts: each case is a parent with its children as a broken protocol would leave them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+import pytest
+
+from airflow_durable.demo.database import AttemptRow
+from tests.chaos.census import Child, Count, Parent, count_parents
+from tests.chaos.population import Pair
+
+_NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+
+
+def _at(minute: float) -> datetime:
+    return _NOON + timedelta(minutes=minute)
+
+
+def _child(number: int, state: str, ended: float, clear_number: int = 0) -> Child:
+    """Return a child that was made in the minute of its number."""
+    return Child(number, f"run_{number}", state, _at(number), _at(ended), clear_number)
+
+
+def _count(
+    mode: str,
+    state: str | None,
+    *children: Child,
+    named: str | None = None,
+    has_foreign: bool = False,
+    fails_once: bool = False,
+) -> Count:
+    attempt = AttemptRow(
+        id=UUID(int=1),
+        dag_id=f"durable_{mode}",
+        run_id="p00001",
+        task_id="run_child",
+        map_index=-1,
+        try_number=2,
+        max_tries=60,
+        state=state,
+        pid=None,
+        start_date=_at(0),
+        end_date=_at(60),
+        hostname=None,
+    )
+    pair = Pair(1, mode, has_foreign, fails_once)
+    return count_parents([Parent(attempt, pair, named or (children[-1].run_id if children else None), children)])
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        _count("wait", "success", _child(1, "success", 5)),
+        _count("wait", "success", _child(1, "failed", 2), _child(3, "success", 5), fails_once=True),
+        _count("wait_fixed", "failed", _child(1, "failed", 2), fails_once=True),
+        _count("wait_reset", "success", _child(1, "success", 5, clear_number=1), has_foreign=True),
+        _count("wait_reset", "success", _child(1, "success", 5, clear_number=1), fails_once=True),
+        _count("fire", "success", _child(1, "failed", 70), fails_once=True),
+    ],
+    ids=["plain", "failed once", "fixed failed", "foreign reset", "failed reset", "fire and forget"],
+)
+def test_right(count: Count) -> None:
+    assert count.violations == 0
+    assert count.examples == []
+
+
+def test_duplicate() -> None:
+    count = _count("wait", "success", _child(1, "success", 5), _child(2, "success", 6))
+    assert (count.duplicates, count.abandoned, count.wrong_ends) == (1, 1, 0)
+    assert count.scatter == {"2,2": 1}
+
+
+def test_duplicate_of_child_that_failed_later() -> None:
+    count = _count("wait", "success", _child(1, "failed", 5), _child(2, "success", 6), fails_once=True)
+    assert (count.duplicates, count.abandoned) == (1, 1)
+
+
+def test_two_duplicates() -> None:
+    count = _count("fire", "success", _child(1, "success", 9), _child(2, "success", 9), _child(3, "success", 9))
+    assert (count.duplicates, count.abandoned) == (2, 2)
+
+
+def test_healthy_child_reset() -> None:
+    assert _count("wait_reset", "success", _child(1, "success", 5, clear_number=1)).healthy_resets == 1
+    count = _count("wait_reset", "success", _child(1, "success", 5, clear_number=3), has_foreign=True)
+    assert count.healthy_resets == 2
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped"])
+def test_wrong_end_abandons(state: str) -> None:
+    count = _count("wait_fixed", state, _child(1, "success", 70))
+    assert (count.wrong_ends, count.abandoned) == (1, 1)
+
+
+def test_failed_though_another_child_was_possible() -> None:
+    assert _count("wait", "failed", _child(1, "failed", 5), fails_once=True).wrong_ends == 1
+
+
+def test_success_without_success() -> None:
+    assert _count("wait", "success").wrong_ends == 1
+    assert _count("wait", "success", _child(1, "failed", 5)).wrong_ends == 1
+    count = _count("wait", "success", _child(1, "failed", 5), _child(6, "success", 7), named="run_1")
+    assert count.wrong_ends == 1
+
+
+@pytest.mark.parametrize("state", [None, "running", "up_for_retry", "deferred"])
+def test_never_ended(state: str | None) -> None:
+    assert _count("wait", state, _child(1, "success", 5)).never_ended == 1
