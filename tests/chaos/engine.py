@@ -1,15 +1,15 @@
 """
-The distributed Airflow: PostgreSQL, a broker, two schedulers, two Celery workers, each behind a fault proxy of its own.
+The distributed Airflow: PostgreSQL, a broker, two schedulers, two Celery workers and what else it takes.
 
-The proxy of its own is what makes a worker's partition possible. Whatever ends is started again, as a process
-supervisor would: that is the one thing that an Airflow installation has to bring along.
+Each worker has a fault proxy in front of the API server and a gate in front of the broker for itself: they are what
+makes its partition possible. Whatever ends is started again, as a process supervisor would: that is the one thing that
+an Airflow installation has to bring along.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_durable.demo import processes
@@ -26,6 +28,7 @@ from airflow_durable.demo.database import as_utc
 from airflow_durable.demo.engine import ScratchAirflow
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import PostgresServer, ValkeyServer
+from tests.support.tcp_gate import TcpGate
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -39,9 +42,8 @@ DAGS_FOLDER = Path(__file__).parent / "dags"
 WORKERS = ("first", "second")
 HEARTBEAT_TIMEOUT_SECONDS = 15
 _CONCURRENCY = 10
-_QUEUE = "default"
-_CONTROL_PAUSE_SECONDS = 1.0
 _BEAT_SECONDS = 10.0
+_BROKER_ERRORS = (OSError, OperationalError, RedisError)
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 
 _OPTIONS = {
@@ -111,12 +113,16 @@ class DistributedAirflow:
             self.restart(component)
         return [component.name for component in ended]
 
-    def is_ready(self) -> bool:
-        """Tell whether every component works, those started last too."""
-        with contextlib.suppress(httpx.HTTPError):
+    def unready(self) -> set[str]:
+        """Return the kinds of components that do not work just now, those started last among them."""
+        found = {kind for kind in _JOB_TYPES if not self._is_beating(kind)}
+        try:
             self.api.version()
-            return all(self._is_beating(kind) for kind in _JOB_TYPES) and self._are_workers_ready()
-        return False
+        except httpx.HTTPError:
+            found.add("api-server")
+        if not self._are_workers_ready():
+            found.add("celery-worker")
+        return found
 
     def components_of(self, kind: str) -> list[Component]:
         """Return the components of a kind, in a fixed order."""
@@ -150,14 +156,14 @@ class DistributedAirflow:
         return False
 
     def cut_off(self, worker: str) -> None:
-        """Cut a worker off: nothing passes to or from the API server, and the broker gives it nothing more."""
+        """Cut a worker off: nothing passes to or from the API server and the broker."""
         self.proxies[worker].is_partitioned = True
-        self._control("cancel_consumer", worker)
+        self.gates[worker].close()
 
     def heal(self, worker: str) -> None:
         """Undo :meth:`cut_off`."""
+        self.gates[worker].open()
         self.proxies[worker].is_partitioned = False
-        self._control("add_consumer", worker)
 
     def _open(self, scopes: contextlib.ExitStack) -> None:
         scopes.enter_context(self.postgres)
@@ -171,6 +177,7 @@ class DistributedAirflow:
             worker: scopes.enter_context(FaultProxy(self.airflow.url, self._find_attempt, self.kill_supervisor))
             for worker in WORKERS
         }
+        self.gates = {worker: scopes.enter_context(TcpGate(self.broker.port)) for worker in WORKERS}
         self._celery = scopes.enter_context(contextlib.closing(Celery(broker=self.broker.url)))
         self._worker_names: dict[str, str] = {}
         self.airflow.migrate()
@@ -190,6 +197,7 @@ class DistributedAirflow:
             "--without-mingle",
             "--without-gossip",
             AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url,
+            AIRFLOW__CELERY__BROKER_URL=self.broker.url_at(self.gates[worker].port),
             # Celery as root warns, and refuses some serializers; a scratch Airflow has nothing to protect from itself.
             C_FORCE_ROOT="1",
         )
@@ -208,14 +216,10 @@ class DistributedAirflow:
         return len(started) >= len(components) and any(date is not None and date >= youngest for date in started)
 
     def _are_workers_ready(self) -> bool:
-        with contextlib.suppress(OSError):
-            return len(self._celery.control.ping(timeout=1.0)) == len(WORKERS)
+        # A connection of its own each time: one of a pool may have been made to a broker that is no more.
+        with contextlib.suppress(*_BROKER_ERRORS), self._celery.connection_for_write() as connection:
+            return len(self._celery.control.ping(timeout=1.0, connection=connection)) == len(WORKERS)
         return False
-
-    def _control(self, command: str, worker: str) -> None:
-        with contextlib.suppress(OSError):
-            getattr(self._celery.control, command)(_QUEUE, destination=[f"celery@{worker}"])
-            time.sleep(_CONTROL_PAUSE_SECONDS)
 
     def _find_attempt(self, task_instance_id: UUID) -> AttemptRow | None:
         with contextlib.suppress(SQLAlchemyError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.record import KEY
+from airflow_durable.demo.database import AttemptRow
 from tests.chaos.engine import WORKERS
 from tests.chaos.modes import KINDS, TASK_ID
 from tests.chaos.plan import FaultKind, Place, PlannedFault
@@ -15,7 +16,6 @@ from tests.support.fault_proxy import Action, Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_durable.demo.database import AttemptRow
     from tests.chaos.engine import DistributedAirflow
 
 STRIKE_LIMIT_SECONDS = 60.0
@@ -24,6 +24,20 @@ STRIKE_LIMIT_SECONDS = 60.0
 SUPERSEDED_LIMIT_SECONDS = 90.0
 """For an attempt to be retried elsewhere."""
 
+COMPONENTS = {
+    FaultKind.WORKER_KILLED: "celery-worker",
+    FaultKind.TRIGGERER_KILLED: "triggerer",
+    FaultKind.SCHEDULER_KILLED: "scheduler",
+    FaultKind.API_SERVER_RESTARTED: "api-server",
+}
+"""What the faults that kill a component kill, in the engine's words."""
+
+_RUNNING = """
+SELECT id, dag_id, run_id, task_id, map_index, try_number, max_tries, state, pid, start_date, end_date, hostname
+FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_id, run_id, map_index
+"""
+_POLL_TICKS = 3
+_ENDED = frozenset({"success", "failed", "skipped", "removed"})
 _SAVE = {
     "durable": ("PUT", rf"/execution/store/ti/[^/]+/{KEY}"),
     # The stock operator has no journal; the extra link's XCom is where its run id is to be seen.
@@ -76,15 +90,9 @@ class FaultBox:
 
     def running_attempts(self) -> list[AttemptRow]:
         """Return the attempts of parents that run, by the database, and whose process is there."""
-        found = []
-        for row in self._engine.database.select(
-            "SELECT id FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_id, run_id",
-            task_id=TASK_ID,
-        ):
-            attempt = self._engine.database.attempt_of_id(row["id"])
-            if attempt is not None and self._engine.worker_of(attempt.pid) is not None:
-                found.append(attempt)
-        return found
+        rows = self._engine.database.select(_RUNNING, task_id=TASK_ID)
+        attempts = [AttemptRow(**row) for row in rows]
+        return [attempt for attempt in attempts if self._engine.worker_of(attempt.pid) is not None]
 
     def _kill_attempts(self, outcome: Outcome) -> Iterator[None]:
         fault = outcome.fault
@@ -157,12 +165,7 @@ class FaultBox:
             engine.broker.kill()
             engine.broker.start()
             return
-        kind = {
-            FaultKind.WORKER_KILLED: "celery-worker",
-            FaultKind.TRIGGERER_KILLED: "triggerer",
-            FaultKind.SCHEDULER_KILLED: "scheduler",
-            FaultKind.API_SERVER_RESTARTED: "api-server",
-        }[fault.kind]
+        kind = COMPONENTS[fault.kind]
         components = engine.components_of(kind)
         component = components[int(fault.pick * len(components))]
         if kind == "celery-worker":
@@ -211,13 +214,14 @@ class FaultBox:
         while time.monotonic() < deadline:
             if all(self._is_superseded(victim) for victim in victims):
                 return
-            yield
+            for _ in range(_POLL_TICKS):
+                yield
 
     def _is_superseded(self, victim: AttemptRow) -> bool:
         latest = self._latest(victim)
-        if latest is None or latest.id == victim.id:
-            return latest is None
-        return latest.state not in {None, "up_for_retry", "scheduled", "queued"}
+        if latest is None or latest.state in _ENDED:
+            return True
+        return latest.id != victim.id and latest.state in {"running", "deferred"}
 
     def _count_overlaps(self, outcome: Outcome, victims: list[AttemptRow]) -> None:
         for victim in victims:

@@ -36,18 +36,18 @@ TARGETED = frozenset(
 """These strike one durable and one stock attempt each; the others strike whoever is there."""
 
 WEIGHTS = {
-    FaultKind.TASK_KILLED: 16,
-    FaultKind.SUPERVISOR_KILLED: 18,
-    FaultKind.WORKER_KILLED: 6,
-    FaultKind.TRIGGERER_KILLED: 6,
-    FaultKind.SCHEDULER_KILLED: 4,
-    FaultKind.API_SERVER_RESTARTED: 4,
-    FaultKind.POSTGRES_RESTARTED: 4,
-    FaultKind.BROKER_RESTARTED: 3,
-    FaultKind.REPLY_DROPPED: 14,
-    FaultKind.REQUEST_DELAYED: 12,
-    FaultKind.REQUEST_REPEATED: 8,
-    FaultKind.PARTITION: 5,
+    FaultKind.TASK_KILLED: 18,
+    FaultKind.SUPERVISOR_KILLED: 20,
+    FaultKind.WORKER_KILLED: 4,
+    FaultKind.TRIGGERER_KILLED: 4,
+    FaultKind.SCHEDULER_KILLED: 3,
+    FaultKind.API_SERVER_RESTARTED: 3,
+    FaultKind.POSTGRES_RESTARTED: 3,
+    FaultKind.BROKER_RESTARTED: 2,
+    FaultKind.REPLY_DROPPED: 16,
+    FaultKind.REQUEST_DELAYED: 13,
+    FaultKind.REQUEST_REPEATED: 10,
+    FaultKind.PARTITION: 4,
 }
 
 

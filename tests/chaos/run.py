@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.chaos import census
 from tests.chaos.engine import DistributedAirflow
-from tests.chaos.faults import FaultBox, Outcome
+from tests.chaos.faults import COMPONENTS, FaultBox, Outcome
 from tests.chaos.modes import KINDS, MODES, name_parent
 from tests.chaos.plan import TARGETED, FaultKind, PlannedFault, make_plan
 from tests.chaos.population import Population
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 1.0
 _READY_LIMIT_SECONDS = 120.0
-_CONCURRENT_FAULTS = 3
+_CONCURRENT_FAULTS = 5
 _TELL_SECONDS = 30.0
+_OF_WORKERS = frozenset({FaultKind.WORKER_KILLED, FaultKind.PARTITION})
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,23 @@ def _pause(course: _Course, fault: PlannedFault) -> None:
     """Let the Airflow work for a while; longer, if it has not yet recovered from what was done to its components."""
     earliest = time.monotonic() + fault.pause_seconds
     latest = earliest + _READY_LIMIT_SECONDS
-    is_targeted = fault.kind in TARGETED
     while time.monotonic() < latest:
         course.population.refill()
         course.tick()
-        is_free = len(course.under_way) < _CONCURRENT_FAULTS
-        is_alone = all(outcome.fault.kind is not FaultKind.PARTITION for outcome, _ in course.under_way)
-        if time.monotonic() > earliest and is_free and (is_targeted or (is_alone and course.engine.is_ready())):
+        if time.monotonic() > earliest and _may_begin(course, fault.kind):
             return
+
+
+def _may_begin(course: _Course, kind: FaultKind) -> bool:
+    """Keep one worker at least, and let a component come up before it goes again, or before two more go."""
+    if len(course.under_way) >= _CONCURRENT_FAULTS:
+        return False
+    if kind in _OF_WORKERS and any(outcome.fault.kind is FaultKind.PARTITION for outcome, _ in course.under_way):
+        return False
+    if kind in TARGETED:
+        return True
+    unready = course.engine.unready()
+    return COMPONENTS.get(kind) not in unready and len(unready) <= 1
 
 
 def _drain(course: _Course, limit_seconds: float) -> None:

@@ -269,7 +269,11 @@ class ValkeyServer(_Server):
     @property
     def url(self) -> str:
         """The broker's URL."""
-        return f"redis://:{self._password}@{LOCALHOST}:{self.port}/0"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Return the broker's URL by way of another port, for who reaches it through something."""
+        return f"redis://:{self._password}@{LOCALHOST}:{port}/0"
 
     def _prepare(self) -> None:
         self._folder = Path(self._scope.enter_context(tempfile.TemporaryDirectory(prefix="airflow-valkey-")))
