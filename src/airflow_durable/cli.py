@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import tempfile
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_durable.audit.source import Source
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 _INTERRUPTED = 130
+_UNREADABLE = 3
+_TOKEN_VARIABLE = "AIRFLOW_DURABLE_TOKEN"  # noqa: S105 - its name, not the token
+_DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 @app.callback()
@@ -66,6 +77,107 @@ def demo(
         progress.print(fault, markup=False, style="red")
     if comparison.faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def audit(  # noqa: PLR0913 - a command's options
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Read this Airflow's REST API instead of the database, e.g. https://airflow.example.com"),
+    ] = None,
+    dag_ids: Annotated[
+        list[str] | None, typer.Option("--dag", help="Only parents in this Dag. May be given more than once.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=_DATE_FORMATS, help="Only child runs that began since then; UTC if no zone is given."),
+    ] = None,
+    is_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    is_tsv: Annotated[bool, typer.Option("--tsv", help="Print the findings as tab-separated values.")] = False,
+    is_failing: Annotated[
+        bool, typer.Option("--fail-on-findings", help="Exit with 1 if there is a finding, for CI.")
+    ] = False,
+    requests_per_second: Annotated[
+        float, typer.Option(min=0.1, help="With --url: never send more requests than that.")
+    ] = 20.0,
+) -> None:
+    r"""
+    Report the duplicates that stock TriggerDagRunOperators have caused so far.
+
+    A retry of the stock operator does not know of the child run that the crashed attempt started, and starts another.
+    This finds such runs: an operator triggered them within an earlier attempt's time, no task instance names them as
+    its own, and a later attempt started a second one although they had not failed. Each finding says what it is based
+    on, and is certain, likely or possible.
+
+    Reads the metadata database that this machine's Airflow is configured for, in a session that cannot write. Or, with
+    --url, the public REST API, with the token in the environment variable AIRFLOW_DURABLE_TOKEN. Nothing is changed,
+    and no conf is shown.
+
+    \b
+    airflow-durable audit
+    airflow-durable audit --dag billing --since 2026-01-01 --json
+    AIRFLOW_DURABLE_TOKEN=... airflow-durable audit --url https://airflow.example.com
+
+    Exits with 0 whatever it finds (1 with --fail-on-findings), with 2 if it is called wrongly, and with 3 if the
+    deployment cannot be read.
+    """
+    from airflow_durable.audit.report import build_json, build_text, build_tsv
+    from airflow_durable.audit.search import audit as search
+    from airflow_durable.audit.source import SourceError
+
+    if is_json and is_tsv:
+        raise typer.BadParameter("choose one of --json and --tsv")
+    since_utc = since.replace(tzinfo=since.tzinfo or timezone.utc) if since else None
+    progress = Console(stderr=True, highlight=False)
+    try:
+        with _open_source(url, requests_per_second) as source, progress.status("Opening.") as status:
+            report = search(
+                source,
+                now=datetime.now(tz=timezone.utc),
+                dag_ids=dag_ids or (),
+                since=since_utc,
+                tell=status.update,
+            )
+    except KeyboardInterrupt:
+        raise typer.Exit(_INTERRUPTED) from None
+    except SourceError as error:
+        progress.print(f"The audit failed: {error}", markup=False, style="red")
+        raise typer.Exit(_UNREADABLE) from None
+    if is_json:
+        filters = {"dags": dag_ids or [], "since": since_utc.isoformat() if since_utc else None}
+        built = build_json(report, source=source.kind, airflow_version=source.airflow_version, filters=filters)
+        typer.echo(json.dumps(built, indent=2))
+    elif is_tsv:
+        for line in build_tsv(report):
+            typer.echo(line)
+    else:
+        Console().print(build_text(report))
+    if is_failing and report.findings:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _open_source(url: str | None, requests_per_second: float) -> Iterator[Source]:
+    if url is None:
+        from airflow_durable.audit.database import open_database
+
+        with open_database() as database:
+            yield database
+        return
+    from airflow_durable.audit.client import ApiClient
+    from airflow_durable.audit.rest import RestSource
+    from airflow_durable.audit.source import SourceError
+
+    token = os.environ.get(_TOKEN_VARIABLE)
+    if not token:
+        message = (
+            f"The environment variable {_TOKEN_VARIABLE} is not set. It holds a token for the REST API; Airflow gives "
+            f"one for a user name and a password: POST {url.rstrip('/')}/auth/token."
+        )
+        raise SourceError(message)
+    with contextlib.closing(ApiClient(url, token, requests_per_second=requests_per_second)) as client:
+        yield RestSource(client)
 
 
 if __name__ == "__main__":

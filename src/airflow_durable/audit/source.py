@@ -1,0 +1,134 @@
+"""What the audit asks of a deployment. Two things answer: its database, and its public REST API."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_durable.audit.model import RunKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, TaskKey, Trace
+
+XCOM_RUN_ID = "trigger_run_id"
+XCOM_LINK = "_link_TriggerDagRunLink"
+"""What the stock operator leaves in XCom (standard provider 1.20 and later, Airflow 3.0 to 3.3)."""
+
+TRIGGER_FIELD = "trigger_dag_id"
+"""A task with this template field is a TriggerDagRunOperator's, or of a subclass of it."""
+
+_LINK = re.compile(r".*/dags/([^/]+)/runs/(.+)")
+
+
+class SourceError(Exception):
+    """The deployment could not be read. The message says why, and what to do."""
+
+
+class Source(Protocol):
+    """A deployment, to be read. Every method may raise :class:`SourceError`."""
+
+    kind: str
+    airflow_version: str
+
+    def tasks(self) -> list[TaskKey]:
+        """Return the tasks that trigger Dag runs."""
+
+    def retried(self, tasks: Iterable[TaskKey], since: datetime | None) -> Iterator[Instance]:
+        """Yield the parents with more than one attempt; with ``since``, those whose last one began since then."""
+
+    def around(self, tasks: Iterable[TaskKey], moments: Moments) -> Iterator[Instance]:
+        """Yield the parents that ran at one of these moments, with all their attempts."""
+
+    def traces(self, keys: Sequence[ParentKey]) -> Mapping[ParentKey, Trace]:
+        """Return what each of these parents has left behind."""
+
+    def runs(self, dag_id: str, spans: Spans) -> list[Run]:
+        """Return the runs of a Dag that operators have triggered within the spans."""
+
+
+class Moments:
+    """Some moments, to be looked for in intervals."""
+
+    def __init__(self, moments: Iterable[datetime]) -> None:
+        self._sorted = sorted(moments)
+
+    @property
+    def first(self) -> datetime:
+        """Return the earliest."""
+        return self._sorted[0]
+
+    @property
+    def last(self) -> datetime:
+        """Return the latest."""
+        return self._sorted[-1]
+
+    def has_within(self, start: datetime | None, end: datetime | None) -> bool:
+        """Tell whether there is one from start to end; None: no bound."""
+        at = 0 if start is None else bisect_left(self._sorted, start)
+        return at < len(self._sorted) and (end is None or self._sorted[at] <= end)
+
+
+class Spans:
+    """Intervals of time, joined where they overlap. The end None has no bound."""
+
+    def __init__(self, attempts: Iterable[Attempt]) -> None:
+        self._starts: list[datetime] = []
+        self._ends: list[datetime | None] = []
+        for attempt in sorted(attempts, key=lambda attempt: attempt.start):
+            if self._starts and (self._ends[-1] is None or attempt.start <= self._ends[-1]):
+                last = self._ends[-1]
+                self._ends[-1] = None if last is None or attempt.end is None else max(last, attempt.end)
+            else:
+                self._starts.append(attempt.start)
+                self._ends.append(attempt.end)
+
+    @property
+    def first(self) -> datetime:
+        """Return the earliest moment."""
+        return self._starts[0]
+
+    def contains(self, moment: datetime) -> bool:
+        """Tell whether the moment is in one of the intervals."""
+        at = bisect_right(self._starts, moment) - 1
+        if at < 0:
+            return False
+        end = self._ends[at]
+        return end is None or moment <= end
+
+
+def read_link(value: Any) -> RunKey | None:  # noqa: ANN401 - XCom may hold anything
+    """Return the run that an extra link's address names. Airflow does not quote it (3.0 to 3.3)."""
+    text = read_text(value)
+    found = _LINK.fullmatch(text) if text else None
+    return RunKey(found[1], found[2]) if found else None
+
+
+def read_text(value: Any) -> str | None:  # noqa: ANN401 - XCom may hold anything
+    """Return the text that an XCom holds; None if it is none. It is stored as JSON, or as JSON in JSON."""
+    if isinstance(value, str) and value.startswith('"'):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, str) and value else None
+
+
+def read_record(stored: Any) -> frozenset[RunKey]:  # noqa: ANN401 - a record may be damaged
+    """
+    Return all runs that a durable parent's record names.
+
+    A record that this release cannot understand still tells that its parent is durable.
+    """
+    from airflow_durable.core.errors import RecordDamagedError
+    from airflow_durable.core.record import load
+
+    try:
+        record = load(json.loads(stored) if isinstance(stored, str) else stored)
+    except (RecordDamagedError, ValueError):
+        return frozenset()
+    return frozenset(RunKey(record.dag_id, run_id) for run_id in (record.run_id, *(e.run_id for e in record.attempts)))
