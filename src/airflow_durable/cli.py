@@ -128,7 +128,7 @@ def audit(  # noqa: PLR0913 - a command's options
 
     if is_json and is_tsv:
         raise typer.BadParameter("choose one of --json and --tsv")
-    since_utc = since.replace(tzinfo=since.tzinfo or timezone.utc) if since else None
+    since_utc = since.replace(tzinfo=since.tzinfo or timezone.utc).astimezone(timezone.utc) if since else None
     progress = Console(stderr=True, highlight=False)
     try:
         with _open_source(url, requests_per_second) as source, progress.status("Opening.") as status:

@@ -17,12 +17,14 @@ def ascribe(
     instances: Iterable[Instance],
     owned: Mapping[ParentKey, tuple[int, str] | None],
     known: Mapping[RunKey, Run],
+    preferred: Collection[ParentKey] = (),
 ) -> list[Case]:
     """
-    Ascribe unclaimed runs of one Dag to the attempts that may have started them: one to one, the shortest delay first.
+    Ascribe unclaimed runs of one Dag to the attempts that may have started them, one to one.
 
     An attempt that started the run which its parent names has started no other. Where several attempts could be meant,
-    those whose parent's own run has another conf are ruled out if one has the same.
+    those whose parent's own run has another conf are ruled out if one has the same. Of the rest, one that has lost its
+    run goes before one that has not, a preferred parent's before others, and the one with the shortest delay first.
 
     :param owned: the attempt that started the run which a parent names, and the run's id.
     :param known: the Dag's runs as far as known.
@@ -35,7 +37,7 @@ def ascribe(
     ]
     digests = _own_digests(owned, known)
     fitting = {run.key: _narrow(run, found, digests) for run, found in _find_fitting(hosts, runs)}
-    taken = _match(fitting, {run.key: run for run in runs})
+    taken = _match(fitting, {run.key: run for run in runs}, preferred)
     contested = {host.key for run_key, found in fitting.items() if run_key not in taken for host in found}
     return [_make_case(run, taken[run.key], fitting[run.key], contested) for run in runs if run.key in taken]
 
@@ -77,14 +79,22 @@ def _narrow(run: Run, fitting: list[Host], digests: Mapping[ParentKey, str]) -> 
     return [host for host in fitting if digests.get(host.instance.key, run.digest) == run.digest]
 
 
-def _match(fitting: Mapping[RunKey, list[Host]], runs: Mapping[RunKey, Run]) -> dict[RunKey, Host]:
+def _match(
+    fitting: Mapping[RunKey, list[Host]], runs: Mapping[RunKey, Run], preferred: Collection[ParentKey]
+) -> dict[RunKey, Host]:
     pairs = sorted(
-        ((runs[key].began - host.attempt.start, key, host) for key, found in fitting.items() for host in found),
-        key=lambda pair: (pair[0], pair[1], pair[2].key),
+        ((key, host) for key, found in fitting.items() for host in found),
+        key=lambda pair: (
+            not pair[1].is_lost,
+            pair[1].instance.key not in preferred,
+            runs[pair[0]].began - pair[1].attempt.start,
+            pair[0],
+            pair[1].key,
+        ),
     )
     taken: dict[RunKey, Host] = {}
     used = set()
-    for _, key, host in pairs:
+    for key, host in pairs:
         if key not in taken and host.key not in used:
             taken[key] = host
             used.add(host.key)

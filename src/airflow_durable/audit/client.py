@@ -21,9 +21,15 @@ _TIMEOUT_SECONDS = 60.0
 _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
 _LONGEST_PAUSE_SECONDS = 60.0
 _PASSING_STATUSES = frozenset({429, 502, 503, 504})
-_UNAUTHORIZED = 401
-_FORBIDDEN = 403
 _MISSING = 404
+_ADVICE = {
+    401: "The token is wrong or has expired; ask Airflow for a new one.",
+    # What Airflow answers to a token that is none, too (3.3).
+    403: (
+        "The token is wrong, or its user may not read that. The audit reads Dags, Dag runs, task instances and XCom, "
+        "of all Dags."
+    ),
+}
 
 
 class ApiMissingError(SourceError):
@@ -118,26 +124,26 @@ class ApiClient:
     def _read(self, response: httpx.Response, address: str) -> Any:  # noqa: ANN401 - JSON
         status = response.status_code
         where = f"GET {self._url}/api/v2{address}"
-        if status == _UNAUTHORIZED:
-            message = f"{where}: HTTP 401. The token is wrong or has expired; ask Airflow for a new one."
-            raise SourceError(message)
-        if status == _FORBIDDEN:
-            message = (
-                f"{where}: HTTP 403. The token's user may not read that. The audit reads Dags, Dag runs, task "
-                f"instances and XCom, of all Dags."
-            )
-            raise SourceError(message)
         if status == _MISSING:
             message = f"{where}: HTTP 404. There is nothing."
             raise ApiMissingError(message)
         if not response.is_success:
-            message = f"{where}: HTTP {status}."
+            message = f"{where}: HTTP {status}{_said(response)}. {_ADVICE.get(status, '')}".rstrip()
             raise SourceError(message)
         try:
             return response.json()
         except ValueError:
             message = f"{where}: the answer is not JSON. Is that the address of an Airflow?"
             raise SourceError(message) from None
+
+
+def _said(response: httpx.Response) -> str:
+    """Return the server's own words, if it has any."""
+    try:
+        detail = response.json().get("detail")
+    except (ValueError, AttributeError):
+        return ""
+    return f" ({detail[:200]})" if isinstance(detail, str) else ""
 
 
 def _asked_pause(response: httpx.Response) -> float | None:

@@ -42,7 +42,7 @@ TRIGGER_LIMIT = timedelta(minutes=5)
 
 CONFIRMATION_LIMIT = timedelta(minutes=1)
 
-_DURABLE_RUN_ID = re.compile(r"manual__(durable_[0-9a-f]{24}_\d+|\d{4}-\d\d-\d\dT.+_[0-9a-f]{16})")
+_DURABLE_RUN_ID = re.compile(r"manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+")
 _OPENLINEAGE = "openlineage"
 
 
@@ -60,7 +60,7 @@ def began(logical_date: datetime | None, run_after: datetime | None, queued_at: 
 
 
 def is_durable_run_id(run_id: str) -> bool:
-    """Tell whether a durable parent has chosen this run id (``core/run_ids.py``, ``journal.py``)."""
+    """Tell whether a durable parent has chosen this run id (``core/run_ids.py``)."""
     return _DURABLE_RUN_ID.fullmatch(run_id) is not None
 
 
@@ -147,7 +147,8 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     ``certain``: the attempt was retried by the scheduler; no other attempt in the database can have started the run;
     the run began within :data:`TRIGGER_LIMIT` of the attempt's start; the parent names the run of a later attempt; and
     the two runs have the same conf. ``likely``: one or both of the last two do not hold, or another parent is there of
-    which it would be a duplicate as well. ``possible``: anything else, a person's clear among it.
+    which it would be a duplicate as well. ``possible``: anything else, a person's clear among it, or a run that had
+    failed and whose parent does not seem to wait for it.
 
     :param trace: of the parent.
     :param runs: the runs of the parent's attempts, as far as known, by try number.
@@ -161,7 +162,8 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     if later is None:
         return Dismissal.NO_SECOND_RUN
     is_waiting = waits(trace, parent.attempts[-1], runs.get(own[0]) if own else None)
-    if is_waiting and run.state == "failed" and run.end is not None and run.end <= later.start:
+    had_failed = run.state == "failed" and run.end is not None and run.end <= later.start
+    if had_failed and is_waiting:
         return Dismissal.CHILD_FAILED
     is_retry = later.max_tries == attempt.max_tries
     is_prompt = run.began - attempt.start <= TRIGGER_LIMIT
@@ -169,7 +171,8 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     twin = runs.get(later.try_number)
     is_same = case.host.is_in_lineage_of(run) or (twin is not None and twin.digest == run.digest)
     is_alone = not case.rivals and not case.is_contested
-    if not (is_retry and is_prompt and is_alone):
+    is_guessed = had_failed and trace.waits is None
+    if not (is_retry and is_prompt and is_alone) or is_guessed:
         sureness = Sureness.POSSIBLE
     elif is_named and is_same and not case.twins:
         sureness = Sureness.CERTAIN

@@ -120,7 +120,7 @@ class _Search:
         unexplained = 0
         for dag_id, pool in sorted(self._pools.items()):
             owned = {one.key: _own(one, dag_id, self._traces[one.key], pool.runs) for one in pool.instances}
-            cases = ascribe(pool.unclaimed, pool.instances, owned, pool.runs)
+            cases = ascribe(pool.unclaimed, pool.instances, owned, pool.runs, self._selected)
             unexplained += len(pool.unclaimed) - len(cases)
             started: dict[ParentKey, dict[int, Run]] = defaultdict(dict)
             for case in cases:

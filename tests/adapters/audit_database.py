@@ -1,0 +1,186 @@
+"""A metadata database of the installed Airflow's own schema, filled by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from .audit_fakes import CHILD, at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import sqlalchemy as sa
+
+PARENT = "parent"
+TASK = "trigger"
+
+
+class Schema:
+    """
+    The tables, without a repr of many pages.
+
+    :param tables: as SQLAlchemy's metadata has them.
+    """
+
+    def __init__(self, tables: Mapping[str, sa.Table]) -> None:
+        self._tables = tables
+
+    def __getitem__(self, name: str) -> sa.Table:
+        """Return a table."""
+        return self._tables[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether this Airflow has it."""
+        return name in self._tables
+
+
+class Filler:
+    """
+    Writes what Airflow would have written.
+
+    :param connection: of a database with Airflow's tables, in a transaction.
+    """
+
+    def __init__(self, connection: sa.Connection, tables: Schema) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._run_ids: dict[tuple[str, str], int] = {}
+
+    def dag(
+        self, dag_id: str, template_fields: tuple[str, ...] = ("trigger_dag_id", "conf"), task_id: str = TASK
+    ) -> None:
+        """Add a serialized Dag with one task."""
+        task = {"task_id": task_id, "template_fields": list(template_fields)}
+        data = {"__version": 2, "dag": {"dag_id": dag_id, "tasks": [{"__type": "operator", "__var": task}]}}
+        self._insert(
+            "serialized_dag",
+            id=uuid4(),
+            dag_id=dag_id,
+            data=data,
+            dag_hash=uuid4().hex,
+            created_at=at(0),
+            last_updated=at(0),
+            dag_version_id=uuid4(),
+        )
+
+    def run(  # noqa: PLR0913 - a row
+        self,
+        run_id: str,
+        began: float,
+        *,
+        dag_id: str = CHILD,
+        triggered_by: str = "OPERATOR",
+        state: str = "success",
+        end: float | None = 1000,
+        conf: object = None,
+    ) -> None:
+        """Add a Dag run."""
+        values = {
+            "dag_id": dag_id,
+            "run_id": run_id,
+            "run_type": "manual",
+            "triggered_by": triggered_by,
+            "state": state,
+            "logical_date": at(began),
+            "run_after": at(began + 0.01),
+            "queued_at": at(began + 0.01),
+            "start_date": at(began),
+            "end_date": None if end is None else at(end),
+            "conf": conf,
+            "log_template_id": None,
+        }
+        self._run_ids[dag_id, run_id] = self._insert("dag_run", **values)
+
+    def attempt(  # noqa: PLR0913 - a row
+        self,
+        try_number: int,
+        start: float | None,
+        end: float | None,
+        *,
+        state: str | None = "failed",
+        max_tries: int = 3,
+        dag_id: str = PARENT,
+        run_id: str = "run",
+        map_index: int = -1,
+        is_latest: bool = False,
+    ) -> None:
+        """Add an attempt: the latest one, or an earlier one."""
+        self._insert(
+            "task_instance" if is_latest else "task_instance_history",
+            **{"id" if is_latest else "task_instance_id": uuid4()},
+            dag_id=dag_id,
+            run_id=run_id,
+            task_id=TASK,
+            map_index=map_index,
+            try_number=try_number,
+            max_tries=max_tries,
+            state=state,
+            start_date=None if start is None else at(start),
+            end_date=None if end is None else at(end),
+            pool="default_pool",
+            operator="TriggerDagRunOperator",
+            executor_config={},
+        )
+
+    def xcom(self, key: str, value: Any, *, dag_id: str = PARENT, run_id: str = "run", map_index: int = -1) -> None:  # noqa: ANN401 - JSON
+        """Add what a task has pushed."""
+        self._insert(
+            "xcom",
+            dag_run_id=self._run_ids[dag_id, run_id],
+            task_id=TASK,
+            map_index=map_index,
+            key=key,
+            dag_id=dag_id,
+            run_id=run_id,
+            value=value,
+            timestamp=at(0),
+        )
+
+    def rendered(self, *, dag_id: str = PARENT, run_id: str = "run", map_index: int = -1, **fields: object) -> None:
+        """Add rendered template fields."""
+        self._insert(
+            "rendered_task_instance_fields",
+            dag_id=dag_id,
+            task_id=TASK,
+            run_id=run_id,
+            map_index=map_index,
+            rendered_fields=fields,
+        )
+
+    def record(self, stored: object, *, dag_id: str = PARENT, run_id: str = "run") -> None:
+        """Add a journal."""
+        self._insert(
+            "task_state_store",
+            dag_run_id=self._run_ids[dag_id, run_id],
+            task_id=TASK,
+            map_index=-1,
+            key="durable_child_run",
+            dag_id=dag_id,
+            run_id=run_id,
+            value=json.dumps(stored),
+            updated_at=at(0),
+        )
+
+    def crashed_parent(self, dag_id: str = PARENT, *, first: float = 2, second: float = 112) -> None:
+        """Add a parent that was retried, what it left behind, and both of its runs."""
+        self.run("run", -10, dag_id=dag_id, triggered_by="UI")
+        self.attempt(1, 0, 100, dag_id=dag_id)
+        self.attempt(2, 110, 900, state="success", dag_id=dag_id, is_latest=True)
+        self.xcom("trigger_run_id", f"{dag_id}-second", dag_id=dag_id)
+        self.xcom("_link_TriggerDagRunLink", f"http://a/dags/{CHILD}/runs/{dag_id}-second", dag_id=dag_id)
+        self.run(f"{dag_id}-first", first)
+        self.run(f"{dag_id}-second", second, end=800)
+
+    def bulk(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Add many rows."""
+        self._connection.execute(self._tables[name].insert(), rows)
+
+    def _insert(self, name: str, **values: Any) -> int:  # noqa: ANN401 - a column's
+        known = self._tables[name].c
+        result = self._connection.execute(
+            self._tables[name].insert().values({key: value for key, value in values.items() if key in known})
+        )
+        made = result.inserted_primary_key
+        return int(made[0]) if made and name == "dag_run" else 0

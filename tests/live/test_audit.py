@@ -1,0 +1,283 @@
+"""
+The audit of a real Airflow: the stock operator really made duplicates in it, and things that only look like them.
+
+Both ways to read it are asked, and have to say the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from airflow_durable.audit.client import ApiClient
+from airflow_durable.audit.database import open_engine
+from airflow_durable.audit.model import Dismissal
+from airflow_durable.audit.report import build_json
+from airflow_durable.audit.rest import RestSource
+from airflow_durable.audit.search import audit
+from airflow_durable.demo import settings
+from tests.support.fault_proxy import Action
+
+from .lab import Lab, Stage, scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from airflow_durable.audit.model import Report
+    from airflow_durable.audit.source import Source
+
+SECRET = "audited-secret"
+COMMAND_LIMIT_SECONDS = 300.0
+WAYS = ("database", "api")
+NOW = datetime.now(tz=timezone.utc)
+ALL_PARENTS = (
+    "audited_shared_parent",
+    "audited_shared_rival",
+    "audited_shared_durable",
+    "audited_subclass_parent",
+    "audited_mapped_parent",
+    "audited_forgotten_parent",
+    "audited_crashed_cleared_parent",
+    "audited_child_failed_parent",
+    "audited_rerun_parent",
+)
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_shared(stage: Stage) -> None:
+    """One child Dag, four ways to start it: a stock parent that is retried, another, a durable one, and a person."""
+    rival, durable = Stage(stage.lab, "audited_shared"), Stage(stage.lab, "audited_shared")
+    rival.parent_dag, durable.parent_dag = "audited_shared_rival", "audited_shared_durable"
+    for parent in (stage, rival, durable):
+        parent.start()
+    for parent in (stage, rival, durable):
+        parent.wait_until_waiting(1)
+    stage.kill_worker()
+    durable.kill_worker()
+    stage.start_foreign_child("by-hand")
+    for parent in (stage, durable):
+        parent.wait_until_waiting(2)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    for parent, tries in ((stage, 2), (rival, 1), (durable, 2)):
+        parent.wait_for_parent("success", tries)
+    assert len(stage.children()) == 5
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_subclass(stage: Stage) -> None:
+    """An operator of another name makes duplicates, too: here two."""
+    stage.start()
+    for tries in (1, 2):
+        stage.wait_until_waiting(tries)
+        stage.kill_worker()
+    stage.wait_until_waiting(3)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    stage.wait_for_parent("success", 3)
+    assert len(stage.children()) == 3
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_mapped(stage: Stage) -> None:
+    """Two mapped parents lose their workers together: the conf tells whose run is whose."""
+    stage.start()
+    for tries in (1, 2):
+        for map_index in range(2):
+            stage.wait_until_waiting(tries, map_index)
+        if tries == 1:
+            for map_index in range(2):
+                stage.kill_worker(map_index)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    for map_index in range(2):
+        stage.wait_for_parent("success", 2, map_index)
+    assert len(stage.children()) == 4
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_forgotten(stage: Stage) -> None:
+    """Fire-and-forget starts its child twice."""
+    stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
+    stage.start()
+    stage.wait_for_parent("success", 2)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    assert len(stage.children()) == 2
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_crashed_cleared(stage: Stage) -> None:
+    """No retries were left, and a person cleared the parent: they may have wanted a second run."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    for run in stage.children():
+        stage.mark_child(run=run)
+    stage.wait_for_parent("success", 2)
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_child_failed(stage: Stage) -> None:
+    """The child failed, so the retry is right to start another."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.mark_child("failed")
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+
+
+@pytest.mark.matrix
+@scenario
+def test_audited_rerun(stage: Stage) -> None:
+    """A person wants the work done again."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+
+
+@pytest.fixture(scope="module")
+def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, Source]]:
+    """Return both ways to read the Airflow in which all of these scenarios have ended."""
+    for name, outcome in outcomes.items():
+        if name.startswith("test_audited_"):
+            outcome.result()
+    engine = sa.create_engine(lab.airflow.options["database.sql_alchemy_conn"], future=True)
+    client = ApiClient(lab.airflow.url, _get_token(lab), requests_per_second=200)
+    with contextlib.closing(client), open_engine(engine, lab.api.version()) as database:
+        yield {"database": database, "api": RestSource(client)}
+    engine.dispose()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
+def test_duplicates_are_found(audited: dict[str, Source], way: str) -> None:
+    """Each duplicate is found once, named rightly, and as sure as it can be."""
+    found = [
+        (one.sureness.value, one.parent.dag_id, one.parent.map_index, one.attempt.try_number)
+        for one in _audit(audited[way], *ALL_PARENTS).findings
+    ]
+    assert sorted(found) == [
+        ("certain", "audited_forgotten_parent", -1, 1),
+        ("certain", "audited_mapped_parent", 0, 1),
+        ("certain", "audited_mapped_parent", 1, 1),
+        ("certain", "audited_shared_parent", -1, 1),
+        ("certain", "audited_subclass_parent", -1, 1),
+        ("certain", "audited_subclass_parent", -1, 2),
+        ("possible", "audited_crashed_cleared_parent", -1, 1),
+    ]
+
+
+@pytest.mark.matrix
+def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited: dict[str, Source]) -> None:
+    """The later one is the one it names, and was made later."""
+    for name in ("audited_shared", "audited_forgotten"):
+        (finding,) = _audit(audited["database"], f"{name}_parent").findings
+        (xcom,) = lab.airflow.database.select(
+            "SELECT value FROM xcom WHERE dag_id = :dag_id AND key = 'trigger_run_id'", dag_id=f"{name}_parent"
+        )
+        assert finding.later.run_id in xcom["value"]
+        runs = [run.run_id for run in lab.airflow.database.runs(f"{name}_child")]
+        assert runs.index(finding.run.key.run_id) < runs.index(finding.later.run_id)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_no_duplicate_is_not_found(audited: dict[str, Source], way: str) -> None:
+    """A retry after the child failed, a rerun by a person, parents that share a child Dag, a durable parent."""
+    parents = ("audited_child_failed_parent", "audited_rerun_parent", "audited_shared_rival", "audited_shared_durable")
+    report = _audit(audited[way], *parents)
+    assert report.findings == ()
+    assert (report.parents, report.durable_parents, report.unresolved, report.unexplained) == (3, 1, 0, 0)
+    assert report.dismissed == {Dismissal.RERUN: 1, Dismissal.CHILD_FAILED: 1}
+
+
+@pytest.mark.matrix
+def test_both_ways_agree(audited: dict[str, Source]) -> None:
+    """The database and the REST API tell the same, to the last field."""
+    one, other = (
+        build_json(_audit(source, *ALL_PARENTS), source="", airflow_version=source.airflow_version, filters={})
+        for source in audited.values()
+    )
+    assert one == other
+    assert one["totals"]["duplicates"] == 7
+
+
+@pytest.mark.matrix
+def test_no_durable_parent_is_ever_reported(audited: dict[str, Source]) -> None:
+    """Whatever other tests are doing to their parents in the same Airflow meanwhile."""
+    report = audit(audited["database"], now=NOW)
+    reported = {finding.parent.dag_id for finding in report.findings}
+    assert all(dag_id.startswith(("audited_", "stock")) for dag_id in reported)
+    assert "audited_shared_durable" not in reported
+    assert len(report.findings) >= 7
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
+def test_the_command_tells_the_same(lab: Lab, audited: dict[str, Source], way: str) -> None:
+    """As a person or CI runs it: it fails if asked to, and shows no conf, which may hold secrets."""
+    filters = ("--dag", "audited_shared_parent", "--dag", "audited_mapped_parent")
+    printed = _run(lab, way, "--json", "--fail-on-findings", *filters, exit_code=1)
+    assert SECRET not in printed
+    report = json.loads(printed)
+    assert (report["version"], report["source"]["kind"]) == (1, way)
+    expected = _audit(audited[way], "audited_shared_parent", "audited_mapped_parent").findings
+    assert [one["duplicate"]["run_id"] for one in report["findings"]] == [one.run.key.run_id for one in expected]
+
+
+@pytest.mark.matrix
+def test_a_wrong_token_is_told(lab: Lab) -> None:
+    """And no token at all."""
+    assert "The token is wrong" in _run(lab, "api", exit_code=3, token="wrong")
+    assert "AIRFLOW_DURABLE_TOKEN" in _run(lab, "api", exit_code=3, token="")
+
+
+def _audit(source: Source, *dag_ids: str) -> Report:
+    return audit(source, now=NOW, dag_ids=dag_ids)
+
+
+def _run(lab: Lab, way: str, *options: str, exit_code: int = 0, token: str | None = None) -> str:
+    """Run the command as a person would; return what it printed."""
+    command = [sys.executable, "-m", "airflow_durable.cli", "audit", *options]
+    if way == "api":
+        environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*", "AIRFLOW_HOME": str(lab.airflow.home / "none")}
+        environment["AIRFLOW_DURABLE_TOKEN"] = _get_token(lab) if token is None else token
+        command += ["--url", lab.airflow.url, "--requests-per-second", "200"]
+    else:
+        environment = settings.build_environment(lab.airflow.home, lab.airflow.options)
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=COMMAND_LIMIT_SECONDS, check=False
+    )
+    assert ended.returncode == exit_code, ended.stderr
+    return ended.stderr.replace("\n", " ") if exit_code == 3 else ended.stdout
+
+
+def _get_token(lab: Lab) -> str:
+    answer = httpx.get(f"{lab.airflow.url}/auth/token", timeout=60, trust_env=False).raise_for_status()
+    return str(answer.json()["access_token"])
