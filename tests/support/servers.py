@@ -160,10 +160,12 @@ class PostgresServer(_Server):
     As root it runs as ``nobody``; its data is in a folder of its own then, as that user must be able to reach it.
 
     :param home: an existing folder, for the log.
+    :param parameters: of its configuration, before ours.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, parameters: Mapping[str, object] | None = None) -> None:
         super().__init__(home, "postgres")
+        self._parameters = {**_POSTGRES_OPTIONS, **(parameters or {})}
         self._folder = Path()
         self._binaries = Path()
 
@@ -224,8 +226,8 @@ class PostgresServer(_Server):
                 connection.execute(sa.text("CREATE DATABASE airflow"))
 
     def _command(self) -> Sequence[str]:
-        options = {**_POSTGRES_OPTIONS, "port": self.port}
-        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        parameters = {**self._parameters, "port": self.port}
+        settings = [part for name, value in parameters.items() for part in ("-c", f"{name}={value}")]
         return [str(self._binaries / "postgres"), "-D", str(self._folder / "data"), *settings]
 
     def _answers(self) -> bool:
