@@ -15,7 +15,7 @@ from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedErro
 from airflow_durable.core.model import ChildRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
@@ -41,16 +41,55 @@ def look_up(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
     try:
         answer = _send(message_type(dag_id=dag_id, run_id=run_id))
     except Exception as error:
-        status, reason = _read_error(error)
         if is_missing(error):
             return None
-        raise LookUpFailedError(dag_id, run_id, reason, is_transient=_is_passing(status)) from error
-    state = getattr(answer, "state", None)
-    if state is None:
-        raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no state", is_transient=False)
-    if not is_detailed:
-        return ChildRun(_text(state))
-    return ChildRun(_text(state), answer.clear_number or 0, answer.logical_date)
+        raise _look_up_failed(dag_id, run_id, error) from error
+    return _read_run(dag_id, run_id, answer, is_detailed=is_detailed)
+
+
+class AsyncLookUps:
+    """
+    Look-ups from a trigger, on the triggerer's event loop.
+
+    Implements :class:`airflow_durable.triggers.poller.LookUps`. The triggerer's end of the channel has ``asend`` in all
+    versions (3.0 to 3.3, ``jobs/triggerer_job_runner.py``, ``TriggerCommsDecoder``), so no thread waits for an answer.
+    Up to 3.1 a request that is cancelled while its answer is awaited breaks the channel: nothing here is cancelled
+    but with the event loop.
+    """
+
+    async def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str]) -> int:
+        """
+        Return how many of these runs are there and in one of these states.
+
+        :raises LookUpFailedError: with ``is_transient`` where the same count may succeed later.
+        """
+        from airflow.sdk.execution_time.comms import GetDRCount
+
+        try:
+            answer = await _asend(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states)))
+        except Exception as error:
+            raise _look_up_failed(dag_id, run_ids[0], error) from error
+        count = getattr(answer, "count", None)
+        if not isinstance(count, int):
+            reason = f"the answer {type(answer).__name__} has no count"
+            raise LookUpFailedError(dag_id, run_ids[0], reason, is_transient=False)
+        return count
+
+    async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
+        """
+        Return the Dag run, None if there is none.
+
+        :raises LookUpFailedError: with ``is_transient`` where the same look-up may succeed later.
+        """
+        from airflow.sdk.execution_time.comms import GetDagRunState
+
+        try:
+            answer = await _asend(GetDagRunState(dag_id=dag_id, run_id=run_id))
+        except Exception as error:
+            if is_missing(error):
+                return None
+            raise _look_up_failed(dag_id, run_id, error) from error
+        return _read_run(dag_id, run_id, answer, is_detailed=False)
 
 
 def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
@@ -151,6 +190,37 @@ def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are mes
 
     with _alarm_deferred():
         return task_runner.SUPERVISOR_COMMS.send(message)
+
+
+async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
+    """
+    Send a message to the supervisor from a trigger.
+
+    ``dag.test()`` runs a trigger in the task's process, and its channel cannot do without a thread (3.1 to 3.3,
+    ``sdk/execution_time/supervisor.py``, ``InProcessSupervisorComms``).
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    channel = task_runner.SUPERVISOR_COMMS
+    if hasattr(channel, "asend"):
+        return await channel.asend(message)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(channel.send)(message)
+
+
+def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedError:
+    status, reason = _read_error(error)
+    return LookUpFailedError(dag_id, run_id, reason, is_transient=_is_passing(status))
+
+
+def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> ChildRun:  # noqa: ANN401 - see _send
+    state = getattr(answer, "state", None)
+    if state is None:
+        raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no state", is_transient=False)
+    if not is_detailed:
+        return ChildRun(_text(state))
+    return ChildRun(_text(state), answer.clear_number or 0, answer.logical_date)
 
 
 @contextlib.contextmanager

@@ -127,6 +127,9 @@ class LookUpFailedError(DurableError):
             f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. The run goes on; the next "
             f"try of this task finds it by its run id."
         )
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.reason = reason
         self.is_transient = is_transient
 
 

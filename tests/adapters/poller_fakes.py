@@ -1,0 +1,187 @@
+"""An event loop whose clock moves by itself, and a server of Dag runs that counts what it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import selectors
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_durable.core.errors import LookUpFailedError
+from airflow_durable.core.model import ChildRun
+from airflow_durable.triggers import poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+Result = TypeVar("Result")
+
+DAG = "child"
+ENDS = frozenset({"success", "failed"})
+TASK_OF_WAIT: contextvars.ContextVar[str] = contextvars.ContextVar("task_of_wait", default="")
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """An event loop that never waits: where it would, its clock jumps to the next thing that is due."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """Return what its clock says."""
+        return self.now
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self, loop: FastLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "nothing is due any more: the test would wait for ever"
+        self._loop.now += max(0.0, timeout)
+        found: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        return found
+
+
+def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a test's coroutine on a loop of its own, and see that nothing of the poller is left."""
+    loop = FastLoop()
+    try:
+        result = loop.run_until_complete(coroutine)
+        loop.run_until_complete(asyncio.sleep(0))
+        assert not asyncio.all_tasks(loop)
+        assert loop not in poller._pollers
+        return result
+    finally:
+        loop.close()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    at: float
+    dag_id: str
+    run_ids: tuple[str, ...]
+    states: tuple[str, ...]
+    context: str
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it was a count."""
+        return bool(self.states)
+
+
+@dataclass
+class Server:
+    """
+    A server of Dag runs: implements the poller's ``LookUps``.
+
+    :param seconds: how long a request takes.
+    :param refuse: gets each request; raises what it is to fail with.
+    """
+
+    seconds: float = 0.02
+    refuse: Callable[[Asked], None] = lambda _: None
+    states: dict[tuple[str, str], str] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    in_flight: int = 0
+
+    def start(self, run_ids: Iterable[str], dag_id: str = DAG) -> None:
+        """Make runs."""
+        self.states |= {(dag_id, run_id): "running" for run_id in run_ids}
+
+    async def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str]) -> int:
+        """Count as the Execution API does: a run once, however often it is asked for."""
+        assert states, "no states at all mean any state"
+        await self._ask(dag_id, tuple(run_ids), tuple(states))
+        return sum(self.states.get((dag_id, run_id)) in states for run_id in set(run_ids))
+
+    async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
+        """Return a run."""
+        await self._ask(dag_id, (run_id,), ())
+        state = self.states.get((dag_id, run_id))
+        return None if state is None else ChildRun(state)
+
+    async def _ask(self, dag_id: str, run_ids: tuple[str, ...], states: tuple[str, ...]) -> None:
+        assert not self.in_flight, "one request at a time"
+        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get())
+        self.asked.append(asked)
+        self.in_flight += 1
+        try:
+            await asyncio.sleep(self.seconds)
+            self.refuse(asked)
+        finally:
+            self.in_flight -= 1
+
+
+class Waits:
+    """
+    Waits by many parents, and when and how each ended.
+
+    :param server: what they look at.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.outcomes: dict[str, str | Exception | None] = {}
+        self.ended_at: dict[str, float] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    def begin(
+        self, run_ids: Iterable[str], dag_id: str = DAG, states: frozenset[str] = ENDS, poll_interval: float = 5.0
+    ) -> None:
+        """Begin a wait for each of the runs, by a parent of the run's name."""
+        for run_id in run_ids:
+            self.begin_one(run_id, run_id, dag_id, states, poll_interval)
+
+    def begin_one(
+        self,
+        parent: str,
+        run_id: str,
+        dag_id: str = DAG,
+        states: frozenset[str] = ENDS,
+        poll_interval: float = 5.0,
+    ) -> None:
+        """Begin a wait."""
+
+        async def wait() -> None:
+            TASK_OF_WAIT.set(parent)
+            try:
+                self.outcomes[parent] = await poller.get_poller(self.server).wait(dag_id, run_id, states, poll_interval)
+            except (LookUpFailedError, RuntimeError) as error:
+                self.outcomes[parent] = error
+            self.ended_at[parent] = now()
+
+        self.tasks[parent] = asyncio.create_task(wait())
+
+    async def stop(self) -> None:
+        """Cancel those that have not ended, as a triggerer does."""
+        for task in self.tasks.values():
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        # What the poller is in the middle of comes to its end.
+        await asyncio.sleep(60)
+
+
+def names(count: int) -> list[str]:
+    """Return run ids as they are."""
+    return [f"manual__2026-01-01T00:00:00.{number:06}+00:00_{number:016x}" for number in range(count)]
+
+
+def now() -> float:
+    """Return what the loop's clock says."""
+    return asyncio.get_running_loop().time()
+
+
+def passing(dag_id: str = DAG, run_id: str = "?") -> LookUpFailedError:
+    """Return an error that may pass."""
+    return LookUpFailedError(dag_id, run_id, "the database is away", is_transient=True)
+
+
+def lasting(dag_id: str = DAG, run_id: str = "?") -> LookUpFailedError:
+    """Return an error that will not pass."""
+    return LookUpFailedError(dag_id, run_id, "not like this (HTTP 422)", is_transient=False)

@@ -1,0 +1,492 @@
+"""The poller of the deferred waits: what each wait is told, and what that costs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_durable.core.errors import LookUpFailedError
+
+from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SEED = 4
+
+
+def test_a_wait_ends_with_the_state_of_its_run() -> None:
+    async def scenario() -> tuple[Waits, float]:
+        server = Server()
+        server.start(["a", "b"])
+        waits = Waits(server)
+        waits.begin(["a", "b"])
+        await asyncio.sleep(30)
+        server.states[DAG, "a"] = "failed"
+        ended_at = now()
+        await asyncio.sleep(3)
+        assert set(waits.outcomes) == {"a"}
+        server.states[DAG, "b"] = "success"
+        await asyncio.sleep(3)
+        return waits, waits.ended_at["a"] - ended_at
+
+    waits, latency = run(scenario())
+    assert waits.outcomes == {"a": "failed", "b": "success"}
+    assert latency < 2
+
+
+def test_a_wait_for_a_run_that_is_deleted_ends() -> None:
+    async def scenario() -> Waits:
+        server = Server()
+        server.start(names(500))
+        waits = Waits(server)
+        waits.begin(names(500))
+        await asyncio.sleep(10)
+        del server.states[DAG, names(500)[123]]
+        await asyncio.sleep(3)
+        await waits.stop()
+        return waits
+
+    assert run(scenario()).outcomes == {names(500)[123]: None}
+
+
+def test_ten_thousand_waits_cost_a_hundredth_of_what_each_by_itself_would() -> None:
+    async def scenario() -> tuple[float, list[float]]:
+        server, chance = Server(), random.Random(SEED)  # noqa: S311 - no secret
+        run_ids = names(10_000)
+        server.start(run_ids)
+        waits = Waits(server)
+        waits.begin(run_ids)
+        await asyncio.sleep(30)
+        already = len(server.asked)
+        ended_at = {}
+        for run_id in chance.sample(run_ids, 100):
+            await asyncio.sleep(chance.expovariate(100 / 60))
+            server.states[DAG, run_id] = "success"
+            ended_at[run_id] = now()
+        rate = (len(server.asked) - already) / (now() - min(ended_at.values()))
+        await asyncio.sleep(5)
+        assert set(waits.outcomes) == set(ended_at)
+        await waits.stop()
+        return rate, sorted(waits.ended_at[run_id] - at for run_id, at in ended_at.items())
+
+    rate, latencies = run(scenario())
+    nominal = 10_000 / 5
+    assert rate < 0.02 * nominal
+    assert latencies[49] < 2
+    assert latencies[98] < 4
+
+
+def test_runs_that_end_together_cost_little() -> None:
+    async def scenario() -> int:
+        server = Server()
+        server.start(names(3000))
+        waits = Waits(server)
+        waits.begin(names(3000))
+        await asyncio.sleep(10)
+        already = len(server.asked)
+        server.states = dict.fromkeys(server.states, "success")
+        await asyncio.sleep(5)
+        assert list(waits.outcomes.values()) == ["success"] * 3000
+        return len(server.asked) - already
+
+    assert run(scenario()) < 30
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    changes=st.dictionaries(st.integers(0, 199), st.sampled_from(["success", "failed", "gone", "queued", "new"])),
+    dags=st.integers(1, 5),
+)
+def test_each_wait_is_told_what_became_of_its_own_run(changes: Mapping[int, str], dags: int) -> None:
+    async def scenario() -> tuple[Waits, dict[str, str | None]]:
+        server = Server()
+        waits = Waits(server)
+        run_ids = names(200)
+        for dag in range(dags):
+            server.start(run_ids[dag::dags], f"dag_{dag}")
+            waits.begin(run_ids[dag::dags], f"dag_{dag}")
+        await asyncio.sleep(3)
+        expected: dict[str, str | None] = {}
+        for number, change in changes.items():
+            key = f"dag_{number % dags}", run_ids[number]
+            if change == "gone":
+                del server.states[key]
+                expected[run_ids[number]] = None
+            else:
+                server.states[key] = change
+                if change in ENDS:
+                    expected[run_ids[number]] = change
+        await asyncio.sleep(30)
+        await waits.stop()
+        return waits, expected
+
+    waits, expected = run(scenario())
+    assert waits.outcomes == expected
+
+
+def test_a_state_that_nobody_knows_is_learnt() -> None:
+    async def scenario() -> int:
+        server = Server()
+        server.start(names(500))
+        waits = Waits(server)
+        waits.begin(names(500))
+        server.states[DAG, names(500)[7]] = "suspended"
+        await asyncio.sleep(20)
+        already = len(server.asked)
+        await asyncio.sleep(20)
+        cost = len(server.asked) - already
+        assert not waits.outcomes
+        server.states[DAG, names(500)[7]] = "success"
+        await asyncio.sleep(3)
+        assert list(waits.outcomes) == [names(500)[7]]
+        await waits.stop()
+        return cost
+
+    # One count a look, and no search.
+    assert run(scenario()) <= 22
+
+
+def test_waits_for_any_state_at_all_end() -> None:
+    async def scenario() -> Waits:
+        server = Server()
+        server.start(["a", "b"])
+        waits = Waits(server)
+        waits.begin(["a", "b"], states=frozenset({"queued", "running", "success", "failed"}))
+        await asyncio.sleep(5)
+        return waits
+
+    assert run(scenario()).outcomes == {"a": "running", "b": "running"}
+
+
+def test_two_parents_may_wait_for_one_run() -> None:
+    async def scenario() -> Waits:
+        server = Server()
+        server.start(["a", "b"])
+        waits = Waits(server)
+        waits.begin(["b"])
+        waits.begin_one("one", "a")
+        waits.begin_one("two", "a")
+        await asyncio.sleep(5)
+        server.states[DAG, "a"] = "success"
+        await asyncio.sleep(3)
+        await waits.stop()
+        return waits
+
+    assert run(scenario()).outcomes == {"one": "success", "two": "success"}
+
+
+def test_a_wait_that_is_cancelled_leaves_the_others_alone() -> None:
+    async def scenario() -> tuple[Waits, Server]:
+        server = Server()
+        server.start(names(10))
+        waits = Waits(server)
+        waits.begin(names(10))
+        await asyncio.sleep(10)
+        # At any moment of the poller's: also while a request is under way.
+        for name in names(5):
+            waits.tasks[name].cancel()
+            await asyncio.sleep(0.509)
+        server.states = dict.fromkeys(server.states, "success")
+        await asyncio.sleep(5)
+        return waits, server
+
+    waits, server = run(scenario())
+    assert set(waits.outcomes) == set(names(10)[5:])
+    assert not set(server.asked[-1].run_ids) & set(names(5))
+
+
+def test_the_error_of_one_look_up_ends_that_wait_alone() -> None:
+    def refuse(asked: Asked) -> None:
+        if not asked.is_count and asked.run_ids == (names(9)[4],):
+            raise lasting()
+
+    async def scenario() -> Waits:
+        server = Server(refuse=refuse)
+        server.start(names(9))
+        waits = Waits(server)
+        waits.begin(names(9))
+        await asyncio.sleep(10)
+        for name in names(9)[3:6]:
+            server.states[DAG, name] = "failed" if name == names(9)[5] else "success"
+        await asyncio.sleep(5)
+        await waits.stop()
+        return waits
+
+    outcomes = run(scenario()).outcomes
+    assert isinstance(outcomes.pop(names(9)[4]), LookUpFailedError)
+    assert outcomes == {names(9)[3]: "success", names(9)[5]: "failed"}
+
+
+def test_a_run_that_can_never_be_looked_up_does_not_keep_others_waiting() -> None:
+    poisoned = names(300)[100]
+
+    def refuse(asked: Asked) -> None:
+        if asked.run_ids == (poisoned,):
+            raise passing()
+
+    async def scenario() -> tuple[Waits, float]:
+        server = Server(refuse=refuse)
+        server.start(names(300))
+        server.start(["elsewhere"], "other")
+        waits = Waits(server)
+        waits.begin(names(300))
+        waits.begin(["elsewhere"], "other")
+        server.states[DAG, poisoned] = "success"
+        await asyncio.sleep(120)
+        begun = now()
+        server.states["other", "elsewhere"] = "success"
+        server.states[DAG, names(300)[200]] = "failed"
+        await asyncio.sleep(60)
+        await waits.stop()
+        return waits, waits.ended_at["elsewhere"] - begun
+
+    waits, latency = run(scenario())
+    assert waits.outcomes == {"elsewhere": "success", names(300)[200]: "failed"}
+    assert latency < 3
+
+
+def test_an_absent_server_is_asked_less_and_less_and_not_by_all_at_once_when_it_returns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    away = [False]
+
+    def refuse(_: Asked) -> None:
+        if away[0]:
+            raise passing()
+
+    async def scenario() -> tuple[int, float, float]:
+        server = Server(refuse=refuse)
+        waits = Waits(server)
+        run_ids = names(300)
+        for number, run_id in enumerate(run_ids):
+            server.start([run_id], f"dag_{number}")
+            waits.begin([run_id], f"dag_{number}")
+        await asyncio.sleep(60)
+        away[0] = True
+        already = len(server.asked)
+        await asyncio.sleep(200)
+        asked = len(server.asked) - already
+        away[0] = False
+        server.states = dict.fromkeys(server.states, "success")
+        back = now()
+        await asyncio.sleep(120)
+        assert len(waits.outcomes) == 300
+        return asked, min(waits.ended_at.values()) - back, max(waits.ended_at.values()) - back
+
+    with caplog.at_level(logging.INFO, logger="airflow_durable"):
+        asked, first, last = run(scenario())
+    assert asked < 20
+    assert first < 34
+    assert last < 34 + 300 * 0.02 * 1.5
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "the database is away" in warnings[0].message
+    assert [record.message for record in caplog.records][-1] == "Dag runs can be looked up again."
+
+
+@pytest.mark.parametrize("most", [0, 60])
+def test_a_server_that_takes_smaller_counts_or_none_is_asked_so(most: int, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(asked: Asked) -> None:
+        if asked.is_count and len(asked.run_ids) > most:
+            raise lasting()
+
+    async def scenario() -> Waits:
+        server = Server(refuse=refuse)
+        server.start(names(400))
+        waits = Waits(server)
+        waits.begin(names(400))
+        await asyncio.sleep(60)
+        already = len(server.asked)
+        server.states[DAG, names(400)[-1]] = "success"
+        await asyncio.sleep(60)
+        assert not most or len(server.asked) - already < 60 * 20
+        await waits.stop()
+        return waits
+
+    assert run(scenario()).outcomes == {names(400)[-1]: "success"}
+    said = [record.message for record in caplog.records]
+    assert 0 < len(said) < 12
+    assert said[-1].endswith("looked up fewer at a time." if most else "looked up one by one.")
+
+
+def test_a_wait_that_has_just_begun_is_looked_at_soon_however_many_there_are() -> None:
+    async def scenario() -> float:
+        server = Server()
+        waits = Waits(server)
+        for number in range(400):
+            server.start(["run"], f"dag_{number}")
+            waits.begin_one(str(number), "run", f"dag_{number}", poll_interval=60)
+        await asyncio.sleep(300)
+        server.start(["run"], "latest")
+        server.states["latest", "run"] = "success"
+        begun = now()
+        waits.begin_one("latest", "run", "latest", poll_interval=60)
+        await asyncio.sleep(10)
+        assert list(waits.outcomes) == ["latest"]
+        await waits.stop()
+        return waits.ended_at["latest"] - begun
+
+    assert run(scenario()) < 3
+
+
+def test_thousands_of_dags_share_what_the_server_can_do() -> None:
+    async def scenario() -> tuple[float, float]:
+        server = Server(seconds=0.05)
+        waits = Waits(server)
+        for number in range(400):
+            server.start(["run"], f"dag_{number}")
+            waits.begin_one(str(number), "run", f"dag_{number}", poll_interval=5)
+        await asyncio.sleep(200)
+        already = len(server.asked)
+        await asyncio.sleep(200)
+        counts: dict[str, int] = {}
+        for asked in server.asked[already:]:
+            counts[asked.dag_id] = counts.get(asked.dag_id, 0) + 1
+        await waits.stop()
+        assert len(counts) == 400
+        return max(counts.values()) / min(counts.values()), (len(server.asked) - already) / 200
+
+    unfairness, rate = run(scenario())
+    assert unfairness <= 1.5
+    # A request every 50 ms and a rest: the most that can be had, and none of the Dags goes without.
+    assert 14 < rate <= 20
+
+
+def test_no_wait_is_looked_at_less_often_than_it_asks_for_where_the_server_can_keep_up() -> None:
+    async def scenario() -> float:
+        server = Server()
+        waits = Waits(server)
+        for number in range(40):
+            server.start(["run"], f"dag_{number}")
+            waits.begin_one(str(number), "run", f"dag_{number}", poll_interval=7)
+        await asyncio.sleep(300)
+        at = [asked.at for asked in server.asked if asked.dag_id == "dag_3"]
+        await waits.stop()
+        return max(later - earlier for earlier, later in itertools.pairwise(at))
+
+    assert run(scenario()) < 8.5
+
+
+def test_requests_are_spread_over_the_interval() -> None:
+    async def scenario() -> int:
+        server = Server()
+        server.start(names(10_000))
+        waits = Waits(server)
+        waits.begin(names(10_000), poll_interval=60)
+        await asyncio.sleep(300)
+        begun, seconds = now(), [0] * 61
+        await asyncio.sleep(60)
+        for asked in server.asked:
+            if asked.at >= begun:
+                seconds[int(asked.at - begun)] += 1
+        await waits.stop()
+        return max(seconds)
+
+    assert run(scenario()) <= 13
+
+
+def test_batches_that_have_become_small_are_joined() -> None:
+    async def scenario() -> tuple[int, int]:
+        server = Server()
+        server.start(names(10_000))
+        waits = Waits(server)
+        waits.begin(names(10_000))
+        await asyncio.sleep(10)
+        rest = names(10_000)[::100]
+        server.states |= {(DAG, run_id): "success" for run_id in names(10_000) if run_id not in set(rest)}
+        await asyncio.sleep(90)
+        assert len(waits.outcomes) == 9900
+        begun = now()
+        await asyncio.sleep(30)
+        await waits.stop()
+        asked = [asked for asked in server.asked if asked.at >= begun]
+        return len(asked), len(asked[0].run_ids)
+
+    count, size = run(scenario())
+    assert count <= 32
+    assert size == 100
+
+
+def test_a_request_fits_into_the_longest_address_that_the_client_takes() -> None:
+    async def scenario() -> list[Asked]:
+        server = Server()
+        run_ids = [f"{number}:äöü+ {'&' * 200}" for number in range(1000)] + names(3000)
+        dag_id = "é" * 250
+        server.start(run_ids, dag_id)
+        waits = Waits(server)
+        waits.begin(run_ids, dag_id)
+        await asyncio.sleep(10)
+        await waits.stop()
+        return server.asked
+
+    asked = run(scenario())
+    assert max(len(request.run_ids) for request in asked) > 500
+    for request in asked:
+        params = {"dag_id": request.dag_id, "run_ids": request.run_ids, "states": request.states}
+        assert len(str(httpx.URL("http://in-process.invalid./dag-runs/count", params=params))) < 64_000
+
+
+def test_a_poller_that_breaks_fails_its_waits_and_the_next_wait_gets_a_new_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    is_broken = [True]
+
+    def refuse(_: Asked) -> None:
+        if is_broken[0]:
+            raise ZeroDivisionError
+
+    async def scenario() -> Waits:
+        server = Server(refuse=refuse)
+        server.start(["a", "b", "c"])
+        waits = Waits(server)
+        waits.begin(["a", "b"])
+        await asyncio.sleep(5)
+        is_broken[0] = False
+        server.states[DAG, "c"] = "success"
+        waits.begin(["c"])
+        await asyncio.sleep(5)
+        return waits
+
+    outcomes = run(scenario()).outcomes
+    assert outcomes.pop("c") == "success"
+    assert {type(outcome) for outcome in outcomes.values()} == {RuntimeError}
+    assert outcomes["a"] is not outcomes["b"]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_poller_is_not_part_of_the_wait_that_began_first() -> None:
+    async def scenario() -> Server:
+        server = Server()
+        server.start(["a", "b"])
+        waits = Waits(server)
+        waits.begin(["a", "b"])
+        await asyncio.sleep(5)
+        await waits.stop()
+        return server
+
+    # Else its log lines would be in the log of that wait's task.
+    assert {asked.context for asked in run(scenario()).asked} == {""}
+
+
+def test_a_loop_that_ends_ends_the_waits() -> None:
+    async def scenario() -> Waits:
+        server = Server()
+        server.start(["a"])
+        waits = Waits(server)
+        waits.begin(["a"])
+        await asyncio.sleep(3)
+        for task in asyncio.all_tasks() - {asyncio.current_task(), *waits.tasks.values()}:
+            task.cancel()
+        await asyncio.gather(*waits.tasks.values(), return_exceptions=True)
+        return waits
+
+    assert run(scenario()).tasks["a"].cancelled()
