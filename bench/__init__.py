@@ -1,0 +1,1 @@
+"""Benchmarks against the stock operator: ``make bench``."""
