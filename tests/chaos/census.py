@@ -38,12 +38,18 @@ class Child:
 
 @dataclass(frozen=True)
 class Parent:
-    """A parent and its children, in the order of their making."""
+    """
+    A parent and its children, in the order of their making.
+
+    :param named_run_id: the child that it names in its XCom.
+    :param is_reset_struck: a fault has delayed or repeated its request to reset the child, or dropped the reply.
+    """
 
     attempt: AttemptRow
     pair: Pair
     named_run_id: str | None
     children: tuple[Child, ...]
+    is_reset_struck: bool = False
 
     @property
     def name(self) -> str:
@@ -117,6 +123,7 @@ class Count:
     children: int = 0
     duplicates: int = 0
     healthy_resets: int = 0
+    late_resets: int = 0
     abandoned: int = 0
     wrong_ends: int = 0
     never_ended: int = 0
@@ -128,7 +135,7 @@ class Count:
 
     @property
     def violations(self) -> int:
-        """How often the promise was broken."""
+        """How often the promise was broken. Late resets are not part of it: no client can fence its request."""
         return self.duplicates + self.healthy_resets + self.abandoned + self.wrong_ends + self.never_ended
 
 
@@ -149,11 +156,16 @@ class Census:
         }
 
 
-def take(database: MetadataDatabase, pairs: list[Pair]) -> Census:
-    """Count."""
+def take(database: MetadataDatabase, pairs: list[Pair], struck_resets: set[tuple[str, str, int]]) -> Census:
+    """
+    Count.
+
+    :param struck_resets: the parents (Dag, run, map index) whose request to reset the child itself met a fault.
+    """
     by_number = {pair.run_id: pair for pair in pairs}
     by_mode = {
-        mode: {kind: count_parents(_read_parents(database, kind, mode, by_number)) for kind in KINDS} for mode in MODES
+        mode: {kind: count_parents(_read_parents(database, kind, mode, by_number, struck_resets)) for kind in KINDS}
+        for mode in MODES
     }
     totals = {kind: _add([counts[kind] for counts in by_mode.values()]) for kind in KINDS}
     return Census(totals, by_mode)
@@ -169,7 +181,8 @@ def count_parents(parents: list[Parent]) -> Count:
         count.retried_parents += parent.attempt.try_number > 1
         count.children += len(parent.children)
         count.duplicates += parent.duplicates
-        count.healthy_resets += parent.resets
+        count.healthy_resets += 0 if parent.is_reset_struck else parent.resets
+        count.late_resets += parent.resets if parent.is_reset_struck else 0
         count.abandoned += parent.abandoned
         count.wrong_ends += parent.wrong_end is not None
         count.never_ended += not parent.has_ended
@@ -212,7 +225,9 @@ def _add(counts: list[Count]) -> Count:
     return total
 
 
-def _read_parents(database: MetadataDatabase, kind: str, mode: str, pairs: dict[str, Pair]) -> list[Parent]:
+def _read_parents(
+    database: MetadataDatabase, kind: str, mode: str, pairs: dict[str, Pair], struck_resets: set[tuple[str, str, int]]
+) -> list[Parent]:
     children: dict[tuple[str, int], list[Child]] = defaultdict(list)
     for row in database.select(
         "SELECT id, run_id, state, conf, COALESCE(created_at, queued_at) AS created_at, end_date, clear_number "
@@ -234,6 +249,7 @@ def _read_parents(database: MetadataDatabase, kind: str, mode: str, pairs: dict[
             pairs[attempt.run_id],
             named.get((attempt.run_id, attempt.map_index)),
             tuple(children[attempt.run_id, attempt.map_index]),
+            (attempt.dag_id, attempt.run_id, attempt.map_index) in struck_resets,
         )
         for attempt in database.latest_attempts(name_parent(kind, mode))
     ]

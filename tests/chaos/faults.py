@@ -56,12 +56,14 @@ class Outcome:
     """
     What a fault did.
 
+    :param struck_resets: the parents (Dag, run, map index) whose request to reset the child itself met the fault.
     :param victims: how many attempts of each kind it struck, for certain.
     :param overlaps: how many attempts still ran when a newer attempt of the same parent already did, when it ended.
     """
 
     fault: PlannedFault
     is_done: bool = False
+    struck_resets: set[tuple[str, str, int]] = field(default_factory=set)
     victims: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     overlaps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
 
@@ -205,6 +207,8 @@ class FaultBox:
         for kind, fault in armed.items():
             fault.lift()
             outcome.victims[kind] += int(fault.is_hit)
+            if fault.victim and any(path.endswith("/clear") for path in fault.paths_hit):
+                outcome.struck_resets.add((fault.victim.dag_id, fault.victim.run_id, fault.victim.map_index))
             for proxy in self._engine.proxies.values():
                 proxy.remove(fault)
 

@@ -167,7 +167,11 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
             settings,
             engine.api.version(),
             course.outcomes,
-            census.take(engine.database, population.pairs),
+            census.take(
+                engine.database,
+                population.pairs,
+                {parent for outcome in course.outcomes for parent in outcome.struck_resets},
+            ),
             dict(engine.restarts),
             time.monotonic() - began,
         )

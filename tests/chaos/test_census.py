@@ -23,13 +23,14 @@ def _child(number: int, state: str, ended: float, clear_number: int = 0) -> Chil
     return Child(number, f"run_{number}", state, _at(number), _at(ended), clear_number)
 
 
-def _count(
+def _count(  # noqa: PLR0913 - a case has many sides
     mode: str,
     state: str | None,
     *children: Child,
     named: str | None = None,
     has_foreign: bool = False,
     fails_once: bool = False,
+    is_reset_struck: bool = False,
 ) -> Count:
     attempt = AttemptRow(
         id=UUID(int=1),
@@ -46,7 +47,8 @@ def _count(
         hostname=None,
     )
     pair = Pair(1, mode, has_foreign, fails_once)
-    return count_parents([Parent(attempt, pair, named or (children[-1].run_id if children else None), children)])
+    named_run_id = named or (children[-1].run_id if children else None)
+    return count_parents([Parent(attempt, pair, named_run_id, children, is_reset_struck)])
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,11 @@ def test_healthy_child_reset() -> None:
     assert _count("wait_reset", "success", _child(1, "success", 5, clear_number=1)).healthy_resets == 1
     count = _count("wait_reset", "success", _child(1, "success", 5, clear_number=3), has_foreign=True)
     assert count.healthy_resets == 2
+
+
+def test_late_reset_is_counted_apart() -> None:
+    count = _count("wait_reset", "success", _child(1, "success", 5, clear_number=1), is_reset_struck=True)
+    assert (count.healthy_resets, count.late_resets, count.violations) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("state", ["failed", "skipped"])

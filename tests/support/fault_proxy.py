@@ -89,6 +89,7 @@ class Fault:
     hits: int = 0
     is_lifted: bool = False
     victim: AttemptRow | None = None
+    paths_hit: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _hit: threading.Event = field(default_factory=threading.Event)
     _lifted: threading.Event = field(default_factory=threading.Event)
@@ -116,16 +117,20 @@ class Fault:
         Under a lock: one fault may be injected into several proxies, for whichever of them it comes through first.
         """
         with self._lock:
-            if self.is_following and self.victim is not None:
-                return not self.is_lifted and sender.id == self.victim.id
-            if not self._means(sender, method, path):
-                return False
-            self.seen += 1
-            if self.seen <= self.after or (self.times is not None and self.hits >= self.times):
-                return False
-            self.hits += 1
-            self.victim = sender
-            return True
+            is_hit = self._is_hit_by(sender, method, path)
+            if is_hit:
+                self.hits += 1
+                self.victim = sender
+                self.paths_hit.append(path)
+            return is_hit
+
+    def _is_hit_by(self, sender: AttemptRow, method: str, path: str) -> bool:
+        if self.is_following and self.victim is not None:
+            return not self.is_lifted and sender.id == self.victim.id
+        if not self._means(sender, method, path):
+            return False
+        self.seen += 1
+        return self.seen > self.after and (self.times is None or self.hits < self.times)
 
     def _means(self, sender: AttemptRow, method: str, path: str) -> bool:
         return (
