@@ -134,6 +134,11 @@ class Count:
     """``attempts,healthy children`` to the number of parents."""
 
     @property
+    def wrongs(self) -> list[str]:
+        """Examples of what is wrong, and not only unfinished."""
+        return [example for example in self.examples if "never ended" not in example]
+
+    @property
     def violations(self) -> int:
         """How often the promise was broken. Late resets are not part of it: no client can fence its request."""
         return self.duplicates + self.healthy_resets + self.abandoned + self.wrong_ends + self.never_ended

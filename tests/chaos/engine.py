@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
 WORKERS = ("first", "second")
-HEARTBEAT_TIMEOUT_SECONDS = 15
-_CONCURRENCY = 10
+HEARTBEAT_TIMEOUT_SECONDS = 12
+_CONCURRENCY = 14
 _BEAT_SECONDS = 10.0
 _BROKER_ERRORS = (OSError, OperationalError, RedisError)
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -53,7 +53,7 @@ _OPTIONS = {
     # An unacknowledged message of a worker that died is delivered again after this time, in seconds.
     "celery_broker_transport_options.visibility_timeout": "60",
     # A message that a broker lost is noticed after this time.
-    "scheduler.task_queued_timeout": "40",
+    "scheduler.task_queued_timeout": "25",
     "scheduler.task_queued_timeout_check_interval": "5",
     "scheduler.num_stuck_in_queued_retries": "10",
     "scheduler.task_instance_heartbeat_timeout": str(HEARTBEAT_TIMEOUT_SECONDS),
@@ -113,16 +113,16 @@ class DistributedAirflow:
             self.restart(component)
         return [component.name for component in ended]
 
-    def unready(self) -> set[str]:
-        """Return the kinds of components that do not work just now, those started last among them."""
-        found = {kind for kind in _JOB_TYPES if not self._is_beating(kind)}
-        try:
+    def is_ready(self, kind: str) -> bool:
+        """Tell whether the components of a kind work just now, the one started last among them."""
+        if kind in _JOB_TYPES:
+            return self._is_beating(kind)
+        if kind == "celery-worker":
+            return self._are_workers_ready()
+        with contextlib.suppress(httpx.HTTPError):
             self.api.version()
-        except httpx.HTTPError:
-            found.add("api-server")
-        if not self._are_workers_ready():
-            found.add("celery-worker")
-        return found
+            return True
+        return False
 
     def components_of(self, kind: str) -> list[Component]:
         """Return the components of a kind, in a fixed order."""

@@ -10,12 +10,13 @@ from airflow_durable.core.record import KEY
 from airflow_durable.demo.database import AttemptRow
 from tests.chaos.engine import WORKERS
 from tests.chaos.modes import KINDS, TASK_ID
-from tests.chaos.plan import FaultKind, Place, PlannedFault
+from tests.chaos.plan import TARGETED, FaultKind, Place, PlannedFault
 from tests.support.fault_proxy import Action, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_durable.demo.processes import Component
     from tests.chaos.engine import DistributedAirflow
 
 STRIKE_LIMIT_SECONDS = 60.0
@@ -32,10 +33,14 @@ COMPONENTS = {
 }
 """What the faults that kill a component kill, in the engine's words."""
 
+COUNTED = TARGETED | {FaultKind.WORKER_KILLED, FaultKind.TRIGGERER_KILLED, FaultKind.PARTITION}
+"""The faults whose victims can be told; the others strike whoever is there."""
+
 _RUNNING = """
 SELECT id, dag_id, run_id, task_id, map_index, try_number, max_tries, state, pid, start_date, end_date, hostname
 FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_id, run_id, map_index
 """
+_DEFERRED = _RUNNING.replace("'running'", "'deferred'")
 _POLL_TICKS = 3
 _ENDED = frozenset({"success", "failed", "skipped", "removed"})
 _SAVE = {
@@ -88,7 +93,7 @@ class FaultBox:
         elif kind is FaultKind.PARTITION:
             yield from self._partition(outcome)
         else:
-            self._strike_component(outcome)
+            yield from self._strike_component(outcome)
 
     def running_attempts(self) -> list[AttemptRow]:
         """Return the attempts of parents that run, by the database, and whose process is there."""
@@ -157,7 +162,7 @@ class FaultBox:
         self._count_overlaps(outcome, victims)
         self._engine.heal(worker)
 
-    def _strike_component(self, outcome: Outcome) -> None:
+    def _strike_component(self, outcome: Outcome) -> Iterator[None]:
         engine, fault = self._engine, outcome.fault
         if fault.kind is FaultKind.POSTGRES_RESTARTED:
             engine.postgres.kill()
@@ -167,14 +172,27 @@ class FaultBox:
             engine.broker.kill()
             engine.broker.start()
             return
-        kind = COMPONENTS[fault.kind]
-        components = engine.components_of(kind)
+        components = engine.components_of(COMPONENTS[fault.kind])
         component = components[int(fault.pick * len(components))]
-        if kind == "celery-worker":
-            for attempt in self.running_attempts():
-                if engine.worker_of(attempt.pid) == engine.worker_of(component.process.pid):
-                    outcome.victims[_kind_of(attempt)] += 1
-        engine.restart(component)
+        deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
+        victims: list[AttemptRow] = []
+        # Without work the death of a worker or a triggerer would prove nothing.
+        while fault.kind in COUNTED and time.monotonic() < deadline and component in engine.airflow.components:
+            victims = self._work_of(component)
+            if {_kind_of(victim) for victim in victims} == set(KINDS):
+                break
+            yield
+        for victim in victims:
+            outcome.victims[_kind_of(victim)] += 1
+        if component in engine.airflow.components:
+            engine.restart(component)
+
+    def _work_of(self, component: Component) -> list[AttemptRow]:
+        """Return the attempts that a worker runs, or that the triggerer waits for."""
+        if component.kind == "triggerer":
+            return [AttemptRow(**row) for row in self._engine.database.select(_DEFERRED, task_id=TASK_ID)]
+        worker = self._engine.worker_of(component.process.pid)
+        return [attempt for attempt in self.running_attempts() if self._engine.worker_of(attempt.pid) == worker]
 
     def _arm(  # noqa: PLR0913 - a fault has many sides
         self,

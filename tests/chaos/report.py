@@ -8,8 +8,9 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from tests.chaos.faults import COUNTED
 from tests.chaos.modes import KINDS, MODES
-from tests.chaos.plan import TARGETED, FaultKind
+from tests.chaos.plan import FaultKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +101,7 @@ def _make_fault_table(result: Result) -> str:
     rows: list[list[object]] = []
     for kind in FaultKind:
         name = kind.name.lower()
-        is_counted = kind in TARGETED or kind in {FaultKind.WORKER_KILLED, FaultKind.PARTITION}
-        struck = [victims[name][who] if is_counted else "" for who in KINDS]
+        struck = [victims[name][who] if kind in COUNTED else "" for who in KINDS]
         rows.append([kind.value, result.faults[kind], *struck, sum(overlaps[name].values()) or ""])
     rows.append(["all", sum(result.faults.values()), "", "", ""])
     return _table(["fault", "times", "durable attempts struck", "stock attempts struck", "overlapping"], rows)

@@ -26,6 +26,7 @@ _TICK_SECONDS = 1.0
 _READY_LIMIT_SECONDS = 120.0
 _CONCURRENT_FAULTS = 5
 _TELL_SECONDS = 30.0
+_COUNT_SECONDS = 150.0
 _OF_WORKERS = frozenset({FaultKind.WORKER_KILLED, FaultKind.PARTITION})
 
 
@@ -113,6 +114,12 @@ class _Course:
     outcomes: list[Outcome] = field(default_factory=list)
     under_way: list[tuple[Outcome, Iterator[None]]] = field(default_factory=list)
     told_at: float = 0.0
+    counted_at: float = field(default_factory=time.monotonic)
+
+    def count(self) -> Census:
+        """Count what is there just now."""
+        struck = {parent for outcome in self.outcomes for parent in outcome.struck_resets}
+        return census.take(self.engine.database, self.population.pairs, struck)
 
     def say(self, line: str) -> None:
         self.tell(f"{time.monotonic() - self.began:6.0f} s  {line}")
@@ -132,6 +139,9 @@ class _Course:
             self.told_at = time.monotonic()
             in_flight = self.population.count_in_flight()
             self.say(f"{len(self.population.pairs)} pairs started, {in_flight} Dag runs of parents in flight.")
+        if time.monotonic() - self.counted_at > _COUNT_SECONDS:
+            self.counted_at = time.monotonic()
+            self.say(f"so far: {_describe_census(self.count())}")
         time.sleep(_TICK_SECONDS)
 
     def begin(self, fault: PlannedFault) -> None:
@@ -167,11 +177,7 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
             settings,
             engine.api.version(),
             course.outcomes,
-            census.take(
-                engine.database,
-                population.pairs,
-                {parent for outcome in course.outcomes for parent in outcome.struck_resets},
-            ),
+            course.count(),
             dict(engine.restarts),
             time.monotonic() - began,
         )
@@ -189,15 +195,15 @@ def _pause(course: _Course, fault: PlannedFault) -> None:
 
 
 def _may_begin(course: _Course, kind: FaultKind) -> bool:
-    """Keep one worker at least, and let a component come up before it goes again, or before two more go."""
+    """Keep one worker at least; let a component come up before it goes again, and the API server before anything."""
     if len(course.under_way) >= _CONCURRENT_FAULTS:
-        return False
-    if kind in _OF_WORKERS and any(outcome.fault.kind is FaultKind.PARTITION for outcome, _ in course.under_way):
         return False
     if kind in TARGETED:
         return True
-    unready = course.engine.unready()
-    return COMPONENTS.get(kind) not in unready and len(unready) <= 1
+    if kind in _OF_WORKERS and any(outcome.fault.kind is FaultKind.PARTITION for outcome, _ in course.under_way):
+        return False
+    own = COMPONENTS.get(kind, "celery-worker" if kind is FaultKind.PARTITION else "scheduler")
+    return course.engine.is_ready("api-server") and course.engine.is_ready(own)
 
 
 def _drain(course: _Course, limit_seconds: float) -> None:
@@ -214,6 +220,12 @@ def _drain(course: _Course, limit_seconds: float) -> None:
 def _describe(outcome: Outcome) -> str:
     victims = ", ".join(f"{number} {kind}" for kind, number in outcome.victims.items() if number)
     overlaps = sum(outcome.overlaps.values())
-    return f"struck {victims or 'nobody for certain'}" + (
-        f"; {overlaps} overlapped a newer attempt" if overlaps else ""
-    )
+    return f"struck {victims or 'whoever was there'}" + (f"; {overlaps} overlapped a newer attempt" if overlaps else "")
+
+
+def _describe_census(found: Census) -> str:
+    told = []
+    for kind, count in found.totals.items():
+        troubles = f"{count.duplicates} duplicates, {count.healthy_resets} resets, {count.wrong_ends} wrong ends"
+        told.append(f"{kind}: {count.parents} parents, {count.attempts} attempts, {troubles}")
+    return "; ".join([*told, *found.totals["durable"].wrongs])
