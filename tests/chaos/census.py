@@ -197,7 +197,7 @@ def count_parents(parents: list[Parent]) -> Count:
         scatter[f"{max(1, parent.attempt.try_number)},{healthy}"] += 1
         count.examples += _tell(parent)
     count.scatter = dict(scatter)
-    count.examples = count.examples[:_EXAMPLES]
+    count.examples = _shorten(count.examples)
     return count
 
 
@@ -216,6 +216,11 @@ def _tell(parent: Parent) -> list[str]:
     return [f"{parent.name} (try {parent.attempt.try_number}): {'; '.join(found)}"] if found else []
 
 
+def _shorten(examples: list[str]) -> list[str]:
+    """Return so many that a person can read them; those that are only unfinished last."""
+    return sorted(examples, key=lambda example: "never ended" in example)[:_EXAMPLES]
+
+
 def _add(counts: list[Count]) -> Count:
     total = Count()
     for count in counts:
@@ -226,7 +231,7 @@ def _add(counts: list[Count]) -> Count:
         for own, other in ((total.ends, count.ends), (total.scatter, count.scatter)):
             for key, number in other.items():
                 own[key] = own.get(key, 0) + number
-    total.examples = total.examples[:_EXAMPLES]
+    total.examples = _shorten(total.examples)
     return total
 
 
