@@ -31,7 +31,6 @@ myst_heading_anchors = 4
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 # What Airflow's own classes bring is described by Airflow.
 autodoc_inherit_docstrings = False
 autodoc_mock_imports: list[str] = []

@@ -21,7 +21,7 @@ _X = {Who.WORKER: 120, Who.AIRFLOW: 400, Who.CHILD: 650}
 _TOP = 46
 _NOTE_HEIGHT = 24
 _NOTE_STEP = 34
-_MESSAGE_STEP = 46
+_MESSAGE_STEP = 56
 _CHARACTER_WIDTH = 6.6
 _ENDS = {"death", "success", "failure", "rest"}
 

@@ -49,7 +49,8 @@ class Sequence(SphinxDirective):
         events = scenarios.events_of(self.arguments[0])
         lines = "".join(f"<li>{escape(line)}</li>" for line in diagram.tell(events))
         html = (
-            f'<figure class="seq-figure">{diagram.draw(scenario.title, events)}'
+            f'<figure class="seq-figure"><figcaption>{escape(scenario.title)}</figcaption>'
+            f"{diagram.draw(scenario.title, events)}"
             f"<details><summary>The same as text</summary><ol>{lines}</ol></details></figure>"
         )
         return [nodes.raw("", html, format="html")]
