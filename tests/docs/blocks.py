@@ -24,7 +24,17 @@ WRITTEN_BY_COMMANDS = ("chaos-report", "benchmarks", "matrix", "waits-page", "au
 """Pages that other commands write: what they show as text is their own output."""
 
 DIRECTIVES = frozenset(
-    {"toctree", "sequence", "decision-table", "error-message", "eval-rst", "config-options", "command-help", "image"}
+    {
+        "toctree",
+        "sequence",
+        "decision-table",
+        "error-message",
+        "eval-rst",
+        "config-options",
+        "command-help",
+        "image",
+        "literalinclude",
+    }
 )
 """What MyST runs when the site is built: the build is their execution."""
 

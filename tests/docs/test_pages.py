@@ -107,6 +107,15 @@ def test_shown_message(page: str, line: str, source: str | None) -> None:
         assert line in re.sub(r'"\s*\n\s*f?"', "", code)
 
 
+def test_record_fields() -> None:
+    """The table has each field of the golden record, and no other."""
+    golden = json.loads((ROOT / "tests" / "core" / "golden" / "record_v1_full.json").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| ((?:`[a-z_.]+`(?:, )?)+) \| \S", _read("record.md"), re.MULTILINE)
+    shown = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)}
+    expected = set(golden) - {"child"} | {f"child.{name}" for name in golden["child"]}
+    assert shown == expected
+
+
 def test_metrics() -> None:
     """The page and the dashboard have the counters that the code raises, and no others."""
     raised = {name.removeprefix("resumable_job.") for name in telling._COUNTERS.values()} | {"reconnect_attempt"}
