@@ -91,6 +91,14 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
             "operators/trigger_dagrun.py",
         ),
         ("troubleshooting.md", "This Airflow has no task state store (3.3 has), so", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", "Dag runs cannot be looked up: ", "triggers/poller.py"),
+        (
+            "troubleshooting.md",
+            "It is tried again, and this is not said again until it succeeds.",
+            "triggers/poller.py",
+        ),
+        ("troubleshooting.md", "Dag runs could not be counted: ", "triggers/poller.py"),
+        ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
         ("troubleshooting.md", "logical_date and run_after need a time zone", "request.py"),
         (
             "troubleshooting.md",
