@@ -37,6 +37,16 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "False",
                     },
+                    "waits_page": {
+                        "description": (
+                            "Whether Airflow's UI (3.1 and later) has the page *Durable waits*: parents and the "
+                            "child runs they wait for, to whoever may read their Dags."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    },
                 },
             },
         },
