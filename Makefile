@@ -8,7 +8,7 @@ AIRFLOW ?= 3.3.2
 VENV ?= .venv
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
-GROUPS_DEV := test distributed docs lint
+GROUPS_DEV := test browser distributed docs lint
 
 BIN := $(VENV)/bin
 # uv: the machine's own, else one inside the environment.
@@ -52,6 +52,14 @@ test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with t
 .PHONY: test-live
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live
+
+.PHONY: test-browser
+test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).
+	$(BIN)/pytest tests/browser
+
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Take the documentation's pictures of the waits page anew.
+	SCREENSHOTS=docs/images $(BIN)/pytest tests/browser
 
 FAULTS ?= 300
 SEED ?= 1

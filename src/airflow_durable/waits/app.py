@@ -57,6 +57,8 @@ _HEADERS = {
 STATES = (WAITING, *UNFINISHED_STATES, "success", "failed", "upstream_failed", "skipped", "removed")
 """What the filter by state offers."""
 
+_SECONDS_PER_MINUTE = 60
+_SECONDS_PER_HOUR = 3600
 MAX_ID_LENGTH = 250
 """Of Dag ids and run ids, in Airflow's database."""
 
@@ -231,6 +233,15 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Any:  # noqa: ANN401 - the aut
     return draw(record, attempts, runs, datetime.now(tz=timezone.utc))
 
 
+def tell_duration(seconds: float) -> str:
+    """Return a duration in the unit that fits it: from two minutes on in minutes, from two hours on in hours."""
+    if seconds < 2 * _SECONDS_PER_MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _SECONDS_PER_HOUR:
+        return f"{seconds / _SECONDS_PER_MINUTE:.0f} min"
+    return f"{seconds / _SECONDS_PER_HOUR:,.1f} h"
+
+
 def _require_store() -> None:
     if Store is None:
         raise HTTPException(404, "This Airflow has no task state store.")
@@ -247,6 +258,7 @@ def _templates() -> Environment:
     )
     environment.filters["path"] = lambda text: quote(str(text), safe="")
     environment.filters["label"] = lambda state: str(state or "none").replace("_", " ")
+    environment.filters["duration"] = tell_duration
     environment.globals["decisions"] = _DECISIONS
     environment.globals["as_link"] = Asked.link
     return environment

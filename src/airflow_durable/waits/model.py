@@ -10,8 +10,8 @@ recovered                  parents of which at least one attempt took over the r
                            (:data:`TAKEOVERS`)
 duplicates avoided         such attempts, of parents with a generated run id: at each, the stock operator would have
                            started a second run
-hours not repeated         for each run that was taken over by such an attempt: from its start to the last take-over,
-                           or to its end if it had ended before
+child work not repeated    for each run that was taken over by such an attempt: the hours from its start to the last
+                           take-over, or to its end if it had ended before
 =========================  ===========================================================================================
 
 Each is a lower bound. A record remembers its latest 50 attempts and goes with its Dag run; an attempt whose request was

@@ -1,11 +1,14 @@
 """
 The page's reads of Airflow's metadata database.
 
-The journal is the table ``task_state_store`` (3.3): one row a parent, its record as JSON text. No index knows the key,
-the record's child or its decisions, and none is added: the table is Airflow's. So the pages follow the primary key,
-newest first, and begin where the last one ended (a page far back costs what the first one does); what stands in the
-record is sought by the text that Airflow makes of it (``json.dumps``, ``execution_api/routes/task_state_store.py``),
-and then read from the record itself.
+The journal is the table ``task_state_store`` (3.3): one row a parent, its record as JSON text. Its indexes know the
+parent's Dag and run, none knows the key, the record's child or its decisions, and none is added: the table is
+Airflow's. So
+
+- a page is first a list of ids, sought along the primary key from where the last page ended: a page far back costs what
+  the first one does, and nothing is sorted. Then come the rows of those ids, their task instances and their child runs;
+- what stands in the record is sought by the text that Airflow makes of it (``json.dumps``,
+  ``execution_api/routes/task_state_store.py``), and then read from the record itself.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
+import sqlalchemy.orm as sa_orm
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.taskinstance import TaskInstance
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Statement: TypeAlias = Any
-"""A query of waits: SQLAlchemy's type of it differs by version."""
+Condition: TypeAlias = Any
+"""SQLAlchemy's types of them differ by version."""
 
 
 def _find_store() -> Any:  # noqa: ANN401 - a model, or None
@@ -47,6 +52,9 @@ def _find_store() -> Any:  # noqa: ANN401 - a model, or None
 Store: Any = _find_store()
 
 PAGE_SIZE = 50
+FEW_DAGS = 10
+"""Of so few Dags, the records are found by the Dag; of more, in the order of the ids."""
+
 CHUNK_SIZE = 500
 """How many runs one query asks for: within what every database takes in one statement."""
 
@@ -102,12 +110,11 @@ class Waits:
 
     def get(self, wait_id: int) -> Wait | None:
         """Return one wait; None if there is none, or none that the user may see."""
-        return next(iter(self._read(select_waits(self._readable).where(Store.id == wait_id))), None)
+        return next(iter(self._read(Store.id == wait_id)), None)
 
     def of_parent_run(self, dag_id: str, run_id: str) -> list[Wait]:
         """Return the waits of one Dag run's own tasks."""
-        statement = select_waits(self._readable).where(Store.dag_id == dag_id, Store.run_id == run_id)
-        return self._read(statement.order_by(Store.id).limit(CHUNK_SIZE))
+        return list(reversed(self._read(Store.dag_id == dag_id, Store.run_id == run_id)))
 
     def of_child_run(self, dag_id: str, run_id: str) -> list[Wait]:
         """
@@ -118,22 +125,21 @@ class Waits:
         """
         if dag_id not in self._readable:
             return []
-        statement = select_waits(self._readable).order_by(Store.id.desc()).limit(CHUNK_SIZE)
         if match := _GENERATED.fullmatch(run_id):
             parent = self._parent_of_try(UUID(match.group(1)))
             if parent is None:
                 return []
-            statement = statement.where(
+            waits = self._read(
                 Store.dag_id == parent[0],
                 Store.run_id == parent[1],
                 Store.task_id == parent[2],
                 Store.map_index == parent[3],
             )
         else:
-            statement = statement.where(_says("run_id", run_id), _says("dag_id", dag_id))
+            waits = self._read(_says("run_id", run_id), _says("dag_id", dag_id))
         return [
             wait
-            for wait in self._read(statement)
+            for wait in waits
             if wait.record
             and wait.record.dag_id == dag_id
             and run_id in {wait.record.run_id, *(entry.run_id for entry in wait.record.attempts)}
@@ -189,34 +195,48 @@ class Waits:
         at = cursor.after or cursor.before
         found: list[Wait] = []
         while True:
-            statement = filter_waits(select_waits(self._readable), filters)
+            statement = select_ids(self._readable, filters)
             if at:
                 statement = statement.where(Store.id > at if is_upward else Store.id < at)
             order = Store.id.asc() if is_upward else Store.id.desc()
-            read = self._read(statement.order_by(order).limit(wanted))
-            found.extend(wait for wait in read if filters.matches(wait))
-            if len(found) >= wanted or len(read) < wanted:
+            ids = list(self._session.scalars(statement.order_by(order).limit(wanted)))
+            waits = self._read(Store.id.in_(ids)) if ids else []
+            if is_upward:
+                waits.reverse()
+            found.extend(wait for wait in waits if filters.matches(wait))
+            if len(found) >= wanted or len(ids) < wanted:
                 return found[:wanted]
-            at = read[-1].id
+            at = ids[-1]
 
-    def _read(self, statement: Statement) -> list[Wait]:
-        rows = [(row, read_record(row.value)) for row in self._session.execute(statement)]
-        runs = self.runs((record.dag_id, record.run_id) for _, record in rows if record)
-        return [self._wait(row, record, runs) for row, record in rows]
+    def _read(self, *conditions: Condition) -> list[Wait]:
+        """Return the waits that may be seen of those, the newest first."""
+        columns = (Store.id, Store.dag_id, Store.run_id, Store.task_id, Store.map_index, Store.value)
+        statement = sa.select(*columns).where(Store.key == KEY, *conditions).order_by(Store.id.desc()).limit(CHUNK_SIZE)
+        rows = [row for row in self._session.execute(statement) if row.dag_id in self._readable]
+        records = {row.id: read_record(row.value) for row in rows}
+        runs = self.runs((record.dag_id, record.run_id) for record in records.values() if record)
+        parents = self._parents([tuple(row[1:5]) for row in rows])
+        return [self._wait(row.id, parents[tuple(row[1:5])], records[row.id], runs) for row in rows]
 
-    def _wait(
-        self,
-        row: Any,  # noqa: ANN401 - of the statement's columns
-        record: Record | None,
-        runs: dict[tuple[str, str], Run],
-    ) -> Wait:
-        parent = Parent(row.dag_id, row.run_id, row.task_id, row.map_index, _text(row.state), row.try_number)
+    def _parents(self, keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Parent]:
+        found = {key: Parent(*key) for key in keys}
+        names = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
+        for begin in range(0, len(keys), CHUNK_SIZE):
+            is_asked_for = sa.tuple_(*names).in_(keys[begin : begin + CHUNK_SIZE])
+            statement = sa.select(*names, TaskInstance.state, TaskInstance.try_number).where(is_asked_for)
+            rows: Iterable[Any] = self._session.execute(statement)
+            for dag_id, run_id, task_id, map_index, state, try_number in rows:
+                key = (dag_id, run_id, task_id, map_index)
+                found[key] = Parent(*key, _text(state), try_number)
+        return found
+
+    def _wait(self, wait_id: int, parent: Parent, record: Record | None, runs: dict[tuple[str, str], Run]) -> Wait:
         if record is None:
-            return Wait(row.id, parent, None)
+            return Wait(wait_id, parent, None)
         if record.dag_id not in self._readable:
-            return Wait(row.id, parent, record, is_child_hidden=True)
+            return Wait(wait_id, parent, record, is_child_hidden=True)
         key = (record.dag_id, record.run_id)
-        return Wait(row.id, parent, record, runs.get(key, Run(*key)))
+        return Wait(wait_id, parent, record, runs.get(key, Run(*key)))
 
     def _parent_of_try(self, task_instance_id: UUID) -> tuple[str, str, str, int] | None:
         pairs: tuple[tuple[Any, Any], ...] = (
@@ -235,54 +255,67 @@ class Waits:
         return set(self._session.scalars(statement))
 
 
-def select_waits(readable: Collection[str]) -> Statement:
-    """Return the query for the waits of parents that may be read, with the parent's latest try."""
-    return (
-        sa.select(
-            Store.id,
-            Store.dag_id,
-            Store.run_id,
-            Store.task_id,
-            Store.map_index,
-            Store.value,
-            TaskInstance.state,
-            TaskInstance.try_number,
-        )
-        .outerjoin(
-            TaskInstance,
-            sa.and_(
-                TaskInstance.dag_id == Store.dag_id,
-                TaskInstance.task_id == Store.task_id,
-                TaskInstance.run_id == Store.run_id,
-                TaskInstance.map_index == Store.map_index,
-            ),
-        )
-        .where(Store.key == KEY, Store.dag_id.in_(readable))
-    )
+def select_ids(readable: Collection[str], filters: Filters) -> Statement:
+    """
+    Return the query for the ids of waits whose parents may be read.
 
-
-def filter_waits(statement: Statement, filters: Filters) -> Statement:
-    """Narrow the query down; :meth:`Filters.matches` has the last word."""
+    It is as narrow as the filters and the text of a record allow; :meth:`Filters.matches` has the last word.
+    """
+    statement = sa.select(Store.id).where(Store.key == KEY)
     if filters.dag_id:
-        statement = statement.where(Store.dag_id == filters.dag_id)
+        statement = statement.where(Store.dag_id == filters.dag_id if filters.dag_id in readable else sa.false())
+    elif len(readable) <= FEW_DAGS:
+        statement = statement.where(Store.dag_id.in_(readable))
+    else:
+        # Joined to nothing, the name would have its index used, and all rows of all Dags sorted for each page.
+        statement = statement.where(Store.dag_id.concat("").in_(readable))
     if filters.child_dag_id:
         statement = statement.where(_says("dag_id", filters.child_dag_id))
     if filters.state == WAITING:
-        statement = statement.where(*is_waiting())
+        statement = statement.where(_has_parent_among(is_unfinished()), _says("consumed", False))
+    elif filters.state in UNFINISHED_STATES:
+        statement = statement.where(_has_parent_among(TaskInstance.state == filters.state))
     elif filters.state:
-        statement = statement.where(TaskInstance.state == filters.state)
+        is_so = sa.exists().where(*_is_parent_of(Store), TaskInstance.state == filters.state)
+        statement = statement.where(is_so)
     if filters.is_recovered_only:
         statement = statement.where(is_taken_over())
     return statement
 
 
-def is_waiting() -> tuple[sa.ColumnElement[bool], ...]:
-    """Return the condition that a parent has not ended, and has not consumed its child's outcome."""
-    is_unfinished = sa.or_(TaskInstance.state.in_(UNFINISHED_STATES), TaskInstance.state.is_(None))
-    return (TaskInstance.id.is_not(None), is_unfinished, _says("consumed", False))
+def _has_parent_among(*conditions: Condition) -> Condition:
+    """
+    Return the condition that a parent is among some task instances.
+
+    These are found first: of those that have not ended there are few.
+    """
+    other = sa_orm.aliased(Store)
+    ids = sa.select(other.id).join(TaskInstance, sa.and_(*_is_parent_of(other))).where(other.key == KEY, *conditions)
+    is_among: Condition = Store.id.in_(ids)
+    return is_among
 
 
-def is_taken_over() -> sa.ColumnElement[bool]:
+def _is_parent_of(store: Any) -> tuple[Condition, ...]:  # noqa: ANN401 - the model, or an alias of it
+    return (
+        TaskInstance.dag_id == store.dag_id,
+        TaskInstance.task_id == store.task_id,
+        TaskInstance.run_id == store.run_id,
+        TaskInstance.map_index == store.map_index,
+    )
+
+
+def is_unfinished() -> Condition:
+    """Return the condition that a task instance has not ended."""
+    return sa.or_(TaskInstance.state.in_(UNFINISHED_STATES), TaskInstance.state.is_(None))
+
+
+def select_waiting() -> Statement:
+    """Return the query for the Dag and the record of each parent that has not ended or not consumed its outcome."""
+    statement = sa.select(Store.dag_id, Store.value).join(TaskInstance, sa.and_(*_is_parent_of(Store)))
+    return statement.where(Store.key == KEY, is_unfinished(), _says("consumed", False))
+
+
+def is_taken_over() -> Condition:
     """Return the condition that a record tells of an attempt that took over the run of an earlier one."""
     return sa.or_(*(_says("decision", decision.value) for decision in sorted(TAKEOVERS)))
 
@@ -323,7 +356,7 @@ def _run(row: Sequence[Any]) -> Run:
     return Run(dag_id, run_id, _text(state), *dates)
 
 
-def _is_of(entity: Any, parent: Parent) -> tuple[sa.ColumnElement[bool], ...]:  # noqa: ANN401 - any of Airflow's models
+def _is_of(entity: Any, parent: Parent) -> tuple[Condition, ...]:  # noqa: ANN401 - any of Airflow's models
     return (
         entity.dag_id == parent.dag_id,
         entity.task_id == parent.task_id,
@@ -332,12 +365,12 @@ def _is_of(entity: Any, parent: Parent) -> tuple[sa.ColumnElement[bool], ...]:  
     )
 
 
-def _says(name: str, value: object) -> sa.ColumnElement[bool]:
+def _says(name: str, value: object) -> Condition:
     """Return the condition that a record has such a field, as far as its text tells."""
     text = json.dumps({name: value})[1:-1]
     for special in "!%_":
         text = text.replace(special, f"!{special}")
-    is_said: sa.ColumnElement[bool] = Store.value.like(f"%{text}%", escape="!")
+    is_said: Condition = Store.value.like(f"%{text}%", escape="!")
     return is_said
 
 

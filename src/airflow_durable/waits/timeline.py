@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_durable.waits.model import Attempt, Run
 
 TICKS = 4
+LONG = timedelta(hours=12)
+"""From here on the axis tells dates, and no seconds."""
+
 _MIN_WIDTH = 0.5
 _DONE_STATES = frozenset({"success", "skipped"})
 
@@ -87,11 +90,16 @@ class Tick:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The whole picture."""
+    """
+    The whole picture.
+
+    :param is_long: see :data:`LONG`.
+    """
 
     attempts: tuple[AttemptRow, ...]
     runs: tuple[RunRow, ...]
     ticks: tuple[Tick, ...]
+    is_long: bool
 
 
 class _Axis:
@@ -136,6 +144,7 @@ def draw(record: Record, attempts: Sequence[Attempt], runs: Mapping[str, Run], n
         tuple(_attempt_row(attempt, entries.get(attempt.try_number), runs, axis, now) for attempt in attempts),
         tuple(_run_row(run, axis, now) for run in runs.values()),
         axis.ticks(),
+        is_long=axis.end - axis.begin > LONG,
     )
 
 

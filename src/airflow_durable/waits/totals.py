@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from airflow.models.taskinstance import TaskInstance
 
 from airflow_durable.core.record import KEY, Record
 from airflow_durable.waits.model import is_recovered, takeovers
-from airflow_durable.waits.queries import Store, is_taken_over, is_waiting, read_record, read_runs
+from airflow_durable.waits.queries import Store, is_taken_over, read_record, read_runs, select_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 30.0
 """For how long the numbers are given again before they are counted anew."""
 
-_SECONDS_PER_HOUR = 3600.0
 _ROWS_AT_ONCE = 1000
 
 
@@ -43,7 +41,7 @@ class Totals:
     waiting: int
     recovered: int
     duplicates_avoided: int
-    hours_not_repeated: float
+    seconds_not_repeated: float
     dag_ids: tuple[str, ...] = ()
 
 
@@ -83,7 +81,7 @@ class Counts:
             waiting=total(self.waiting),
             recovered=total(self.recovered),
             duplicates_avoided=total(self.duplicates_avoided),
-            hours_not_repeated=seconds / _SECONDS_PER_HOUR,
+            seconds_not_repeated=seconds,
             dag_ids=tuple(sorted(dag_id for dag_id in self.records if dag_id in readable)),
         )
 
@@ -121,14 +119,7 @@ def count(session: Session) -> Counts:
         sa.select(Store.dag_id, sa.func.count()).where(Store.key == KEY).group_by(Store.dag_id)
     ):
         counts.records[dag_id] = number
-    is_its_task = sa.and_(
-        TaskInstance.dag_id == Store.dag_id,
-        TaskInstance.task_id == Store.task_id,
-        TaskInstance.run_id == Store.run_id,
-        TaskInstance.map_index == Store.map_index,
-    )
-    waiting = sa.select(Store.dag_id, Store.value).join(TaskInstance, is_its_task).where(*is_waiting())
-    for dag_id, record in _records(session, waiting):
+    for dag_id, record in _records(session, select_waiting()):
         counts.waiting[dag_id] += not record.is_consumed
     taken_over: dict[tuple[str, str], tuple[str, datetime]] = {}
     for dag_id, record in _records(session, sa.select(Store.dag_id, Store.value).where(is_taken_over())):

@@ -19,6 +19,7 @@
     return formats[key].format(new Date(iso));
   };
   const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const day = { month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" };
   const date = { year: "numeric", month: "2-digit", day: "2-digit", ...clock };
   const ago = (iso) => {
     const seconds = Math.max(0, (Date.now() - new Date(iso)) / 1000);
@@ -39,7 +40,7 @@
       }
     }
     for (const element of root.querySelectorAll("text[data-time]")) {
-      element.textContent = format(element.dataset.time, clock);
+      element.textContent = format(element.dataset.time, "long" in element.dataset ? day : clock);
     }
   };
 
