@@ -1,0 +1,314 @@
+"""
+How long the waits page's queries take over many records: ``python -m bench.waits_page --records 100000 sqlite``.
+
+It fills a database of its own (an SQLite file, or a PostgreSQL server from a wheel) with parents, children and records
+as Airflow would have stored them, beside other keys of the task state store, and prints for each kind of request the
+median time and its ratio to that of the first page, as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.orm import Session
+
+PARENT_DAGS = 200
+CHILD_DAGS = 50
+ROWS_A_STATEMENT = 2000
+RECOVERED_SHARE = 0.1
+WAITING = 500
+FAILED_SHARE = 0.01
+OTHER_KEYS_SHARE = 0.5
+REPETITIONS = 7
+BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def main() -> int:
+    """Fill, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("database", choices=("sqlite", "postgresql"))
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--plans", action="store_true", help="print each query's plan, too")
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="airflow-durable-bench-") as home,
+        _open_database(arguments.database, Path(home)) as url,
+    ):
+        os.environ.update(
+            AIRFLOW_HOME=home,
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url,
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__API_AUTH__JWT_SECRET="0" * 64,
+        )
+        warnings.simplefilter("ignore")
+        from airflow import settings
+        from airflow.models import import_all_models
+        from airflow.models.base import Base
+        from sqlalchemy.orm import Session
+
+        import_all_models()  # type: ignore[no-untyped-call] # Airflow's
+        Base.metadata.create_all(settings.engine)
+        with Session(settings.engine) as session:
+            begun = time.perf_counter()
+            fill(session, arguments.records)
+            _analyze(session, arguments.database)
+            tell(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
+            tell(measure(session, arguments.records))
+            if arguments.plans:
+                tell(explain(session, arguments.database))
+        settings.dispose_orm(do_log=False)
+    return 0
+
+
+def tell(text: str, stream: TextIO = sys.stdout) -> None:
+    """Write a line."""
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+@contextlib.contextmanager
+def _open_database(kind: str, home: Path) -> Iterator[str]:
+    if kind == "sqlite":
+        yield f"sqlite:///{home}/airflow.db"
+        return
+    from tests.support.servers import PostgresServer
+
+    with PostgresServer(home / "postgres") as server:
+        yield server.url
+
+
+def fill(session: Session, records: int) -> None:
+    """Fill the database. The newest records are the waiting ones; each tenth parent or so has recovered."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    from airflow_durable.waits.queries import Store
+
+    chance = random.Random(1)  # noqa: S311 - reproducible
+    for first in range(0, records, ROWS_A_STATEMENT):
+        rows: dict[Any, list[dict[str, Any]]] = {
+            entity: [] for entity in (DagRun, TaskInstance, TaskInstanceHistory, Store)
+        }
+        for number in range(first, min(first + ROWS_A_STATEMENT, records)):
+            for entity, row in _rows_of(number, records, chance):
+                rows[
+                    {"run": DagRun, "ti": TaskInstance, "history": TaskInstanceHistory, "store": Store}[entity]
+                ].append(row)
+        for entity, made in rows.items():
+            if made:
+                session.execute(entity.__table__.insert(), made)
+        session.commit()
+
+
+def parent_dag(number: int) -> str:
+    """Return the Dag of a parent."""
+    return f"parent_{number % PARENT_DAGS:03}"
+
+
+def child_dag(number: int) -> str:
+    """Return the Dag of a child."""
+    return f"child_{number % CHILD_DAGS:02}"
+
+
+def child_run(number: int) -> str:
+    """Return the run id of a child."""
+    return f"manual__durable_{_id(number, 1).hex}_0"
+
+
+def _id(number: int, try_number: int) -> UUID:
+    return UUID(int=(number << 16) + try_number)
+
+
+def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
+    from airflow_durable.core.record import KEY
+
+    at = BEGIN + timedelta(minutes=number)
+    is_waiting = number >= records - WAITING
+    is_recovered = chance.random() < RECOVERED_SHARE
+    is_failed = not is_waiting and chance.random() < FAILED_SHARE
+    state = "running" if is_waiting else "failed" if is_failed else "success"
+    names = {"dag_id": parent_dag(number), "run_id": f"run_{number}", "task_id": "trigger", "map_index": -1}
+    end = None if is_waiting else at + timedelta(hours=1)
+    for run_id, dag_id, run in (
+        (number * 2 + 1, parent_dag(number), f"run_{number}"),
+        (number * 2 + 2, child_dag(number), child_run(number)),
+    ):
+        yield (
+            "run",
+            {
+                "id": run_id,
+                "dag_id": dag_id,
+                "run_id": run,
+                "state": "running" if is_waiting else "success",
+                "run_type": "manual",
+                "queued_at": at,
+                "start_date": at,
+                "end_date": end,
+                "run_after": at,
+                "log_template_id": None,
+            },
+        )
+    tries = 2 if is_recovered else 1
+    common = {"pool": "default_pool", "pool_slots": 1, "queue": "default", "max_tries": 3}
+    yield (
+        "ti",
+        {
+            **names,
+            **common,
+            "id": _id(number, tries),
+            "state": state,
+            "try_number": tries,
+            "start_date": at,
+            "end_date": end,
+            "priority_weight": 1,
+        },
+    )
+    if is_recovered:
+        yield (
+            "history",
+            {
+                **names,
+                **common,
+                "task_instance_id": _id(number, 1),
+                "state": "failed",
+                "try_number": 1,
+                "start_date": at,
+                "end_date": at + timedelta(minutes=20),
+                "priority_weight": 1,
+            },
+        )
+    stored = {"dag_run_id": number * 2 + 1, **names, "updated_at": at, "expires_at": None}
+    yield (
+        "store",
+        {**stored, "key": KEY, "value": json.dumps(_record(number, at, is_consumed=not is_waiting, tries=tries))},
+    )
+    if chance.random() < OTHER_KEYS_SHARE:
+        yield "store", {**stored, "key": "remote_job_id", "value": '"job-1234"'}
+
+
+def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict[str, Any]:
+    from airflow_durable.core.model import Decision, Mode
+    from airflow_durable.core.record import Entry, Record
+
+    decisions = (Decision.FRESH_SUBMIT, Decision.RECONNECT)[:tries]
+    return Record(
+        dag_id=child_dag(number),
+        run_id=child_run(number),
+        logical_date=at,
+        is_fixed=False,
+        is_date_ours=True,
+        digest="sha256:" + "0" * 64,
+        mode=Mode.WAIT,
+        max_tries=3,
+        clear_number=0,
+        is_consumed=is_consumed,
+        attempts=tuple(
+            Entry(index + 1, decision, child_run(number), at + timedelta(minutes=30 * index))
+            for index, decision in enumerate(decisions)
+        ),
+    ).dump()
+
+
+def _analyze(session: Session, kind: str) -> None:
+    """Do what PostgreSQL's autovacuum does by itself. Nobody does it on SQLite, so it is not done there."""
+    import sqlalchemy as sa
+
+    if kind == "postgresql":
+        session.execute(sa.text("ANALYZE"))
+        session.commit()
+
+
+def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
+    """Return the requests that are measured: their names, and what serves them."""
+    from airflow_durable.waits import totals
+    from airflow_durable.waits.model import Filters
+    from airflow_durable.waits.queries import Cursor, Waits
+
+    every = {parent_dag(number) for number in range(PARENT_DAGS)} | {child_dag(number) for number in range(CHILD_DAGS)}
+    all_of = Waits(session, every)
+    few = Waits(session, {parent_dag(number) for number in range(3)} | {child_dag(0)})
+    newest = all_of.page(Filters(), Cursor()).waits[0].id
+    top, deep, last = Cursor(), Cursor(before=newest // 2), Cursor(before=newest // 1000)
+
+    def page(waits: Waits, cursor: Cursor, **filters: Any) -> Callable[[], object]:  # noqa: ANN401 - the filters' own
+        return lambda: waits.page(Filters(**filters), cursor)
+
+    return {
+        "first page": page(all_of, top),
+        "page in the middle": page(all_of, deep),
+        "page near the end": page(all_of, last),
+        "page before that one": page(all_of, Cursor(after=newest // 1000)),
+        "first page, user of three Dags": page(few, top),
+        "middle page, user of three Dags": page(few, deep),
+        "one parent Dag": page(all_of, top, dag_id=parent_dag(7)),
+        "one parent Dag, middle": page(all_of, deep, dag_id=parent_dag(7)),
+        "one child Dag": page(all_of, top, child_dag_id=child_dag(7)),
+        "a child Dag that there is not": page(all_of, top, child_dag_id="none"),
+        "waiting now": page(all_of, top, state="waiting"),
+        "failed parents (1 %)": page(all_of, top, state="failed"),
+        "deferred parents (none)": page(all_of, top, state="deferred"),
+        "recovered only (10 %)": page(all_of, top, is_recovered_only=True),
+        "a child run's tab": lambda: all_of.of_child_run(child_dag(records // 2), child_run(records // 2)),
+        "the same, of a fixed run id": lambda: all_of.of_child_run(child_dag(1), "fixed"),
+        "a parent run's tab": lambda: all_of.of_parent_run(parent_dag(records // 2), f"run_{records // 2}"),
+        "totals, counted anew": lambda: totals.count(session),
+    }
+
+
+def measure(session: Session, records: int) -> str:
+    """Return the table of times."""
+    lines = ["| request | median | of the first page |", "|---|---:|---:|"]
+    first = 0.0
+    for name, serve in requests(session, records).items():
+        serve()
+        times = []
+        for _ in range(REPETITIONS):
+            begun = time.perf_counter()
+            serve()
+            times.append(time.perf_counter() - begun)
+        median = statistics.median(times)
+        first = first or median
+        lines.append(f"| {name} | {1000 * median:.1f} ms | {median / first:.1f} |")
+    return "\n".join(lines)
+
+
+def explain(session: Session, kind: str) -> str:
+    """Return the plan of each statement that the requests send."""
+    import sqlalchemy as sa
+
+    prefix = "EXPLAIN QUERY PLAN" if kind == "sqlite" else "EXPLAIN"
+    told: list[str] = []
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, *__: object) -> None:  # noqa: ANN401 - a hook
+        if statement.startswith("SELECT task_state_store"):
+            cursor.execute(f"{prefix} {statement}", parameters)
+            told.extend("    " + str(row[-1]) for row in cursor.fetchall())
+
+    engine = session.get_bind()
+    for name, serve in requests(session, 0).items():
+        told.append(name)
+        sa.event.listen(engine, "before_cursor_execute", note)
+        serve()
+        sa.event.remove(engine, "before_cursor_execute", note)
+    return "\n".join(told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
