@@ -1,0 +1,57 @@
+"""One Airflow and one browser for the whole session."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import open_lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
+
+    from .lab import Lab
+
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def _find_chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("There is no chromium here: install Debian's package of that name to run the browser's tests.")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return a headless Chromium with a fresh profile, or skip."""
+    executable = _find_chromium()
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: make test-browser has it"
+    )
+    with sync_api.sync_playwright() as playwright:
+        # The profile is a folder of Playwright's own making, which goes with the browser.
+        browser = playwright.chromium.launch(executable_path=executable, headless=True, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Return the running Airflow. It is not started where there is no browser."""
+    with open_lab(tmp_path_factory.mktemp("airflow")) as opened:
+        yield opened

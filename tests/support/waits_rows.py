@@ -1,0 +1,189 @@
+"""Rows of Airflow's metadata database, as a parent, its child and its record leave them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.record import KEY, Entry, Record
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+TABLES = ("task_state_store", "task_instance_history", "task_instance", "log", "dag_run", "dag", "dag_bundle")
+BUNDLE = "tests"
+
+
+def minutes(count: float) -> datetime:
+    """Return the moment so many minutes after noon."""
+    return NOON + timedelta(minutes=count)
+
+
+class Rows:
+    """Writes rows, with Core statements: no listener or default of the models' is wanted."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._tables = sa.MetaData()
+        self._tables.reflect(session.get_bind(), only=TABLES)
+
+    def clear(self) -> None:
+        """Delete all."""
+        for name in TABLES:
+            self.session.execute(self._tables.tables[name].delete())
+        self.session.commit()
+
+    def insert(self, table_name: str, /, **values: Any) -> int:  # noqa: ANN401 - a table's own
+        """Insert one row; what the table demands besides is made up."""
+        table = self._tables.tables[table_name]
+        for column in table.columns:
+            if (
+                column.name not in values
+                and not column.nullable
+                and column.server_default is None
+                and not (column.primary_key and isinstance(column.type, sa.Integer))
+            ):
+                values[column.name] = _make_up(column.type)
+        result: Any = self.session.execute(table.insert().values(**values))
+        self.session.commit()
+        (key, *_) = result.inserted_primary_key
+        return key if isinstance(key, int) else 0
+
+    def dag(self, dag_id: str) -> None:
+        """Make a Dag, if there is none."""
+        bundle = self.session.scalar(sa.select(self._tables.tables["dag_bundle"].c.name))
+        if bundle is None:
+            bundle = BUNDLE
+            self.insert("dag_bundle", name=bundle, active=True)
+        dag = self._tables.tables["dag"]
+        if not self.session.scalar(sa.select(dag.c.dag_id).where(dag.c.dag_id == dag_id)):
+            self.insert("dag", dag_id=dag_id, bundle_name=bundle, is_paused=False)
+
+    def run(
+        self,
+        dag_id: str,
+        run_id: str,
+        state: str = "running",
+        start: datetime | None = NOON,
+        end: datetime | None = None,
+        **more: Any,  # noqa: ANN401 - as above
+    ) -> int:
+        """Make a Dag run, and its Dag; return its id."""
+        self.dag(dag_id)
+        return self.insert(
+            "dag_run",
+            dag_id=dag_id,
+            run_id=run_id,
+            state=state,
+            queued_at=start,
+            start_date=start,
+            end_date=end,
+            run_type="manual",
+            **more,
+        )
+
+    def wait(  # noqa: PLR0913 - as much as there is to say
+        self,
+        dag_id: str = "alpha",
+        run_id: str = "run",
+        *,
+        child: tuple[str, str] = ("alpha_child", "child"),
+        decisions: tuple[str, ...] = ("fresh_submit",),
+        state: str | None = "running",
+        is_consumed: bool = False,
+        is_fixed: bool = False,
+        task_id: str = "trigger",
+        map_index: int = -1,
+        task_instance_id: UUID | None = None,
+        child_state: str | None = "running",
+        child_start: datetime | None = NOON,
+        child_end: datetime | None = None,
+        value: str | None = None,
+    ) -> int:
+        """
+        Make a parent whose tries are ten minutes apart, from noon; return the id of its record.
+
+        :param decisions: of each try. All but the last have failed after five minutes.
+        :param child_state: None: there is no such run.
+        :param value: what is stored, in place of the record.
+        """
+        run = sa.select(self._tables.tables["dag_run"].c.id).filter_by(dag_id=dag_id, run_id=run_id)
+        dag_run_id = self.session.scalar(run) or self.run(dag_id, run_id)
+        self.dag(child[0])
+        if child_state is not None:
+            self.run(*child, child_state, child_start, child_end)
+        names = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+        begin = 10 * (len(decisions) - 1)
+        is_done = state in {"success", "failed", "skipped"}
+        self.insert(
+            "task_instance",
+            **names,
+            id=_uuid(self._tables.tables["task_instance"].c.id, task_instance_id),
+            try_number=len(decisions),
+            state=state,
+            start_date=minutes(begin),
+            end_date=minutes(begin + 5) if is_done else None,
+        )
+        for number in range(1, len(decisions)):
+            begin = 10 * (number - 1)
+            self.insert(
+                "task_instance_history",
+                **names,
+                task_instance_id=_uuid(self._tables.tables["task_instance_history"].c.task_instance_id),
+                try_number=number,
+                state="failed",
+                start_date=minutes(begin),
+                end_date=minutes(begin + 5),
+            )
+        record = make_record(child, decisions, is_consumed=is_consumed, is_fixed=is_fixed)
+        return self.insert(
+            "task_state_store",
+            **names,
+            dag_run_id=dag_run_id,
+            key=KEY,
+            value=json.dumps(record.dump()) if value is None else value,
+            updated_at=NOON,
+        )
+
+
+def make_record(
+    child: tuple[str, str], decisions: tuple[str, ...], *, is_consumed: bool = False, is_fixed: bool = False
+) -> Record:
+    """Return a record whose attempts began ten minutes apart, from noon."""
+    return Record(
+        dag_id=child[0],
+        run_id=child[1],
+        logical_date=NOON,
+        is_fixed=is_fixed,
+        is_date_ours=True,
+        digest="sha256:0",
+        mode=Mode.WAIT,
+        max_tries=3,
+        clear_number=0,
+        is_consumed=is_consumed,
+        attempts=tuple(
+            Entry(number, Decision(decision), child[1], minutes(10 * (number - 1)))
+            for number, decision in enumerate(decisions, 1)
+        ),
+    )
+
+
+def _uuid(column: sa.Column[Any], given: UUID | None = None) -> Any:  # noqa: ANN401 - as the column takes it
+    made = given or uuid4()
+    return made if isinstance(column.type, sa.Uuid) else made.hex
+
+
+def _make_up(type_: Any) -> Any:  # noqa: ANN401 - of any type
+    if isinstance(type_, sa.DateTime):
+        return NOON
+    if isinstance(type_, sa.Uuid):
+        return uuid4()
+    if isinstance(type_, (sa.Integer, sa.Float, sa.Boolean)):
+        return 0
+    return "default"[: getattr(type_, "length", None) or 7]
