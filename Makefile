@@ -71,7 +71,7 @@ chaos: $(VENV)/.dev ## Kill a distributed Airflow FAULTS times under SEED, and w
 .PHONY: chaos-short
 chaos-short: $(VENV)/.dev ## The same with 20 faults, and no report.
 	$(BIN)/pytest tests/chaos
-	$(BIN)/python -m tests.chaos --faults 20 --seed $(SEED) --size 16 --pause-seconds 3 --drain-seconds 180
+	$(BIN)/python -m tests.chaos --faults 20 --seed $(SEED) --size 16 --drain-seconds 180
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style.

@@ -31,6 +31,9 @@ def chaos(  # noqa: PLR0913, PLR0917 - the command line's options
     seed: Annotated[int, typer.Option(help="Fixes faults, modes and the children's fates.")] = 1,
     size: Annotated[int, typer.Option(help="Dag runs of parents in flight, both kinds together.", min=2)] = 36,
     pause_seconds: Annotated[float, typer.Option(help="The mean pause between two faults.")] = 3.0,
+    limit_minutes: Annotated[
+        float, typer.Option(help="No fault begins after this time; what is missing is told.")
+    ] = 90.0,
     drain_seconds: Annotated[float, typer.Option(help="How long parents may take to end afterwards.")] = 600.0,
     report_path: Annotated[Optional[Path], typer.Option("--report", help="Write the report here.")] = None,  # noqa: UP045 - typer on 3.10
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,  # noqa: FBT002 - an option
@@ -47,7 +50,7 @@ def chaos(  # noqa: PLR0913, PLR0917 - the command line's options
     home = Path(tempfile.mkdtemp(prefix="airflow-chaos-"))
     is_broken = True
     try:
-        result = run(home, Settings(faults, seed, size, pause_seconds, drain_seconds), _tell)
+        result = run(home, Settings(faults, seed, size, pause_seconds, limit_minutes, drain_seconds), _tell)
         is_broken = bool(result.troubles)
     except (AirflowNotReadyError, ServerNotReadyError) as error:
         _tell(str(error))

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
 WORKERS = ("first", "second")
-HEARTBEAT_TIMEOUT_SECONDS = 12
-_CONCURRENCY = 14
+HEARTBEAT_TIMEOUT_SECONDS = 15
+_CONCURRENCY = 16
 _BEAT_SECONDS = 10.0
 _BROKER_ERRORS = (OSError, OperationalError, RedisError)
 _JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
@@ -57,11 +57,12 @@ _OPTIONS = {
     "scheduler.task_queued_timeout_check_interval": "5",
     "scheduler.num_stuck_in_queued_retries": "10",
     "scheduler.task_instance_heartbeat_timeout": str(HEARTBEAT_TIMEOUT_SECONDS),
+    "scheduler.scheduler_idle_sleep_time": "1",
     "scheduler.orphaned_tasks_check_interval": "5",
     "scheduler.scheduler_health_check_threshold": "15",
     # A worker that is cut off goes on: its supervisors do not give up before the network is back.
     "workers.max_failed_heartbeats": "1000",
-    "workers.min_heartbeat_interval": "3",
+    "workers.min_heartbeat_interval": "4",
     "workers.execution_api_timeout": "10",
     "workers.execution_api_retry_wait_min": "0.5",
     "workers.execution_api_retry_wait_max": "3",

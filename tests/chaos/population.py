@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FAILING_SHARE = 0.15
 """How many children are made to fail once, so that their parents must start another one (or reset it, or fail)."""
 
-CHILD_SECONDS = (3.0, 40.0)
+CHILD_SECONDS = (5.0, 35.0)
 _FIRST_DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _CONFLICT = 409
 

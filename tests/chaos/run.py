@@ -37,6 +37,7 @@ class Settings:
 
     :param size: Dag runs of parents in flight, of both kinds together.
     :param pause_seconds: the mean pause between two faults.
+    :param limit_minutes: no fault begins after this time.
     :param drain_seconds: how long the parents may take to end, after the last fault, before they count as hanging.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     seed: int
     size: int
     pause_seconds: float
+    limit_minutes: float
     drain_seconds: float
 
 
@@ -72,7 +74,7 @@ class Result:
             found.append(f"The durable parents broke the promise {durable.violations} times.")
         missing = self.settings.faults - sum(self.faults.values())
         if missing:
-            found.append(f"{missing} of the planned faults met nobody.")
+            found.append(f"{missing} of the planned faults were not done.")
         if not durable.retried_parents:
             found.append("No durable parent was retried, so no fault has hurt one.")
         return found
@@ -168,6 +170,9 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
         course.say("Airflow is ready.")
         for fault in make_plan(settings.seed, settings.faults, pause_seconds=settings.pause_seconds):
             _pause(course, fault)
+            if time.monotonic() - began > settings.limit_minutes * 60:
+                course.say(f"The time is over: fault {fault.number} and those after it are left out.")
+                break
             course.begin(fault)
         while course.under_way:
             population.refill()

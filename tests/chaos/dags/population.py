@@ -34,7 +34,7 @@ def make_parent(kind: str, name: str) -> None:
         "trigger_dag_id": name_child(kind, name),
         "durable": kind == "durable",
         "wait_for_completion": True,
-        "poke_interval": 3,
+        "poke_interval": 4,
         "retries": RETRIES,
         "retry_delay": timedelta(seconds=1),
         **mode.arguments,
