@@ -49,6 +49,14 @@ test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with t
 	$(BIN)/coverage run -m pytest tests/core tests/adapters
 	$(BIN)/coverage report
 
+.PHONY: test-schedules
+test-schedules: $(VENV)/.dev ## Explore every schedule up to a short bound, and fuzz what comes from outside.
+	$(BIN)/pytest tests/schedules tests/fuzz
+
+.PHONY: schedules
+schedules: $(VENV)/.dev ## Explore every schedule up to the full bound (an hour; ARGS="--bound faults=1 --only wait" for less).
+	$(BIN)/python -m tests.schedules $(ARGS)
+
 .PHONY: test-live
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live

@@ -87,10 +87,10 @@ class DerivedJournal:
         """
         Return a record of the newest child that exists, None if none does.
 
-        Each attempt starts one child at most, so the attempts before this one bound the search; from the newest, as
-        an older one may have been deleted.
+        Each attempt starts one child at most, so the tries up to this one bound the search: this one too, since a try
+        may be executed twice. From the newest, as an older one may have been deleted.
         """
-        for generation in range(self.attempt.try_number - 2, -1, -1):
+        for generation in range(self.attempt.try_number - 1, -1, -1):
             run_id = self.fresh_run_id(generation)
             try:
                 run = task_sdk.look_up(self.request.dag_id, run_id, is_detailed=False)

@@ -164,12 +164,19 @@ def is_success(request: Request, record: Record, state: str) -> bool:
     return state in request.allowed_states
 
 
-def _start(port: Port, request: Request, attempt: Attempt) -> Started:  # noqa: PLR0911 - a decision a return
-    # A first attempt has nothing to read: a record is only written by an attempt, and each has its own number.
+def _start(port: Port, request: Request, attempt: Attempt) -> Started:
+    # A first attempt has nothing to read. If its try is executed twice (run_ids.generate_run_id says when), a generated
+    # run id is the same again, and a fixed identity finds a run: then it reads.
     record = port.read() if attempt.try_number > 1 else None
+    if record is None:
+        return _start_fresh(port, request, attempt, None, Decision.FRESH_SUBMIT)
+    return _go_on(port, request, attempt, record)
+
+
+def _go_on(port: Port, request: Request, attempt: Attempt, record: Record) -> Started:  # noqa: PLR0911 - a decision a return
     decision = plan(record, request, attempt)
-    if record is None or decision is Decision.FRESH_SUBMIT:
-        return _start_fresh(port, request, attempt, record, Decision.FRESH_SUBMIT)
+    if decision is Decision.FRESH_SUBMIT:
+        return _start_fresh(port, request, attempt, record, decision)
     if decision is Decision.SUCCEED_AGAIN:
         port.report(decision, record, None)
         return Started(record, is_settled=True, is_consumed_before=True)
@@ -181,7 +188,8 @@ def _start(port: Port, request: Request, attempt: Attempt) -> Started:  # noqa: 
     port.report(decision, record, seen)
     entered = record.with_entry(attempt, decision, port.now())
     if isinstance(seen, Look):
-        return _submit(port, request, entered)
+        # What a reset found is no more: the run that is created now must not be taken for it, and reset again.
+        return _submit(port, request, replace(entered, reset=None))
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next attempt finds the same.
         return Started(entered, seen, is_settled=True)
@@ -223,6 +231,8 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what an attempt knows when it deci
     # A fixed identity is recorded only once it was seen to be free: that is the proof that a run under it is ours.
     found = _look_persistently(port, record) if record.is_fixed else None
     if found is not None:
+        if attempt.try_number == 1 and (earlier := port.read()) is not None:
+            return _go_on(port, request, attempt, earlier)
         decision = Decision.RESET if request.is_reset else Decision.FOREIGN
     port.report(decision, record, found or seen)
     entered = record.with_entry(attempt, decision, port.now())

@@ -1,0 +1,22 @@
+"""The check can fail: each wrong protocol is caught, by the property that it breaks, with its shortest schedule."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.schedules.explorer import as_test, explore, replay
+from tests.schedules.properties import Violation
+from tests.schedules.wrong import WRONG, Wrong
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=[wrong.name for wrong in WRONG])
+def test_a_wrong_protocol_is_caught(wrong: Wrong) -> None:
+    assert explore(wrong.configuration).violation is None, "the right protocol passes where the wrong one is caught"
+    with wrong.applied():
+        found = explore(wrong.configuration)
+        assert found.violation is not None
+        assert found.schedule is not None
+        print(f"{wrong.name}:\n{as_test(found)}")  # noqa: T201 - shown with pytest -s or when it fails
+        assert found.violation.name == wrong.broken
+        with pytest.raises(Violation, match=rf"^\({wrong.broken}\)"):
+            replay(wrong.configuration, found.schedule)
