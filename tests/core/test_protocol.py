@@ -666,6 +666,17 @@ def test_a_first_try_that_is_executed_twice_starts_one_run(mode: Mode) -> None:
     assert len(server.runs) == 1
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_first_try_that_is_executed_twice_knows_its_fixed_run(is_reset: bool) -> None:  # noqa: FBT001 - a parameter
+    server = Server()
+    request = ask(run_id="fixed", is_reset=is_reset)
+    with pytest.raises(Crash):
+        run_attempt(FakePort(server, FIRST, faults={"submit": [Fault(Crash(), is_after=True)]}), request)
+    run_attempt(FakePort(server, FIRST), request)
+    (run,) = server.runs.values()
+    assert (run.state, run.clear_number) == ("success", 0)
+
+
 # What is recorded of each attempt.
 
 

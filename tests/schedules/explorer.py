@@ -4,8 +4,9 @@ The explorer: every schedule up to the bound, each world visited once.
 Pruning by worlds is sound. A world holds all that a later action reads: the database, the requests on their way, what
 is left of the budget, the oracle's own counts, and for each process the step that it stands at. Two processes at the
 same step have the same history of outcomes, and as the protocol is deterministic but for these, they go on alike. So
-equal worlds have equal futures, and walking one walks both. Nothing is abstracted: no field is left out of the comparison,
-and no hash stands for a world (Python compares the worlds themselves).
+equal worlds have equal futures, and walking one walks both. Nothing is abstracted: no field is left out of the
+comparison, and no hash stands for a world (Python compares the worlds themselves). One constant of the real code is
+smaller here than in life: a record remembers one attempt, not 50 (``core.record.MAX_ATTEMPTS``).
 
 Three things are left out of the schedules, each with its reason where it is done, in
 :mod:`tests.schedules.simulation`: a poll that is told what the poll before it was told; the end of a child run at a
