@@ -49,8 +49,11 @@ def test_errors_without_a_run() -> None:
     conf = errors.ConfInvalidError("child", "TypeError")
     assert "The conf for Dag 'child' is not JSON: TypeError. Nothing was triggered. Pass a dict" in str(conf)
     assert conf.is_terminal
+    date = errors.DateInvalidError("child", "logical_date", "it has no time zone")
+    assert "The logical_date for Dag 'child' cannot be used: it has no time zone. Nothing was triggered." in str(date)
+    assert date.is_terminal
 
 
 def test_every_error_is_listed_here() -> None:
     listed = {name for name, error in vars(errors).items() if isinstance(error, type) and issubclass(error, Exception)}
-    assert len(listed - {"DurableError"}) == 16
+    assert len(listed - {"DurableError"}) == 17

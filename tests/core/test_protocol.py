@@ -174,6 +174,21 @@ def test_a_run_that_was_deleted_is_submitted_again_under_its_id() -> None:
     assert decisions(server) == [Decision.FRESH_SUBMIT, Decision.RESUBMIT]
 
 
+def test_what_is_submitted_again_is_the_present_request() -> None:
+    """Its digest is recorded: a person's clear of it must find the run that it made."""
+    server = Server()
+    with pytest.raises(Crash):
+        run_attempt(FakePort(server, FIRST, faults={"submit": [Fault(Crash())]}), ask(digest="sha256:one"))
+    edited = ask(digest="sha256:two", mode=Mode.DEFER)
+    with pytest.raises(Crash):
+        run_attempt(FakePort(server, SECOND, faults={"submit": [Fault(Crash(), is_after=True)]}), edited)
+    record = server.record()
+    assert record is not None
+    assert (record.digest, record.mode) == ("sha256:two", Mode.DEFER)
+    run_attempt(FakePort(server, attempt(3, max_tries=5, clear_number=1)), edited)
+    assert server.states() == ["success"]
+
+
 @pytest.mark.parametrize("error", [AWAY, FORBIDDEN], ids=["away", "forbidden"])
 @pytest.mark.parametrize("mode", Mode)
 def test_a_run_that_cannot_be_read_is_found_by_its_409(mode: Mode, error: LookUpFailedError) -> None:

@@ -189,6 +189,18 @@ class ConfInvalidError(DurableError):
         )
 
 
+class DateInvalidError(DurableError):
+    """The logical date or the run-after date is none that Airflow can use."""
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, name: str, reason: str) -> None:
+        super().__init__(
+            f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Nothing was triggered. Pass a date with a time "
+            f"zone, or its ISO 8601 text."
+        )
+
+
 class EventInvalidError(DurableError):
     """The event that ended the deferred wait cannot be understood. The child goes on."""
 

@@ -189,7 +189,12 @@ def _go_on(port: Port, request: Request, attempt: Attempt, record: Record) -> St
     entered = record.with_entry(attempt, decision, port.now())
     if isinstance(seen, Look):
         # What a reset found is no more: the run that is created now must not be taken for it, and reset again.
-        return _submit(port, request, replace(entered, reset=None))
+        entered = replace(entered, reset=None)
+        if seen is Look.MISSING:
+            # What is sent is the present request, which may have been edited: a later clear has to know it again. Where
+            # the run may be there after all, the recorded request made it.
+            entered = replace(entered, digest=request.digest, mode=request.mode)
+        return _submit(port, request, entered)
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next attempt finds the same.
         return Started(entered, seen, is_settled=True)
