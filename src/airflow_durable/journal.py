@@ -7,6 +7,7 @@ Both fail closed: a journal that cannot be read or written ends the attempt befo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_durable import task_sdk
@@ -49,7 +50,8 @@ class StoreJournal:
     def read(self) -> Record | None:
         """Return the record, None if there is none. To a superseded attempt the store always says None."""
         try:
-            stored = self.store.get(KEY)
+            with task_sdk.undisturbed():
+                stored = self.store.get(KEY)
         except Exception as error:
             raise JournalReadError(task_sdk.describe(error)) from error
         return None if stored is None else load(stored)
@@ -59,7 +61,8 @@ class StoreJournal:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         try:
-            self.store.set(KEY, record.dump(), retention=NEVER_EXPIRE)
+            with task_sdk.undisturbed():
+                self.store.set(KEY, record.dump(), retention=NEVER_EXPIRE)
         except Exception as error:
             raise JournalWriteError(record.dag_id, record.run_id, task_sdk.describe(error)) from error
 
@@ -111,7 +114,8 @@ class DerivedJournal:
         return Record(
             dag_id=self.request.dag_id,
             run_id=run_id,
-            logical_date=None,
+            # Of use only if the run is gone by the time it is looked at, and submitted again: with a date of its own.
+            logical_date=datetime.now(tz=timezone.utc) if self.request.is_date_ours else None,
             is_fixed=False,
             is_date_ours=self.request.is_date_ours,
             digest=self.request.digest,

@@ -15,7 +15,8 @@ from airflow.providers.standard.operators.trigger_dagrun import (
 from airflow.providers.standard.version_compat import is_arg_set
 from airflow.utils.types import DagRunType
 
-from airflow_durable.core.errors import ConfInvalidError
+from airflow_durable import task_sdk
+from airflow_durable.core.errors import ConfInvalidError, DateInvalidError
 from airflow_durable.core.model import Attempt, Mode, Request
 from airflow_durable.core.run_ids import check_run_id, digest_request
 
@@ -31,13 +32,16 @@ def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
     Return what the user asks for, checked before anything is sent or recorded.
 
     :raises ConfInvalidError: the conf is not JSON.
+    :raises DateInvalidError: a date that Airflow cannot use.
     :raises RunIdInvalidError: Airflow would refuse the rendered run id, or take it for another.
     """
     dag_id = str(operator.trigger_dag_id)
     given_date = _validate_datetime_param("logical_date", operator.logical_date)
     has_run_after = is_arg_set(operator.run_after)
-    logical_date = _utc(_parse_datetime_param(given_date)) if is_arg_set(given_date) else None
-    run_id = _fixed_run_id(operator, logical_date)
+    logical_date = _parse(dag_id, "logical_date", given_date)
+    run_after = _parse(dag_id, "run_after", operator.run_after)
+    run_id = _fixed_run_id(operator, logical_date, run_after)
+    logical_date = _utc(logical_date)
     if run_id is not None:
         pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
         check_run_id(dag_id, run_id, allowed_pattern=pattern)
@@ -122,13 +126,18 @@ def parse_conf(dag_id: str, given: Any) -> Any:  # noqa: ANN401 - it is for the 
     return conf
 
 
-def _fixed_run_id(operator: TriggerDagRunOperator, logical_date: datetime | None) -> str | None:
-    """Return the run id that the stock operator would use every time; None if it would generate one each time."""
+def _fixed_run_id(
+    operator: TriggerDagRunOperator, logical_date: datetime | None, run_after: datetime | None
+) -> str | None:
+    """
+    Return the run id that the stock operator would use every time; None if it would generate one each time.
+
+    :param logical_date: in the time zone that the user gave: the run id is its text.
+    """
     if operator.trigger_run_id:
         return str(operator.trigger_run_id)
     if logical_date is None:
         return None
-    run_after = _utc(_parse_datetime_param(operator.run_after)) if is_arg_set(operator.run_after) else None
     return str(
         DagRun.generate_run_id(
             run_type=DagRunType.MANUAL, logical_date=logical_date, run_after=run_after or logical_date
@@ -137,16 +146,26 @@ def _fixed_run_id(operator: TriggerDagRunOperator, logical_date: datetime | None
 
 
 def _mode(operator: TriggerDagRunOperator) -> Mode:
-    if not operator.wait_for_completion:
+    if not operator.wait_for_completion and not (operator.deferrable and task_sdk.is_deferrable_waiting()):
         return Mode.FIRE_AND_FORGET
     return Mode.DEFER if operator.deferrable else Mode.WAIT
 
 
+def _parse(dag_id: str, name: str, given: Any) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
+    """Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
+    if not is_arg_set(given):
+        return None
+    try:
+        date: datetime | None = _parse_datetime_param(given)
+    except ValueError as error:
+        raise DateInvalidError(dag_id, name, str(error)) from error
+    if date is not None and date.tzinfo is None:
+        raise DateInvalidError(dag_id, name, f"{date.isoformat()} has no time zone")
+    return date
+
+
 def _utc(date: datetime | None) -> datetime | None:
-    """Return the date in UTC. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
+    """Return the same moment in UTC, as a plain datetime."""
     if date is None:
         return None
-    if date.tzinfo is None:
-        message = f"logical_date and run_after need a time zone, and {date.isoformat()} has none."
-        raise ValueError(message)
-    return datetime.fromtimestamp(date.timestamp(), tz=timezone.utc).replace(microsecond=date.microsecond)
+    return datetime(*date.utctimetuple()[:6], date.microsecond, tzinfo=timezone.utc)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import DagRunTriggerException
 
 _CLIENT_ERRORS = range(400, 500)
+_INVALID_STATUS = 422
 _TIMEOUT_STATUS = 408
 _CONFLICT_STATUS = 409
 _TOO_MANY_STATUS = 429
@@ -128,17 +129,37 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
     try:
         answer = _send(message)
     except Exception as error:
-        status, reason = _read_error(error)
+        status, _ = _read_error(error)
         if status == _CONFLICT_STATUS:
             return False
-        if status in _CLIENT_ERRORS and not _is_passing(status):
-            raise SubmissionRefusedError(dag_id, run_id, reason) from error
-        raise SubmissionUnknownError(dag_id, run_id, reason) from error
+        if status == _INVALID_STATUS:
+            # What the server finds invalid it quotes, the conf among it: the cause's text would show it.
+            raise as_submission_error(dag_id, run_id, error) from None
+        raise as_submission_error(dag_id, run_id, error) from error
     if isinstance(answer, ErrorResponse):
         if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
             return False
         raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {answer.error.value}")
     return True
+
+
+def as_submission_error(dag_id: str, run_id: str, error: Exception) -> SubmissionRefusedError | SubmissionUnknownError:
+    """Return what the error means to a submission: that it was refused for good, or that its fate is not known."""
+    status, reason = _read_error(error)
+    is_refused = status in _CLIENT_ERRORS and status not in _PASSING_STATUSES
+    return (SubmissionRefusedError if is_refused else SubmissionUnknownError)(dag_id, run_id, reason)
+
+
+def is_deferrable_waiting() -> bool:
+    """
+    Tell whether ``deferrable`` waits although ``wait_for_completion`` is False.
+
+    The task runner of 3.0 does so (``sdk/execution_time/task_runner.py``, ``_handle_trigger_dag_run``); that of 3.1 and
+    later ignores ``deferrable`` then. Goes with 3.0.
+    """
+    from airflow.providers.standard.version_compat import AIRFLOW_V_3_1_PLUS
+
+    return not AIRFLOW_V_3_1_PLUS
 
 
 def can_defer() -> bool:
@@ -174,22 +195,28 @@ def describe(error: Exception) -> str:
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether the same request may succeed later."""
-    return _is_passing(_read_error(error)[0])
-
-
-def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
     """
-    Send a message to the supervisor, undivided.
+    Tell whether the same request may succeed later.
 
-    ``execution_timeout`` raises from a SIGALRM handler (``sdk/execution_time/timeout.py``). Raised while the answer is
-    being read, it would leave that answer in the channel, to be taken for the answer to the next message: the one that
-    reports the failure. So the signal waits until the answer is there. Dag.test() and other threads have no alarm.
+    Not so where the channel to the supervisor is closed: that process is gone for good.
     """
-    from airflow.sdk.execution_time import task_runner
+    status, _ = _read_error(error)
+    if status is None:
+        return is_from_server(error)
+    return status in _PASSING_STATUSES or status not in _CLIENT_ERRORS
 
-    with _alarm_deferred():
-        return task_runner.SUPERVISOR_COMMS.send(message)
+
+def is_from_server(error: Exception) -> bool:
+    """
+    Tell whether the error came by way of the server, or from the network to it, and not from this process.
+
+    In a task it is the supervisor's ``AirflowRuntimeError``, also where the server did not answer (3.2 and 3.3); in
+    ``dag.test()`` the client's own error.
+    """
+    import httpx
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    return isinstance(error, (AirflowRuntimeError, httpx.HTTPError))
 
 
 async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
@@ -210,8 +237,7 @@ async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there 
 
 
 def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedError:
-    status, reason = _read_error(error)
-    return LookUpFailedError(dag_id, run_id, reason, is_transient=_is_passing(status))
+    return LookUpFailedError(dag_id, run_id, describe(error), is_transient=is_transient(error))
 
 
 def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> ChildRun:  # noqa: ANN401 - see _send
@@ -224,7 +250,14 @@ def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> Ch
 
 
 @contextlib.contextmanager
-def _alarm_deferred() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
+    """
+    Let ``execution_timeout`` wait until a request has its answer.
+
+    It raises from a SIGALRM handler (``sdk/execution_time/timeout.py``, 3.0 to 3.3). Raised while the answer is being
+    read, it would leave that answer in the channel, to be taken for the answer to the next message: the one that
+    reports the failure. Dag.test() and other threads have no alarm.
+    """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -233,6 +266,14 @@ def _alarm_deferred() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
+    """Send a message to the supervisor, undisturbed."""
+    from airflow.sdk.execution_time import task_runner
+
+    with undisturbed():
+        return task_runner.SUPERVISOR_COMMS.send(message)
 
 
 def _read_error(error: Exception) -> tuple[int | None, str]:
@@ -246,16 +287,33 @@ def _read_error(error: Exception) -> tuple[int | None, str]:
     detail = getattr(getattr(error, "error", None), "detail", None)
     if isinstance(detail, dict):
         status = detail.get("status_code")
-        said = _detail_of(error)
-        message = said.get("message") if isinstance(said, dict) else said or detail.get("message")
-        return (status if isinstance(status, int) else None), f"{message or type(error).__name__} (HTTP {status})"
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    said = _detail_of(error)
-    message = said.get("message") if isinstance(said, dict) else said
+        if isinstance(status, int):
+            return status, f"{_message_of(error) or detail.get('message')} (HTTP {status})"
+        return None, f"{detail.get('message')} ({detail.get('exception_type', 'no answer')})"
+    status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int):
-        return status, f"{message or type(error).__name__} (HTTP {status})"
+        return status, f"{_message_of(error) or type(error).__name__} (HTTP {status})"
     return None, f"{type(error).__name__}: {error}"
+
+
+def _message_of(error: Exception) -> str | None:
+    """Return the server's own words, without the values that it quotes: ``input`` may be the whole conf."""
+    said = _detail_of(error)
+    if isinstance(said, dict):
+        said = said.get("message")
+    elif isinstance(said, list):
+        said = "; ".join(_describe_invalid(item) for item in said)
+    return said if isinstance(said, str) and said else None
+
+
+def _describe_invalid(item: Any) -> str:  # noqa: ANN401 - JSON, or the client's model of it
+    loc, msg = (
+        (item.get("loc"), item.get("msg"))
+        if isinstance(item, dict)
+        else (getattr(item, "loc", None), getattr(item, "msg", None))
+    )
+    place = ".".join(str(part) for part in loc) if isinstance(loc, (list, tuple)) else str(loc)
+    return f"{place}: {msg}"
 
 
 def _detail_of(error: Exception) -> Any:  # noqa: ANN401 - whatever the server sent
@@ -265,10 +323,6 @@ def _detail_of(error: Exception) -> Any:  # noqa: ANN401 - whatever the server s
         body = detail.get("detail")
         return body.get("detail") if isinstance(body, dict) else body
     return getattr(error, "detail", None)
-
-
-def _is_passing(status: int | None) -> bool:
-    return status is None or status in _PASSING_STATUSES or status not in _CLIENT_ERRORS
 
 
 def _name_invalid_fields(error: ValueError) -> str:

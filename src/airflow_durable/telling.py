@@ -41,6 +41,8 @@ _MESSAGES = {
     Decision.REFUSE: "The run under the fixed identity failed, and reset_dag_run is not set.",
 }
 
+_LOST_REPLY = "The run is there already: an earlier request of this attempt arrived. Going on with it."
+
 _tracer = trace.get_tracer(__name__)
 
 
@@ -56,6 +58,7 @@ class Teller:
     def __init__(self, log: Any, operator: str, tags: dict[str, str]) -> None:  # noqa: ANN401 - differs by version
         self._log = log
         self._tags = {"operator": operator, **tags}
+        self._has_decided = False
         self._span = _tracer.start_span(
             "resumable_job.resume_decision",
             attributes={"operator": operator, "resumable.external_id_key": KEY},
@@ -68,17 +71,19 @@ class Teller:
         :param is_prior: it is about what a prior attempt recorded.
         """
         state = seen.state if isinstance(seen, ChildRun) else seen and seen.value
+        is_own_reply_lost = decision is Decision.RECONNECT and not is_prior
         self._log.info(
             "%s dag_id=%s run_id=%s state=%s",
-            _MESSAGES[decision],
+            _LOST_REPLY if is_own_reply_lost else _MESSAGES[decision],
             record.dag_id,
             record.run_id,
             state or "unknown",
         )
-        if is_prior:
+        if is_prior and not self._has_decided:
             Stats.incr("resumable_job.reconnect_attempt", tags=self._tags)
-        if counter := _COUNTERS.get(decision):
+        if (counter := _COUNTERS.get(decision)) and not is_own_reply_lost:
             Stats.incr(counter, tags=self._tags)
+        self._has_decided = True
         if self._span.is_recording():
             self._span.set_attribute("resumable.decision", decision.value)
             self._span.set_attribute("resumable.external_id", record.run_id)

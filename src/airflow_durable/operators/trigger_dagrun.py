@@ -58,13 +58,17 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         **kwargs: Any,  # noqa: ANN401 - the stock operator's own
     ) -> None:
         super().__init__(**kwargs)
+        if durable not in {True, False}:
+            # "False" would be true; and it is no template field.
+            message = f"durable of task {self.task_id!r} is True or False, not {durable!r}."
+            raise TypeError(message)
         self.durable = durable
         if durable and self.retries == 0:
             warnings.warn(
                 f"Task {self.task_id!r} is durable but has retries=0: after a crash there is no next try that could "
                 f"find its child run again, until a person clears the task. Set retries.",
                 DurableRetriesWarning,
-                stacklevel=2,
+                stacklevel=3,  # past Airflow's wrapper of every operator's __init__: the line in the Dag file
             )
 
     def execute(self, context: Context) -> None:
@@ -113,7 +117,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             if not port.has_asked_stock:
                 # For what the stock operator leaves behind: the link, and the attributes that listeners read.
                 self._ask_stock(context, started.record, is_pause_checked=False)
-            context["ti"].xcom_push(key=XCOM_RUN_ID, value=started.record.run_id)
+            with task_sdk.undisturbed():
+                context["ti"].xcom_push(key=XCOM_RUN_ID, value=started.record.run_id)
             if started.is_settled:
                 return
             if request.mode is Mode.DEFER and task_sdk.can_defer():
@@ -158,17 +163,24 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         OpenLineage parent, sets the extra link and what listeners read. Nothing of that is repeated here.
 
         :raises ChildDagPausedError: with ``fail_when_dag_is_paused``.
+        :raises SubmissionRefusedError: with ``fail_when_dag_is_paused``, if there is no such Dag.
+        :raises SubmissionUnknownError: the server cannot be asked just now.
         """
         self.trigger_dag_id, self.trigger_run_id = record.dag_id, record.run_id
         self.logical_date = record.logical_date
         is_failing = self.fail_when_dag_is_paused
         self.fail_when_dag_is_paused = is_failing and is_pause_checked
         try:
-            super().execute(context)
+            with task_sdk.undisturbed():
+                super().execute(context)
         except DagRunTriggerException as request:
             return request
         except DagIsPaused as error:
             raise ChildDagPausedError(record.dag_id, record.run_id) from error
+        except Exception as error:
+            if is_pause_checked and task_sdk.is_from_server(error):
+                raise task_sdk.as_submission_error(record.dag_id, record.run_id, error) from error
+            raise
         finally:
             self.fail_when_dag_is_paused = is_failing
         message = "The stock TriggerDagRunOperator did not raise its request: this provider version is not supported."
