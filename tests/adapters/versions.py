@@ -1,0 +1,94 @@
+"""What differs between the Airflow versions that these tests run on, each with its reason."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+AIRFLOW = Version(version("apache-airflow"))
+
+HAS_STORE = Version("3.3") <= AIRFLOW
+"""The task state store. The branch goes with 3.2."""
+
+HAS_DETAILS = Version("3.2") <= AIRFLOW
+"""``GetDagRun``, ``GetDag`` (so ``fail_when_dag_is_paused``) and ``note``. Goes with 3.1."""
+
+HAS_RUN_AFTER = Version("3.3") <= AIRFLOW
+"""``run_after`` in the request of a Dag run. Goes with 3.2."""
+
+HAS_RETRY_POLICY = Version("3.3") <= AIRFLOW
+"""``retry_policy``. Goes with 3.2."""
+
+IS_DEFERRABLE_WAITING = Version("3.1") > AIRFLOW
+"""``deferrable=True`` waits although ``wait_for_completion`` is False. Goes with 3.0."""
+
+needs_store = pytest.mark.skipif(not HAS_STORE, reason=f"Airflow {AIRFLOW} has no task state store (3.3 has)")
+needs_details = pytest.mark.skipif(
+    not HAS_DETAILS, reason=f"Airflow {AIRFLOW} has no GetDagRun and no GetDag message (3.2 has)"
+)
+needs_run_after = pytest.mark.skipif(not HAS_RUN_AFTER, reason=f"Airflow {AIRFLOW} sends no run_after (3.3 does)")
+needs_retry_policy = pytest.mark.skipif(not HAS_RETRY_POLICY, reason=f"Airflow {AIRFLOW} has no retry_policy (3.3 has)")
+without_store = pytest.mark.skipif(HAS_STORE, reason=f"Airflow {AIRFLOW} has a task state store")
+
+
+def import_quietly() -> None:
+    """Import what warns of Airflow's own moved modules while it is imported. Goes with 3.1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import airflow.providers.standard.operators.trigger_dagrun
+        import airflow.sdk.execution_time.supervisor
+        import airflow.sdk.execution_time.task_runner
+        import airflow.serialization.serialized_objects  # noqa: F401 - for its warnings
+
+
+def listener_manager() -> Any:  # noqa: ANN401 - by version
+    """Return the manager that the task runner calls. It moved into the SDK in 3.2."""
+    from airflow.sdk.execution_time import task_runner
+
+    return vars(task_runner)["get_listener_manager"]()
+
+
+def further_instance_fields() -> dict[str, Any]:
+    """Return what a RuntimeTaskInstance has besides: ``sentry_integration``, from 3.2."""
+    return {"sentry_integration": ""} if HAS_DETAILS else {}
+
+
+def dump_next_kwargs(kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - by version
+    """Return the kwargs as the server hands them to a resumed task: ``serde`` replaced BaseSerialization in 3.2."""
+    if HAS_DETAILS:
+        from airflow.sdk.serde import serialize
+
+        return serialize(kwargs)
+    from airflow.serialization.serialized_objects import BaseSerialization
+
+    return BaseSerialization.serialize(kwargs)
+
+
+def load_trigger_kwargs(kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - by version
+    """Return the kwargs of a DeferTask message as the triggerer reads them. See :func:`dump_next_kwargs`."""
+    if HAS_DETAILS:
+        from airflow.sdk.serde import deserialize
+
+        loaded = deserialize(kwargs)
+    else:
+        loaded = kwargs
+    if not isinstance(loaded, dict):
+        raise TypeError(type(loaded).__name__)
+    return loaded
+
+
+def dag_serialization() -> tuple[Any, Any]:
+    """Return how a Dag is written and how it is read back. Split in two classes in 3.2."""
+    serialized: ModuleType
+    from airflow.serialization import serialized_objects as serialized
+
+    if hasattr(serialized, "DagSerialization"):
+        return serialized.DagSerialization.to_dict, serialized.DagSerialization.from_dict
+    return serialized.SerializedDAG.to_dict, serialized.SerializedDAG.from_dict
