@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
 
 from .audit_fakes import CHILD, at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import sqlalchemy as sa
+_UUIDS: Any = getattr(sa, "Uuid", ())
 
 PARENT = "parent"
 TASK = "trigger"
@@ -179,8 +181,12 @@ class Filler:
 
     def _insert(self, name: str, **values: Any) -> int:  # noqa: ANN401 - a column's
         known = self._tables[name].c
-        result = self._connection.execute(
-            self._tables[name].insert().values({key: value for key, value in values.items() if key in known})
-        )
+        row = {
+            # Ids are texts to 3.0 and 3.1.
+            key: str(value) if isinstance(value, UUID) and not isinstance(known[key].type, _UUIDS) else value
+            for key, value in values.items()
+            if key in known
+        }
+        result = self._connection.execute(self._tables[name].insert().values(row))
         made = result.inserted_primary_key
         return int(made[0]) if made and name == "dag_run" else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks, open_engine
+from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks, load_tables, open_engine
 from airflow_durable.audit.model import Dismissal, Report, RunKey, Sureness, TaskKey
 from airflow_durable.audit.search import audit
 from airflow_durable.audit.source import SourceError
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def tables() -> Schema:
-    import airflow.models
+    tables = load_tables()
+    with warnings.catch_warnings():
+        # As load_tables() does; here also for the tables that the audit does not read.
+        warnings.simplefilter("ignore")
+        import airflow.models
 
-    airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
-    from airflow.models.base import Base
-
-    return Schema(Base.metadata.tables)
+        airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
+    return Schema(tables)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

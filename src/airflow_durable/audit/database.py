@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import warnings
 import zlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.audit.source import Moments, Spans
+
+_MODELS = (
+    "dagrun",
+    "taskinstance",
+    "taskinstancehistory",
+    "xcom",
+    "renderedtifields",
+    "serialized_dag",
+    "task_state_store",  # 3.3
+)
 
 _ROWS_AT_ONCE = 2_000
 _KEYS_AT_ONCE = 500
@@ -92,6 +104,20 @@ def _connect(engine: sa.Engine) -> sa.Connection:
     return connection
 
 
+def load_tables() -> Mapping[str, sa.Table]:
+    """Return the tables of the installed Airflow, with its own columns, types and schema. Its ORM is not used."""
+    with warnings.catch_warnings():
+        # Airflow's own modules use names that it has deprecated (3.0 and 3.1): nothing that a reader could mend.
+        warnings.simplefilter("ignore")
+        for name in _MODELS:
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(f"airflow.models.{name}")
+        from airflow.models.base import Base
+
+    tables: Mapping[str, sa.Table] = Base.metadata.tables
+    return tables
+
+
 class DatabaseSource:
     """
     Implements :class:`airflow_durable.audit.source.Source`.
@@ -103,14 +129,9 @@ class DatabaseSource:
     kind = "database"
 
     def __init__(self, connection: sa.Connection, airflow_version: str) -> None:
-        import airflow.models
-
-        airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
-        from airflow.models.base import Base
-
         self.airflow_version = airflow_version
         self._connection = connection
-        self._tables: Mapping[str, sa.Table] = Base.metadata.tables
+        self._tables = load_tables()
         self._has_store = "task_state_store" in self._tables
 
     def tasks(self) -> list[TaskKey]:
@@ -231,7 +252,8 @@ class DatabaseSource:
                 traces["claimed"] = read_text(value)
             else:
                 traces["linked"] = read_link(value)
-        fields = self._tables["rendered_task_instance_fields"].c.rendered_fields
+        # The column's own type knows no path into it in 3.0 and 3.1.
+        fields = sa.type_coerce(self._tables["rendered_task_instance_fields"].c.rendered_fields, sa.JSON)
         # Taken out by the database: the rest of the fields, the conf among them, stays there.
         columns = (fields[TRIGGER_FIELD], fields["wait_for_completion"])
         for traces, (dag_id, waits) in read("rendered_task_instance_fields", *columns):
@@ -280,7 +302,9 @@ class DatabaseSource:
             yield key, Attempt(try_number, max_tries, state, start, end)
 
     def _stream(self, statement: sa.Select[Any], rows_at_once: int = _ROWS_AT_ONCE) -> Iterator[Any]:
-        with self._connection.execute(statement, execution_options={"yield_per": rows_at_once}) as result:
+        # SQLAlchemy 1.4, of Airflow 3.0, has no results that are context managers.
+        result = self._connection.execute(statement, execution_options={"yield_per": rows_at_once})
+        with contextlib.closing(result):
             yield from result
 
 
