@@ -238,7 +238,9 @@ class PostgresServer(_Server):
     @contextlib.contextmanager
     def _connect(self, database: str) -> Iterator[sa.Connection]:
         engine = sa.create_engine(
-            sa.make_url(self.url).set(database=database), poolclass=sa.pool.NullPool, isolation_level="AUTOCOMMIT"
+            sa.engine.make_url(self.url).set(database=database),
+            poolclass=sa.pool.NullPool,
+            isolation_level="AUTOCOMMIT",
         )
         with engine.connect() as connection:
             yield connection
