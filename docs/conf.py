@@ -28,6 +28,8 @@ nitpicky = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
+# Quotes and ellipses, but no dashes: an option's two hyphens stay two.
+smartquotes_action = "qe"
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

@@ -96,13 +96,22 @@ class CommandHelp(SphinxDirective):
         root = typer.main.get_command(cli.app)
         lines: list[str] = []
         for name, command in sorted(getattr(root, "commands", {}).items()):
-            lines += [f"**`airflow-durable {name}`**", "", textwrap.dedent(command.help or "").strip(), ""]
+            lines += [f"**`airflow-durable {name}`**", "", *_paragraphs(textwrap.dedent(command.help or "").strip())]
             for parameter in command.params:
                 called = ", ".join((*parameter.opts, *parameter.secondary_opts))
                 told = " ".join((getattr(parameter, "help", None) or "").split())
                 lines.append(f"- `{called}`: {told}" if told else f"- `{called}`")
             lines.append("")
         return self.parse_text_to_nodes("\n".join(lines))
+
+
+def _paragraphs(told: str) -> list[str]:
+    """Return a command's help as Markdown. A paragraph that click shows as it is, behind its mark, is a block."""
+    lines: list[str] = []
+    for paragraph in told.split("\n\n"):
+        mark, _, shown = paragraph.partition("\n")
+        lines += ["```text", shown, "```", ""] if mark.strip() == "\b" else [paragraph, ""]
+    return lines
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
