@@ -124,6 +124,18 @@ class Stage:
         """Clear the parent, as a person would."""
         self.lab.api.clear_task(self.parent_dag, RUN_ID, "run_child")
 
+    def clear_parent_run(self) -> None:
+        """Clear the parent's whole Dag run, as a person would."""
+        self.lab.api.clear_run(self.parent_dag, RUN_ID)
+
+    def mark_parent(self, state: str) -> None:
+        """Mark the parent, as a person would."""
+        self.lab.api.mark_task(self.parent_dag, RUN_ID, "run_child", state)
+
+    def clear_child(self) -> None:
+        """Clear the newest child run, as a person would."""
+        self.lab.api.clear_run(self.child_dag, self.children()[-1].run_id)
+
     # What can be seen.
 
     def parent(self, map_index: int = -1) -> AttemptRow:

@@ -56,6 +56,10 @@ class PublicApi:
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
         self._request("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
+    def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task instance as ``success`` or ``failed``."""
+        self._request("PATCH", f"{_path_of(dag_id, run_id)}/taskInstances/{quote(task_id)}", {"new_state": state})
+
     def pause(self, dag_id: str, *, is_paused: bool) -> None:
         """Pause or unpause a Dag."""
         self._request("PATCH", f"/dags/{quote(dag_id)}", {"is_paused": is_paused})

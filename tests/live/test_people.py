@@ -1,0 +1,119 @@
+"""What people do to parents and children in Airflow's UI: the statements of the documentation's page about it."""
+
+from __future__ import annotations
+
+from .lab import Stage, scenario
+
+
+def _finish(stage: Stage, try_number: int) -> None:
+    stage.wait_until_waiting(try_number)
+    stage.mark_child()
+    stage.wait_for_parent("success", try_number)
+
+
+@scenario
+def test_clear_running(stage: Stage) -> None:
+    """A parent that is cleared while it waits is ended, runs again, and adopts its child."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    first_pid = stage.parent().pid
+    stage.clear_parent()
+    stage.wait_until_gone(first_pid)
+    _finish(stage, 2)
+    assert [run.clear_number for run in stage.children()] == [0]
+    assert stage.decisions() == ["fresh_submit", "reconnect"]
+
+
+@scenario
+def test_clear_other_request(stage: Stage) -> None:
+    """A crashed parent that is cleared and asks for something else now gets a fresh child; the old one goes on."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_for_children(2)
+    _finish(stage, 2)
+    assert [run.state for run in stage.children()] == ["queued", "success"]
+
+
+@scenario
+def test_clear_parent_run(stage: Stage) -> None:
+    """Clear Run of a parent that had succeeded starts a fresh child."""
+    stage.start()
+    _finish(stage, 1)
+    stage.clear_parent_run()
+    stage.wait_for_children(2)
+    _finish(stage, 2)
+    first, second = stage.children()
+    assert (first.run_id != second.run_id, first.clear_number) == (True, 0)
+
+
+def _mark_and_clear(stage: Stage, state: str) -> None:
+    """Mark the waiting parent; its worker ends, its child goes on. Clear it then: it adopts the child."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    first_pid = stage.parent().pid
+    stage.mark_parent(state)
+    stage.wait_until_gone(first_pid)
+    assert stage.parent().state == state
+    assert [run.state for run in stage.children()] == ["queued"]
+    stage.clear_parent()
+    _finish(stage, 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "reconnect"]
+
+
+@scenario
+def test_marked_success(stage: Stage) -> None:
+    """A parent that is marked as success has not taken its child's outcome."""
+    _mark_and_clear(stage, "success")
+
+
+@scenario
+def test_marked_failed(stage: Stage) -> None:
+    """Nor has one that is marked as failed."""
+    _mark_and_clear(stage, "failed")
+
+
+@scenario
+def test_marked_deferred(stage: Stage) -> None:
+    """The same while it is deferred: the child goes on."""
+    stage.start()
+    stage.wait_for_parent("deferred", 1)
+    stage.mark_parent("success")
+    stage.wait_for_parent("success", 1)
+    assert [run.state for run in stage.children()] == ["queued"]
+    stage.clear_parent()
+    stage.wait_for_parent("deferred", 2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "reconnect"]
+
+
+@scenario
+def test_child_cleared(stage: Stage) -> None:
+    """A child that is cleared while the parent waits is waited for."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.clear_child()
+    looks = stage.sent("GET", stage.poll_path)
+    stage.wait_for(lambda: stage.sent("GET", stage.poll_path) > looks + 1, "further looks")
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    assert [run.clear_number for run in stage.children()] == [1]
+
+
+@scenario
+def test_child_failed_and_cleared(stage: Stage) -> None:
+    """A failed child that is cleared before its parent is adopted: no fresh one is started."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.mark_child("failed")
+    stage.wait_for_parent("failed", 1)
+    stage.clear_child()
+    stage.clear_parent()
+    _finish(stage, 2)
+    assert len(stage.children()) == 1
+    assert stage.decisions() == ["fresh_submit", "reconnect"]
