@@ -129,7 +129,7 @@ def test_page_wears_airflows_colours(sign_in: SignIn, lab: Lab, mode: Mode) -> N
     page = sign_in(mode=mode)
     frame = open_page(page, lab)
     colour = "element => getComputedStyle(element).backgroundColor"
-    outer = page.locator("body").evaluate(colour)
+    outer = page.locator("html").evaluate(colour)
     assert frame.locator("body").evaluate(colour) == outer
     # The mode is changed while the page is open.
     page.evaluate("mode => document.documentElement.className = mode", "light" if mode == "dark" else "dark")

@@ -270,7 +270,8 @@ def select_ids(readable: Collection[str], filters: Filters) -> Statement:
         # Joined to nothing, the name would have its index used, and all rows of all Dags sorted for each page.
         statement = statement.where(Store.dag_id.concat("").in_(readable))
     if filters.child_dag_id:
-        statement = statement.where(_says("dag_id", filters.child_dag_id))
+        is_it = _says("dag_id", filters.child_dag_id) if filters.child_dag_id in readable else sa.false()
+        statement = statement.where(is_it)
     if filters.state == WAITING:
         statement = statement.where(_has_parent_among(is_unfinished()), _says("consumed", False))
     elif filters.state in UNFINISHED_STATES:
