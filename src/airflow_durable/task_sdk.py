@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
@@ -24,6 +25,7 @@ _INVALID_STATUS = 422
 _TIMEOUT_STATUS = 408
 _CONFLICT_STATUS = 409
 _TOO_MANY_STATUS = 429
+_NOTHING = object()
 _PASSING_STATUSES = frozenset({_TIMEOUT_STATUS, _TOO_MANY_STATUS})
 
 
@@ -106,7 +108,7 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
     :raises SubmissionUnknownError: the request may have arrived.
     """
     from airflow.sdk.exceptions import ErrorType
-    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+    from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TriggerDagRun
 
     dag_id, run_id = request.trigger_dag_id, request.dag_run_id
     optional = {
@@ -140,6 +142,8 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
         if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
             return False
         raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {answer.error.value}")
+    if not isinstance(answer, OKResponse) or not answer.ok:
+        raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {type(answer).__name__}")
     return True
 
 
@@ -242,11 +246,16 @@ def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedE
 
 def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> ChildRun:  # noqa: ANN401 - see _send
     state = getattr(answer, "state", None)
-    if state is None:
+    state = getattr(state, "value", state)
+    if not isinstance(state, str):
         raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no state", is_transient=False)
     if not is_detailed:
-        return ChildRun(_text(state))
-    return ChildRun(_text(state), answer.clear_number or 0, answer.logical_date)
+        return ChildRun(state)
+    clear_number, logical_date = (getattr(answer, name, _NOTHING) for name in ("clear_number", "logical_date"))
+    if not isinstance(clear_number, int | None) or not isinstance(logical_date, datetime | None):
+        reason = f"the answer {type(answer).__name__} has no clear_number or logical_date"
+        raise LookUpFailedError(dag_id, run_id, reason, is_transient=False)
+    return ChildRun(state, clear_number or 0, logical_date)
 
 
 @contextlib.contextmanager
@@ -331,7 +340,3 @@ def _name_invalid_fields(error: ValueError) -> str:
         return "the request is not valid"
     said = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors(include_input=False)]
     return "; ".join(said)
-
-
-def _text(state: Any) -> str:  # noqa: ANN401 - an enum or a text, by version
-    return str(getattr(state, "value", state))
