@@ -209,21 +209,21 @@ def _summarize(report: Report) -> Iterator[str]:
         f"parents of {report.tasks} tasks that trigger Dag runs."
     )
     if report.durable_parents:
-        yield f"{report.durable_parents} of these parents are durable; retries do not start second runs for them."
+        yield f"Durable parents among these, whose retries start no second run: {report.durable_parents}."
     told = {
-        Dismissal.RERUN: "unclaimed runs are of attempts that had succeeded and were cleared: wanted twice.",
-        Dismissal.CHILD_FAILED: "unclaimed runs had failed before the retry: a fresh one was due.",
-        Dismissal.NO_SECOND_RUN: "unclaimed runs have no second run beside them (yet).",
+        Dismissal.RERUN: "of attempts that had succeeded and were cleared, so the work was wanted twice",
+        Dismissal.CHILD_FAILED: "that had failed before the retry, so a fresh one was due",
+        Dismissal.NO_SECOND_RUN: "with no second run beside them (yet)",
     }
     for dismissal, says in told.items():
         if number := report.dismissed.get(dismissal, 0):
-            yield f"No duplicates: {number} {says}"
+            yield f"No duplicates, unclaimed runs {says}: {number}."
     if report.unexplained:
-        yield f"No duplicates: {report.unexplained} unclaimed runs can be no retried parent's."
+        yield f"No duplicates, unclaimed runs that no retried parent can have started: {report.unexplained}."
     if report.unresolved:
         yield (
-            f"Not audited: {report.unresolved} retried parents have left nothing that tells which Dag they trigger "
-            f"(their XComs and rendered fields are gone)."
+            f"Not audited, retried parents that have left nothing which tells the Dag they trigger (their XComs and "
+            f"rendered fields are gone): {report.unresolved}."
         )
 
 
