@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from durable_docs import messages, scenarios, stage, tables
+from durable_docs import diagram, messages, scenarios, stage, tables
 
 from airflow_durable import telling
 from airflow_durable.core.model import Decision, Mode
@@ -56,6 +56,16 @@ def test_scenario(name: str) -> None:
     assert any(f"```{{sequence}} {name}\n" in page.read_text(encoding="utf-8") for page in pages())
 
 
+@pytest.mark.parametrize("name", scenarios.SCENARIOS)
+def test_diagram_holds_its_notes(name: str) -> None:
+    """No note leaves the picture."""
+    drawn = diagram.draw(name, scenarios.events_of(name))
+    notes = re.findall(r'<rect x="([-0-9.]+)" y="[0-9.]+" width="([0-9.]+)"', drawn)
+    assert notes
+    for left, width in notes:
+        assert 0 <= float(left) <= diagram.WIDTH - float(width)
+
+
 def test_troubleshooting_has_every_error() -> None:
     """Each error class has its section, which shows its message, and the beginning of that in the table above."""
     text = _read("troubleshooting.md")
@@ -99,7 +109,8 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ),
         ("troubleshooting.md", "Dag runs could not be counted: ", "triggers/poller.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
-        ("troubleshooting.md", "logical_date and run_after need a time zone", "request.py"),
+        ("troubleshooting.md", " is True or False, not ", "operators/trigger_dagrun.py"),
+        ("metrics.md", telling._LOST_REPLY, None),
         (
             "troubleshooting.md",
             "did not raise its request: this provider version is not supported",

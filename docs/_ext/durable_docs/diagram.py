@@ -16,8 +16,8 @@ from durable_docs.stage import Message, Note, Who
 if TYPE_CHECKING:
     from durable_docs.stage import Event
 
-WIDTH = 760
-_X = {Who.WORKER: 120, Who.AIRFLOW: 400, Who.CHILD: 650}
+WIDTH = 800
+_X = {Who.WORKER: 142, Who.AIRFLOW: 410, Who.CHILD: 665}
 _TOP = 46
 _NOTE_HEIGHT = 24
 _NOTE_STEP = 34

@@ -18,6 +18,7 @@ SAMPLES: dict[str, Any] = {
     "state": "failed",
     "logical_date": "2026-01-01T00:00:00+00:00",
     "reason": "…",
+    "name": "logical_date",
     "times": 5,
     "is_transient": True,
     "key": "durable_child_run",
