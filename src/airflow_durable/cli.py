@@ -157,6 +157,38 @@ def audit(  # noqa: PLR0913 - a command's options
         raise typer.Exit(1)
 
 
+@app.command()
+def inspect(
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    *,
+    map_index: Annotated[int, typer.Option(help="Of a mapped task instance.")] = -1,
+    is_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """
+    Show one parent: its tries, what each decided, its record and its child runs, as they happened.
+
+    Reads the metadata database that this machine's Airflow is configured for, in a session that cannot write. No conf
+    is shown. Exits with 3 if there is no such task instance, or if the database cannot be read.
+    """
+    from airflow_durable.audit import inspection
+    from airflow_durable.audit.database import open_database
+    from airflow_durable.audit.model import ParentKey
+    from airflow_durable.audit.source import SourceError
+
+    try:
+        with open_database() as source:
+            found = inspection.inspect(source, ParentKey(dag_id, run_id, task_id, map_index))
+    except SourceError as error:
+        Console(stderr=True, highlight=False).print(str(error), markup=False, style="red")
+        raise typer.Exit(_UNREADABLE) from None
+    if is_json:
+        typer.echo(json.dumps(inspection.build_json(found), indent=2))
+    else:
+        Console().print(inspection.build_text(found))
+
+
 @contextlib.contextmanager
 def _open_source(url: str | None, requests_per_second: float) -> Iterator[Source]:
     if url is None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+
+from airflow_durable.audit.database import load_tables
 
 from .audit_fakes import CHILD, at
 
@@ -36,6 +39,18 @@ class Schema:
     def __contains__(self, name: str) -> bool:
         """Tell whether this Airflow has it."""
         return name in self._tables
+
+
+def load_schema() -> Schema:
+    """Return the installed Airflow's tables, all of them."""
+    tables = load_tables()
+    with warnings.catch_warnings():
+        # As load_tables() does; here also for the tables that the audit does not read.
+        warnings.simplefilter("ignore")
+        import airflow.models
+
+        airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
+    return Schema(tables)
 
 
 class Filler:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks, load_tables, open_engine
+from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks, open_engine
 from airflow_durable.audit.model import Dismissal, Report, RunKey, Sureness, TaskKey
 from airflow_durable.audit.search import audit
 from airflow_durable.audit.source import SourceError
 from tests.support.servers import PostgresServer
 
-from .audit_database import PARENT, TASK, Filler, Schema
+from .audit_database import PARENT, TASK, Filler, Schema, load_schema
 from .audit_fakes import CHILD, at
 
 if TYPE_CHECKING:
@@ -29,14 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def tables() -> Schema:
-    tables = load_tables()
-    with warnings.catch_warnings():
-        # As load_tables() does; here also for the tables that the audit does not read.
-        warnings.simplefilter("ignore")
-        import airflow.models
-
-        airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
-    return Schema(tables)
+    return load_schema()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -27,7 +27,7 @@ from airflow_durable.audit.search import audit
 from airflow_durable.demo import settings
 from tests.support.fault_proxy import Action
 
-from .lab import Lab, Stage, scenario
+from .lab import RUN_ID, Lab, Stage, scenario
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,6 +249,26 @@ def test_the_command_tells_the_same(lab: Lab, audited: dict[str, Source], way: s
     assert (report["version"], report["source"]["kind"]) == (1, way)
     expected = _audit(audited[way], "audited_shared_parent", "audited_mapped_parent").findings
     assert [one["duplicate"]["run_id"] for one in report["findings"]] == [one.run.key.run_id for one in expected]
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", ["parent", "durable"])
+def test_one_parent_is_told(lab: Lab, audited: dict[str, Source], name: str) -> None:
+    """Its tries, its child, and what it decided, where that is recorded (3.3)."""
+    assert audited
+    environment = settings.build_environment(lab.airflow.home, lab.airflow.options)
+    command = [sys.executable, "-m", "airflow_durable.cli", "inspect", f"audited_shared_{name}", RUN_ID, "run_child"]
+    ended = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, text=True, timeout=COMMAND_LIMIT_SECONDS, check=True
+    )
+    told = json.loads(ended.stdout)
+    assert [one["state"] for one in told["attempts"]] == ["failed", "success"]
+    assert [one["state"] for one in told["runs"]] == ["success"]
+    if name == "durable" and lab.has_store:
+        decisions = [one["decision"] for one in told["record"]["attempts"]]
+        assert decisions == ["fresh_submit", "reconnect"]
+    else:
+        assert told["record"] is None
 
 
 @pytest.mark.matrix

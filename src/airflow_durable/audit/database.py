@@ -8,6 +8,7 @@ import json
 import warnings
 import zlib
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -118,6 +119,17 @@ def load_tables() -> Mapping[str, sa.Table]:
     return tables
 
 
+@dataclass(frozen=True)
+class RunTimes:
+    """A Dag run, whoever has triggered it; dates in UTC."""
+
+    key: RunKey
+    state: str
+    queued_at: datetime | None
+    start: datetime | None
+    end: datetime | None
+
+
 class DatabaseSource:
     """
     Implements :class:`airflow_durable.audit.source.Source`.
@@ -222,6 +234,38 @@ class DatabaseSource:
             for run_id, (moment, row) in found.items()
             if run_id in confs
         ]
+
+    def attempts(self, key: ParentKey) -> tuple[Attempt, ...]:
+        """Return all attempts of one parent that have begun."""
+        found: list[Attempt] = []
+        for name in ("task_instance_history", "task_instance"):
+            table = self._tables[name].c
+            is_own = sa.and_(table.run_id == key.run_id, table.map_index == key.map_index)
+            found += [attempt for _, attempt in self._stream_attempts(name, key.task, is_own)]
+        return order(found)
+
+    def stored_record(self, key: ParentKey) -> str | None:
+        """Return a parent's journal as it is stored, None if it has none."""
+        if not self._has_store:
+            return None
+        table = self._tables["task_state_store"].c
+        statement = sa.select(table.value).where(
+            table.dag_id == key.dag_id,
+            table.run_id == key.run_id,
+            table.task_id == key.task_id,
+            table.map_index == key.map_index,
+            table.key == KEY,
+        )
+        return next((value for (value,) in self._stream(statement)), None)
+
+    def times(self, keys: Sequence[RunKey]) -> Iterator[RunTimes]:
+        """Yield what is known of these runs, as far as they are there."""
+        table = self._tables["dag_run"].c
+        columns = (table.state, table.queued_at, table.start_date, table.end_date)
+        for key in keys:
+            is_it = sa.and_(table.dag_id == key.dag_id, table.run_id == key.run_id)
+            for row in self._stream(sa.select(*columns).where(is_it)):
+                yield RunTimes(key, *row)
 
     def _digests(self, dag_id: str, run_ids: list[str]) -> dict[str, tuple[str, str | None]]:
         table = self._tables["dag_run"].c
