@@ -1,0 +1,1 @@
+"""The page *Durable waits*, in Airflow's own application on a scratch database."""

@@ -1,0 +1,98 @@
+"""
+What a page costs, in steps of SQLite's virtual machine: they are the same on every run and every machine.
+
+``python -m bench.waits_page`` measures times, on SQLite and PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_durable.core.record import KEY
+from airflow_durable.waits.model import Filters
+from airflow_durable.waits.queries import FEW_DAGS, Cursor, Store, Waits
+from tests.support.waits_rows import NOON, make_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.waits_rows import Rows
+
+pytestmark = pytest.mark.skipif(Store is None, reason="This Airflow has no task state store (3.3 has)")
+
+FEW, MANY = 500, 4000
+DAGS = [f"dag_{number}" for number in range(FEW_DAGS + 2)]
+
+
+def fill(rows: Rows, count: int) -> int:
+    """Make so many records, spread over the Dags; return the id of the newest."""
+    runs = [rows.run(dag_id, "run") for dag_id in DAGS]
+    value = json.dumps(make_record((DAGS[0], "run"), ("fresh_submit",)).dump())
+    made = [
+        {
+            "dag_run_id": runs[number % len(DAGS)],
+            "dag_id": DAGS[number % len(DAGS)],
+            "run_id": "run",
+            "task_id": "trigger",
+            "map_index": number,
+            "key": KEY,
+            "value": value,
+            "updated_at": NOON,
+        }
+        for number in range(count)
+    ]
+    rows.session.execute(Store.__table__.insert(), made)
+    rows.session.commit()
+    return Waits(rows.session, DAGS).page(Filters(), Cursor()).waits[0].id
+
+
+def steps_of(rows: Rows, ask: Callable[[], object]) -> int:
+    """Return how many steps the database takes for what is asked."""
+    connection = rows.session.connection().connection.driver_connection
+    assert connection is not None
+    ask()  # What is prepared once is prepared now.
+    steps = [0]
+
+    def step() -> int:
+        steps[0] += 1
+        return 0
+
+    connection.set_progress_handler(step, 10)
+    try:
+        ask()
+    finally:
+        connection.set_progress_handler(None, 0)
+    return 10 * steps[0]
+
+
+def test_page_costs_the_same_wherever_it_is_and_however_many_there_are(rows: Rows) -> None:
+    costs = {}
+    for count in (FEW, MANY):
+        rows.clear()
+        newest = fill(rows, count)
+        waits = Waits(rows.session, DAGS)
+        for name, cursor in {
+            "first": Cursor(),
+            "middle": Cursor(before=newest - count // 2),
+            "last": Cursor(before=newest - count + 60),
+            "upward": Cursor(after=newest - count // 2),
+        }.items():
+            assert len(waits.page(Filters(), cursor).waits) == 50
+            costs[count, name] = steps_of(rows, lambda cursor=cursor, waits=waits: waits.page(Filters(), cursor))  # type: ignore[misc] # bound now
+    cheapest = min(costs.values())
+    assert cheapest > 0
+    assert max(costs.values()) < 1.25 * cheapest, costs
+
+
+def test_measure_sees_what_grows(rows: Rows) -> None:
+    # A filter that fits nothing has to look at everything: if this did not grow, the test above would prove nothing.
+    costs = []
+    for count in (FEW, MANY):
+        rows.clear()
+        fill(rows, count)
+        waits = Waits(rows.session, DAGS)
+        costs.append(steps_of(rows, lambda waits=waits: waits.page(Filters(is_recovered_only=True), Cursor())))  # type: ignore[misc] # bound now
+    assert costs[1] > 4 * costs[0]

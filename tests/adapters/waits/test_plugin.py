@@ -1,0 +1,69 @@
+"""How Airflow learns of the page, and that it costs nothing where it is not shown."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from airflow_durable.waits import plugin
+from airflow_durable.waits.plugin import DurableWaitsPlugin
+
+if TYPE_CHECKING:
+    from .conftest import Client
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Return what a fresh interpreter prints, on its last line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_airflow_loads_the_plugin(application: Client) -> None:
+    (entry,) = entry_points(group="airflow.plugins", name="durable_waits")
+    assert entry.load() is DurableWaitsPlugin
+    plugins = application("admin").get("/api/v2/plugins").json()["plugins"]
+    (ours,) = [found for found in plugins if found["name"] == "durable_waits"]
+    assert [view["destination"] for view in ours["external_views"]] == ["nav", "dag_run"]
+    assert [app["url_prefix"] for app in ours["fastapi_apps"]] == ["/durable-waits"]
+    assert application("admin").get("/api/v2/plugins/importErrors").json()["total_entries"] == 0
+
+
+def test_option_takes_the_page_away() -> None:
+    code = (
+        "from airflow_durable.waits.plugin import DurableWaitsPlugin as P\n"
+        "print(len(P.external_views), len(P.fastapi_apps))"
+    )
+    assert run_python(code) == "2 1"
+    assert run_python(code, AIRFLOW__DURABLE__WAITS_PAGE="False") == "0 0"
+
+
+def test_provider_describes_the_option() -> None:
+    from airflow_durable.get_provider_info import get_provider_info
+
+    option = get_provider_info()["config"]["durable"]["options"]["waits_page"]
+    assert (option["type"], option["default"]) == ("boolean", "True")
+
+
+def test_plugin_imports_nothing_of_the_page() -> None:
+    # Every task process loads the plugins.
+    code = (
+        "import sys, airflow_durable.waits.plugin\n"
+        "print(sorted(name for name in sys.modules if name.startswith('airflow_durable.waits.')))"
+    )
+    assert run_python(code) == "['airflow_durable.waits.plugin']"
+
+
+def test_addresses_are_relative_to_airflows_base() -> None:
+    for view in DurableWaitsPlugin.external_views:
+        assert not view["href"].startswith(("/", "http"))
+        assert view["href"].startswith(plugin.URL_PREFIX.removeprefix("/"))
