@@ -1,0 +1,110 @@
+"""
+Random schedules, for depths that the enumeration does not reach: more faults, more clears, more failed children.
+
+The rules are the simulation's own actions, by kind, so that a schedule has a mix of them. In CI the schedules are the
+same each time; elsewhere they are new, and a failure prints how to draw it again. What they find is kept in
+``test_found.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.schedules.configurations import Configuration, all_configurations
+from tests.schedules.properties import check_rest
+from tests.schedules.simulation import Action, Simulation
+from tests.schedules.world import Budget
+
+if TYPE_CHECKING:
+    from tests.schedules.world import World
+
+DEEP = Budget(faults=6, clears=3, failures=3, people=0)
+
+
+class Schedules(RuleBasedStateMachine):
+    """One parent, its children, and what happens to them."""
+
+    simulation: Simulation
+    world: World
+
+    @initialize(configuration=st.sampled_from(all_configurations(DEEP)))
+    def begin(self, configuration: Configuration) -> None:
+        """Choose the operator and its Airflow."""
+        note(repr(configuration))
+        self.simulation = Simulation(configuration)
+        self.world = self.simulation.initial()
+
+    def _actions(self, *kinds: str) -> list[Action]:
+        return [action for action in self.simulation.actions(self.world) if action.kind in kinds]
+
+    def _do(self, action: Action) -> None:
+        note(repr(action.label))
+        if action.violation is not None:
+            raise action.violation
+        if action.is_followed:
+            self.world = action.world
+
+    def _draw(self, data: st.DataObject, *kinds: str) -> None:
+        if actions := self._actions(*kinds):
+            self._do(data.draw(st.sampled_from(actions), label="action"))
+
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """Let attempts and the scheduler go on."""
+        self._draw(data, "step", "scheduler")
+
+    @rule(data=st.data())
+    def go_on_again(self, data: st.DataObject) -> None:
+        """Do so more often than anything else."""
+        self._draw(data, "step", "scheduler")
+
+    @rule(data=st.data())
+    def let_a_child_end(self, data: st.DataObject) -> None:
+        """Let a child end."""
+        self._draw(data, "child")
+
+    @precondition(lambda self: self.world.budget.faults)
+    @rule(data=st.data())
+    def break_something(self, data: st.DataObject) -> None:
+        """Break something."""
+        self._draw(data, "fault")
+
+    @precondition(lambda self: self.world.budget.clears)
+    @rule(data=st.data())
+    def clear_the_task(self, data: st.DataObject) -> None:
+        """Have a person clear the task."""
+        self._draw(data, "people")
+
+    def teardown(self) -> None:
+        """Stop all faults and people: the parent ends (property e)."""
+        if not hasattr(self, "simulation"):
+            return
+        self.world = self.world._replace(budget=self.world.budget._replace(faults=0, clears=0, failures=0))
+        for _ in range(1000):
+            actions = self._actions("step", "scheduler", "child")
+            if not actions:
+                break
+            self._do(actions[0])
+        if not self._actions("step", "scheduler", "child"):
+            check_rest(self.world)
+            return
+        message = f"the parent does not end: it is {self.world.task.state}"
+        raise AssertionError(message)
+
+
+IS_CI = "CI" in os.environ
+
+TestSchedules = Schedules.TestCase
+TestSchedules.settings = settings(
+    max_examples=int(os.environ.get("SCHEDULES_EXAMPLES", "150")),
+    stateful_step_count=80,
+    deadline=None,
+    derandomize=IS_CI,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
