@@ -30,7 +30,7 @@ SHORT_BOUNDS = (
     Budget(faults=1, clears=1, failures=0, people=0),
     Budget(faults=1, clears=0, failures=1, people=0),
 )
-"""The same in CI, for each configuration."""
+"""The same in CI, for each configuration; generated identities are explored there up to the first full bound, too."""
 
 
 class Configuration(NamedTuple):

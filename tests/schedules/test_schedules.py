@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from airflow_durable.core.model import Mode
-from tests.schedules.configurations import BESIDE, SHORT_BOUNDS, Configuration, all_configurations
+from tests.schedules.configurations import BESIDE, BOUNDS, SHORT_BOUNDS, Configuration, all_configurations
 from tests.schedules.explorer import as_test, explore, replay
 from tests.schedules.world import Budget
 
 SHORT = [configuration for bound in SHORT_BOUNDS for configuration in all_configurations(bound)]
+SHORT += [Configuration(mode, has_store=has_store, budget=BOUNDS[0]) for mode in Mode for has_store in (True, False)]
 
 
 def _name(configuration: Configuration) -> str:
