@@ -331,7 +331,11 @@ def _detail_of(error: Exception) -> Any:  # noqa: ANN401 - whatever the server s
     if isinstance(detail, dict):
         body = detail.get("detail")
         return body.get("detail") if isinstance(body, dict) else body
-    return getattr(error, "detail", None)
+    detail = getattr(error, "detail", None)
+    if isinstance(detail, dict) and detail.keys() == {"detail"}:
+        # The client of 3.0 keeps the whole body if its detail is an object (``sdk/api/client.py``). Goes with 3.0.
+        return detail["detail"]
+    return detail
 
 
 def _name_invalid_fields(error: ValueError) -> str:

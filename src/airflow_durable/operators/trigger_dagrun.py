@@ -58,17 +58,13 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         **kwargs: Any,  # noqa: ANN401 - the stock operator's own
     ) -> None:
         super().__init__(**kwargs)
-        if durable not in {True, False}:
-            # "False" would be true; and it is no template field.
-            message = f"durable of task {self.task_id!r} is True or False, not {durable!r}."
-            raise TypeError(message)
-        self.durable = durable
+        self.durable = _check_durable(self.task_id, durable)
         if durable and self.retries == 0:
             warnings.warn(
                 f"Task {self.task_id!r} is durable but has retries=0: after a crash there is no next try that could "
                 f"find its child run again, until a person clears the task. Set retries.",
                 DurableRetriesWarning,
-                stacklevel=3,  # past Airflow's wrapper of every operator's __init__: the line in the Dag file
+                stacklevel=2,
             )
 
     def execute(self, context: Context) -> None:
@@ -212,3 +208,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             ),
             method_name="execute_complete",
         )
+
+
+def _check_durable(task_id: str, durable: object) -> bool:
+    """Return it if it is a bool: a text is true whatever it says, and ``durable`` is no template field."""
+    if isinstance(durable, bool):
+        return durable
+    message = f"durable of task {task_id!r} is True or False, not {durable!r}."
+    raise TypeError(message)

@@ -1,0 +1,300 @@
+"""What comes back from the server, in each shape in which it comes, and what is made of it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+from airflow.providers.common.compat.sdk import DagRunTriggerException
+from airflow.sdk.api.client import ServerResponseError
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+
+from airflow_durable import task_sdk
+from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
+from airflow_durable.core.model import ChildRun
+
+from .supervisor import NOW, ServerError
+from .versions import HAS_DETAILS, HAS_RUN_AFTER, IS_DEFERRABLE_WAITING, needs_details
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "hunter2"
+NOT_FOUND = {"reason": "not_found", "message": "DagRun not found"}
+
+
+def in_a_task(status: int | None, detail: Any = None) -> Exception:  # noqa: ANN401 - JSON
+    """Return the error as the supervisor hands it to the task."""
+    return AirflowRuntimeError(ServerError(status, detail).response())
+
+
+def in_dag_test(status: int | None, detail: Any = None) -> Exception:  # noqa: ANN401 - JSON
+    """Return the error as the client raises it, where there is no supervisor in between."""
+    request = httpx.Request("GET", "http://in-process.invalid/")
+    if status is None:
+        return httpx.ConnectError("All attempts failed", request=request)
+    response = httpx.Response(status, json={"detail": detail}, request=request)
+    error = ServerResponseError.from_response(response)
+    assert error is not None
+    return error
+
+
+each_shape = pytest.mark.parametrize("shape", [in_a_task, in_dag_test])
+
+
+class Channel:
+    """A channel that has one answer."""
+
+    def __init__(self, answer: Any) -> None:  # noqa: ANN401 - a message or an error
+        self.answer = answer
+        self.sent: list[Any] = []
+
+    def send(self, message: Any) -> Any:  # noqa: ANN401
+        """Answer."""
+        self.sent.append(message)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def asking(answer: Any) -> Any:  # noqa: ANN401 - a patch
+    """Let the next requests have this answer."""
+    return patch.object(task_runner, "SUPERVISOR_COMMS", Channel(answer), create=True)
+
+
+def look_up(answer: Any) -> ChildRun | None:  # noqa: ANN401
+    with asking(answer):
+        return task_sdk.look_up("child", "run-1", is_detailed=False)
+
+
+def submit(answer: Any, **fields: Any) -> bool:  # noqa: ANN401
+    with asking(answer):
+        return task_sdk.submit(request_for(**fields), is_reset=False)
+
+
+def request_for(**fields: Any) -> DagRunTriggerException:  # noqa: ANN401
+    """Return the stock operator's request."""
+    return DagRunTriggerException(
+        **{
+            "trigger_dag_id": "child",
+            "dag_run_id": "run-1",
+            "conf": {"password": SECRET},
+            "logical_date": NOW,
+            "reset_dag_run": True,
+            "skip_when_already_exists": False,
+            "wait_for_completion": True,
+            "allowed_states": ["success"],
+            "failed_states": ["failed"],
+            "poke_interval": 60,
+            "deferrable": False,
+            **fields,
+        }
+    )
+
+
+# Look-ups.
+
+
+@each_shape
+def test_a_run_that_is_not_there(shape: Callable[..., Exception]) -> None:
+    assert look_up(shape(404, NOT_FOUND)) is None
+
+
+@each_shape
+@pytest.mark.parametrize("detail", ["Not Found", {"reason": "other", "message": "x"}, None, ["x"]], ids=str)
+def test_a_404_that_does_not_say_that_the_run_is_missing(shape: Callable[..., Exception], detail: object) -> None:
+    """An unknown route, or a proxy: it proves nothing about the run."""
+    with pytest.raises(LookUpFailedError) as caught:
+        look_up(shape(404, detail))
+    assert not caught.value.is_transient
+
+
+@each_shape
+@pytest.mark.parametrize("status", [None, 408, 429, 500, 502, 503, 504])
+def test_what_may_pass(shape: Callable[..., Exception], status: int | None) -> None:
+    with pytest.raises(LookUpFailedError, match="'run-1' of Dag 'child' could not be read") as caught:
+        look_up(shape(status, "away"))
+    assert caught.value.is_transient
+
+
+@each_shape
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 422])
+def test_what_will_not_pass(shape: Callable[..., Exception], status: int) -> None:
+    with pytest.raises(LookUpFailedError) as caught:
+        look_up(shape(status, {"reason": "x", "message": "no"}))
+    assert not caught.value.is_transient
+
+
+@pytest.mark.parametrize(
+    "error", [EOFError("closed"), BrokenPipeError(), OSError("bad"), TypeError("a mistake")], ids=repr
+)
+def test_a_channel_that_is_closed_will_not_open_again(error: Exception) -> None:
+    with pytest.raises(LookUpFailedError) as caught:
+        look_up(error)
+    assert not caught.value.is_transient
+
+
+@pytest.mark.parametrize("answer", [None, comms.OKResponse(ok=True)], ids=str)
+def test_an_answer_of_another_kind(answer: object) -> None:
+    with pytest.raises(LookUpFailedError, match="has no state") as caught:
+        look_up(answer)
+    assert not caught.value.is_transient
+
+
+def test_a_state() -> None:
+    assert look_up(comms.DagRunStateResult(state="queued")) == ChildRun("queued")  # type: ignore[arg-type] # its text
+
+
+@needs_details
+def test_details() -> None:
+    answer = comms.DagRunResult.model_construct(state="success", clear_number=None, logical_date=NOW)
+    with asking(answer) as channel:
+        assert task_sdk.look_up("child", "run-1", is_detailed=True) == ChildRun("success", 0, NOW)
+    assert type(channel.sent[0]).__name__ == "GetDagRun"
+
+
+# Submissions.
+
+
+def test_a_run_that_was_created() -> None:
+    assert submit(comms.OKResponse(ok=True))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [comms.ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS), in_a_task(409, "x"), in_dag_test(409, "x")],
+    ids=["answer", "task", "dag.test"],
+)
+def test_a_conflict(answer: object) -> None:
+    assert not submit(answer)
+
+
+@each_shape
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_is_refused_for_good(shape: Callable[..., Exception], status: int) -> None:
+    with pytest.raises(SubmissionRefusedError, match=f"Dag 'child': no.*HTTP {status}.*Nothing was triggered"):
+        submit(shape(status, {"reason": "x", "message": "no"}))
+
+
+@each_shape
+@pytest.mark.parametrize("status", [None, 408, 429, 500, 503])
+def test_what_may_have_arrived(shape: Callable[..., Exception], status: int | None) -> None:
+    with pytest.raises(SubmissionUnknownError, match="It is not known whether run 'run-1' of Dag 'child'"):
+        submit(shape(status, "away"))
+
+
+def test_an_answer_that_is_another_error() -> None:
+    with pytest.raises(SubmissionUnknownError, match=ErrorType.GENERIC_ERROR.value):
+        submit(comms.ErrorResponse(error=ErrorType.GENERIC_ERROR))
+
+
+def test_what_is_sent() -> None:
+    with asking(comms.OKResponse(ok=True)) as channel:
+        task_sdk.submit(request_for(), is_reset=False)
+        task_sdk.submit(request_for(), is_reset=True)
+    assert [message.reset_dag_run for message in channel.sent] == [False, True]
+    assert [(message.dag_id, message.run_id) for message in channel.sent] == [("child", "run-1")] * 2
+    assert channel.sent[0].conf == {"password": SECRET}
+
+
+def test_only_what_the_message_knows_is_sent() -> None:
+    request = request_for()
+    request.note, request.run_after = "text", NOW
+    with asking(comms.OKResponse(ok=True)) as channel:
+        task_sdk.submit(request, is_reset=False)
+    assert getattr(channel.sent[0], "note", None) == ("text" if HAS_DETAILS else None)
+    assert getattr(channel.sent[0], "run_after", None) == (NOW if HAS_RUN_AFTER else None)
+
+
+# Secrets.
+
+
+@each_shape
+def test_what_the_server_quotes_is_not_shown(shape: Callable[..., Exception]) -> None:
+    """A 422 quotes its input: the whole body, if a field is missing."""
+    quoted = [{"type": "missing", "loc": ["body", "x"], "msg": "Field required", "input": {"password": SECRET}}]
+    with pytest.raises(SubmissionRefusedError) as caught:
+        submit(shape(422, quoted))
+    assert "body.x: Field required (HTTP 422)" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_request_that_is_not_valid_names_its_fields_only() -> None:
+    with pytest.raises(SubmissionRefusedError) as caught:
+        submit(comms.OKResponse(ok=True), conf=SECRET)
+    assert "conf" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_what_the_client_says_of_a_422() -> None:
+    """In ``dag.test()`` its detail is a list of the client's own models."""
+    error = in_dag_test(422, [{"loc": ["body"], "msg": "no", "type": "x"}])
+    assert task_sdk.describe(error) == "body: no (HTTP 422)"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (in_a_task(404, NOT_FOUND), "DagRun not found (HTTP 404)"),
+        (in_a_task(404, "Not Found"), "Not Found (HTTP 404)"),
+        (in_a_task(500, None), "Server returned error (HTTP 500)"),
+        (in_a_task(None), "All attempts failed (ConnectError)"),
+        (in_dag_test(404, NOT_FOUND), "DagRun not found (HTTP 404)"),
+        (in_dag_test(None), "ConnectError: All attempts failed"),
+        (EOFError("closed"), "EOFError: closed"),
+    ],
+)
+def test_what_people_are_told(error: Exception, said: str) -> None:
+    assert task_sdk.describe(error) == said
+
+
+def test_an_error_without_details() -> None:
+    error = AirflowRuntimeError(comms.ErrorResponse(error=ErrorType.GENERIC_ERROR))
+    assert task_sdk.is_transient(error)
+    assert "AirflowRuntimeError" in task_sdk.describe(error)
+
+
+# Versions.
+
+
+def test_deferring() -> None:
+    left, right = socket.socketpair()
+    with left, right, patch.object(task_runner, "SUPERVISOR_COMMS", comms.CommsDecoder(socket=left), create=True):
+        assert task_sdk.can_defer()
+    assert task_sdk.is_deferrable_waiting() is IS_DEFERRABLE_WAITING
+
+
+def test_the_alarm_waits_and_is_not_lost() -> None:
+    import signal
+
+    seen: list[str] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append("alarm"))
+    try:
+        with task_sdk.undisturbed():
+            with task_sdk.undisturbed():
+                signal.raise_signal(signal.SIGALRM)
+            assert seen == []
+        assert seen == ["alarm"]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_other_threads_have_no_alarm() -> None:
+    import threading
+
+    seen: list[str] = []
+
+    def run() -> None:
+        with task_sdk.undisturbed():
+            seen.append("ran")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == ["ran"]
