@@ -92,6 +92,7 @@ class Filler:
         state: str = "success",
         end: float | None = 1000,
         conf: object = None,
+        queued: float | None = None,
     ) -> None:
         """Add a Dag run."""
         values = {
@@ -102,7 +103,7 @@ class Filler:
             "state": state,
             "logical_date": at(began),
             "run_after": at(began + 0.01),
-            "queued_at": at(began + 0.01),
+            "queued_at": at(began + 0.01 if queued is None else queued),
             "start_date": at(began),
             "end_date": None if end is None else at(end),
             "conf": conf,

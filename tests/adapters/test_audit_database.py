@@ -139,6 +139,18 @@ def test_fire_and_forget_is_read_from_the_rendered_fields(connection: sa.Connect
     assert finding.sureness is Sureness.CERTAIN
 
 
+def test_a_run_that_was_cleared_since_is_seen(connection: sa.Connection, filler: Filler) -> None:
+    filler.run("run", -10, dag_id=PARENT)
+    filler.attempt(1, 0, 100)
+    filler.attempt(2, 110, 900, state="success", is_latest=True)
+    filler.xcom("trigger_run_id", "second")
+    filler.rendered(trigger_dag_id=CHILD, wait_for_completion=True)
+    filler.run("first", 2, end=5000, queued=4000)
+    filler.run("second", 112, end=800)
+    (finding,) = look(connection).findings
+    assert (finding.run.is_cleared, finding.sureness) == (True, Sureness.POSSIBLE)
+
+
 def test_a_journal_makes_a_parent_durable(connection: sa.Connection, filler: Filler, tables: Schema) -> None:
     """Also a damaged one."""
     if "task_state_store" not in tables:

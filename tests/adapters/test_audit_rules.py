@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_durable.audit.model import Dismissal, Finding, Report, RunKey, Sureness
-from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_durable_run_id, order
+from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_cleared, is_durable_run_id, order
 from airflow_durable.audit.search import audit
 from airflow_durable.core.run_ids import derive_run_id, generate_run_id
 
@@ -97,6 +98,23 @@ def test_fire_and_forget_starts_a_failed_run_twice_without_need(waits: object, s
     finding = find(deployment)
     assert "the parent only has to start it" in " ".join(one.says for one in finding.evidence)
     assert finding.sureness is sureness
+
+
+def test_a_run_that_was_cleared_since_is_possible_at_most(crashed: Deployment) -> None:
+    """It may have failed before the retry, and a person had it run again."""
+    first = next(run for run in crashed.known if run.key.run_id == "first")
+    crashed.known.remove(first)
+    crashed.known.append(replace(first, is_cleared=True))
+    finding = find(crashed)
+    assert finding.sureness is Sureness.POSSIBLE
+    assert "cleared_run" in rules_of(finding)
+    assert "healthy" not in rules_of(finding)
+
+
+def test_a_clear_queues_a_run_anew() -> None:
+    assert is_cleared(NOON, NOON + timedelta(hours=1))
+    assert not is_cleared(NOON, NOON + timedelta(seconds=1))
+    assert not is_cleared(NOON, None)
 
 
 def test_an_attempt_that_succeeded_was_cleared_on_purpose() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, RunKey, TaskKey, Trace
-from airflow_durable.audit.rules import began, digest_conf, order
+from airflow_durable.audit.rules import began, digest_conf, is_cleared, order
 from airflow_durable.audit.source import (
     TRIGGER_FIELD,
     XCOM_LINK,
@@ -230,7 +230,15 @@ class DatabaseSource:
                 found[row.run_id] = (moment, row)
         confs = self._digests(dag_id, list(found))
         return [
-            Run(RunKey(dag_id, run_id), row.state, moment, row.start_date, row.end_date, *confs[run_id])
+            Run(
+                RunKey(dag_id, run_id),
+                row.state,
+                moment,
+                row.start_date,
+                row.end_date,
+                *confs[run_id],
+                is_cleared=is_cleared(moment, row.queued_at),
+            )
             for run_id, (moment, row) in found.items()
             if run_id in confs
         ]

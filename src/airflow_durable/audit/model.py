@@ -120,6 +120,7 @@ class Run:
     :param began: when it was requested; see :func:`airflow_durable.audit.rules.began`.
     :param digest: of its conf, without what OpenLineage adds.
     :param made_by: ``dag_id.task_id`` of its parent, where OpenLineage has told.
+    :param is_cleared: it was cleared since, so its state and its times tell nothing of what it was like before.
     """
 
     key: RunKey
@@ -129,6 +130,7 @@ class Run:
     end: datetime | None
     digest: str
     made_by: str | None = None
+    is_cleared: bool = False
 
 
 @dataclass(frozen=True)

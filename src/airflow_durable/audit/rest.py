@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable.audit.client import ApiMissingError
 from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, RunKey, TaskKey, Trace
-from airflow_durable.audit.rules import began, digest_conf, order
+from airflow_durable.audit.rules import began, digest_conf, is_cleared, order
 from airflow_durable.audit.source import (
     TRIGGER_FIELD,
     XCOM_LINK,
@@ -106,11 +106,20 @@ class RestSource:
             ):
                 if item["triggered_by"] != _OPERATOR:
                     continue
-                moment = began(_date(item["logical_date"]), _date(item["run_after"]), _date(item["queued_at"]))
+                queued_at = _date(item["queued_at"])
+                moment = began(_date(item["logical_date"]), _date(item["run_after"]), queued_at)
                 if moment is not None and spans.contains(moment):
-                    key = RunKey(dag_id, item["dag_run_id"])
-                    start, end = _date(item["start_date"]), _date(item["end_date"])
-                    found.append(Run(key, item["state"], moment, start, end, *digest_conf(item["conf"])))
+                    found.append(
+                        Run(
+                            RunKey(dag_id, item["dag_run_id"]),
+                            item["state"],
+                            moment,
+                            _date(item["start_date"]),
+                            _date(item["end_date"]),
+                            *digest_conf(item["conf"]),
+                            is_cleared=is_cleared(moment, queued_at),
+                        )
+                    )
         except ApiMissingError:
             # The Dag has been deleted, and its runs with it.
             return []

@@ -15,6 +15,8 @@ has started a run                               NO_SECOND_RUN
 ended without success, its run had failed
 before the later attempt began, and the parent
 waits for its child                             CHILD_FAILED: a fresh run was due
+ended without success, and its run was cleared
+since                                           a duplicate, ``possible``: the run may have failed before
 ended without success, and a person cleared it  a duplicate, ``possible``: they may have wanted a second run
 ended without success, and was retried          a duplicate, as sure as the evidence that the run is the attempt's
 ==============================================  ==================================================================
@@ -57,6 +59,11 @@ def began(logical_date: datetime | None, run_after: datetime | None, queued_at: 
     if logical_date and run_after and timedelta(0) <= run_after - logical_date <= CONFIRMATION_LIMIT:
         return logical_date
     return queued_at or run_after
+
+
+def is_cleared(began_at: datetime, queued_at: datetime | None) -> bool:
+    """Tell whether a run was cleared since it began (or queued by a person): nothing else queues it anew."""
+    return queued_at is not None and queued_at - began_at > CONFIRMATION_LIMIT
 
 
 def is_durable_run_id(run_id: str) -> bool:
@@ -147,8 +154,8 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     ``certain``: the attempt was retried by the scheduler; no other attempt in the database can have started the run;
     the run began within :data:`TRIGGER_LIMIT` of the attempt's start; the parent names the run of a later attempt; and
     the two runs have the same conf. ``likely``: one or both of the last two do not hold, or another parent is there of
-    which it would be a duplicate as well. ``possible``: anything else, a person's clear among it, or a run that had
-    failed and whose parent does not seem to wait for it.
+    which it would be a duplicate as well. ``possible``: anything else, a person's clear of the parent or of the run
+    among it, or a run that had failed and whose parent does not seem to wait for it.
 
     :param trace: of the parent.
     :param runs: the runs of the parent's attempts, as far as known, by try number.
@@ -163,7 +170,7 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
         return Dismissal.NO_SECOND_RUN
     is_waiting = waits(trace, parent.attempts[-1], runs.get(own[0]) if own else None)
     had_failed = run.state == "failed" and run.end is not None and run.end <= later.start
-    if had_failed and is_waiting:
+    if had_failed and is_waiting and not run.is_cleared:
         return Dismissal.CHILD_FAILED
     is_retry = later.max_tries == attempt.max_tries
     is_prompt = run.began - attempt.start <= TRIGGER_LIMIT
@@ -172,7 +179,7 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     is_same = case.host.is_in_lineage_of(run) or (twin is not None and twin.digest == run.digest)
     is_alone = not case.rivals and not case.is_contested
     is_guessed = had_failed and trace.waits is None
-    if not (is_retry and is_prompt and is_alone) or is_guessed:
+    if not (is_retry and is_prompt and is_alone) or is_guessed or run.is_cleared:
         sureness = Sureness.POSSIBLE
     elif is_named and is_same and not case.twins:
         sureness = Sureness.CERTAIN
@@ -214,12 +221,22 @@ def _tell(case: Case, later: Attempt, *, is_waiting: bool, is_named: bool, is_sa
                 f"{attempt.max_tries} to {later.max_tries}. They may have wanted a second run.",
             )
         )
-    said.append(Evidence("healthy", _tell_health(run, later, is_waiting=is_waiting)))
+    if run.is_cleared:
+        says = f"It was cleared since, so it is not known what it was like when try {later.try_number} began."
+        said.append(Evidence("cleared_run", says))
+    else:
+        said.append(Evidence("healthy", _tell_health(run, later, is_waiting=is_waiting)))
     if is_named:
         said.append(Evidence("named", f"The parent names a run of try {later.try_number} or later as its own."))
     else:
         said.append(Evidence("unnamed", "The parent names no run: the later one is known by its time alone."))
-    if case.host.is_in_lineage_of(run):
+    return said + _tell_other(case, is_same=is_same)
+
+
+def _tell_other(case: Case, *, is_same: bool) -> list[Evidence]:
+    """Return what the confs say, and who else may have started the run."""
+    said = []
+    if case.host.is_in_lineage_of(case.run):
         said.append(Evidence("lineage", "OpenLineage names this task as the run's parent."))
     elif is_same:
         said.append(Evidence("conf", "Both runs have the same conf."))
