@@ -229,6 +229,11 @@ def test_a_parent_that_was_deleted_meanwhile_has_one_attempt() -> None:
     assert list(source.retried([TaskKey("parent", "trigger")], None)) == []
 
 
+def test_a_dag_that_was_deleted_meanwhile_has_no_parents() -> None:
+    source = RestSource(open_client(server(version={"version": "3.0.6"})))
+    assert list(source.retried([TaskKey("deleted", "trigger")], None)) == []
+
+
 @pytest.mark.parametrize("version", ["3.2.2", "3.3.2"])
 def test_traces_are_read(version: str) -> None:
     """The journal only where there is one (3.3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -128,25 +129,18 @@ class RestSource:
     def _instances(self, task: TaskKey, **query: str | None) -> Iterator[dict[str, Any]]:
         """Yield a task's instances, each once: a retry while the pages are turned gives one another place."""
         seen = set()
-        items = self._client.pages(
-            "dags",
-            task.dag_id,
-            "dagRuns",
-            "~",
-            "taskInstances",
-            key="task_instances",
-            task_id=task.task_id,
-            order_by="id",
-            **query,
-        )
-        for item in items:
-            key = _key(item)
-            if item["task_id"] == task.task_id and key not in seen:
-                seen.add(key)
-                fields = item.get("rendered_fields") or {}
-                # Only these two are kept: the conf is among the others.
-                self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, "wait_for_completion")}
-                yield item
+        path = ("dags", task.dag_id, "dagRuns", "~", "taskInstances")
+        items = self._client.pages(*path, key="task_instances", task_id=task.task_id, order_by="id", **query)
+        # A Dag that is deleted meanwhile has no more of them.
+        with contextlib.suppress(ApiMissingError):
+            for item in items:
+                key = _key(item)
+                if item["task_id"] == task.task_id and key not in seen:
+                    seen.add(key)
+                    fields = item.get("rendered_fields") or {}
+                    # Only these two are kept: the conf is among the others.
+                    self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, "wait_for_completion")}
+                    yield item
 
     def _with_attempts(self, item: dict[str, Any]) -> Instance:
         key = _key(item)
