@@ -4,15 +4,22 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-AIRFLOW ?= 3.3.2
-VENV ?= .venv
+NEWEST := 3.3.2
+AIRFLOW ?= $(NEWEST)
+VENV ?= $(if $(filter $(NEWEST),$(AIRFLOW)),.venv,.envs/airflow-$(AIRFLOW))
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
 GROUPS_DEV := test browser distributed docs lint
 
+$(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins for Airflow $(AIRFLOW). There are for: $(AIRFLOWS)))
+
+# For the matrix: --airflow VERSION, --python INTERPRETER, --part unit|live.
+MATRIX ?=
+
 BIN := $(VENV)/bin
 # uv: the machine's own, else one inside the environment.
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+NEED_UV = test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS)
 
 .PHONY: help
@@ -22,9 +29,15 @@ help: ## List the tasks.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(NEED_UV)
 
-$(VENV)/.run: $(BIN)/python pyproject.toml $(CONSTRAINTS)
+# Which Airflow an environment of ours holds: with another AIRFLOW= it is made anew.
+$(VENV)/.airflow-$(AIRFLOW): $(BIN)/python
+	@if ls $(VENV)/.airflow-* >/dev/null 2>&1; then $(PYTHON) -m venv --clear $(VENV); fi
+	@$(NEED_UV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.airflow-$(AIRFLOW) pyproject.toml $(CONSTRAINTS)
 	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV)."
 	$(INSTALL) --editable .
 	@touch $@
@@ -80,6 +93,15 @@ chaos: $(VENV)/.dev ## Kill a distributed Airflow FAULTS times under SEED, and w
 chaos-short: $(VENV)/.dev ## The same with 20 faults, and no report.
 	$(BIN)/pytest tests/chaos
 	$(BIN)/python -m tests.chaos --faults 20 --seed $(SEED) --size 16 --drain-seconds 180
+
+.PHONY: matrix
+matrix: $(VENV)/.dev ## Run all tests on every supported Airflow, and write docs/matrix.md.
+	$(BIN)/python -m tests.matrix run $(MATRIX)
+	$(BIN)/python -m tests.matrix report --output docs/matrix.md
+
+.PHONY: matrix-unit
+matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on every supported Airflow.
+	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style.
