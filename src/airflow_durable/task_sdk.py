@@ -181,6 +181,17 @@ def can_defer() -> bool:
     return not isinstance(comms, supervisor.InProcessSupervisorComms)
 
 
+def is_event_left_over(*, deferred_in_try: int, try_number: int) -> bool:
+    """
+    Tell whether the event that resumes a task is one that an earlier try has already ended with.
+
+    A retry of 3.0 keeps the resumption of the try before it (``execution_api/routes/task_instances.py``,
+    ``ti_update_state``, leaves ``next_method`` as it was; 3.1 clears it), so each try would fail with the first one's
+    event. Goes with 3.0.
+    """
+    return deferred_in_try != try_number
+
+
 def is_missing(error: Exception) -> bool:
     """
     Tell whether the error says that the Dag run does not exist, and not that the route or the server does not.

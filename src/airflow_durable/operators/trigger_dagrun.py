@@ -144,6 +144,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get(record.run_id)
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it tells no state of that run")
+        if record.attempts and task_sdk.is_event_left_over(
+            deferred_in_try=record.attempts[-1].try_number, try_number=context["ti"].try_number
+        ):
+            self._execute_durably(context)
+            return
         self.trigger_dag_id, self.trigger_run_id = record.dag_id, record.run_id
         request = rebuild_request(self, record)
         with self._open_port(context, request) as port:

@@ -25,10 +25,12 @@ FIRE_AND_FORGET: dict[str, Any] = {"wait_for_completion": False}
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     "killed_while_waiting": {},
+    "supervisor_killed": {},
     "killed_before_reply": {},
     "killed_before_request": {},
     "killed_twice": {},
     "killed_after_consumption": {},
+    "killed_before_success": {},
     "reply_lost": {},
     "child_finished": {},
     "child_failed": {},
@@ -46,6 +48,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "deferred": DEFERRABLE,
     "killed_before_deferral": DEFERRABLE,
     "deferred_child_deleted": DEFERRABLE,
+    "deferred_child_failed": DEFERRABLE,
     "deferred_triggerer_killed": DEFERRABLE,
     "clear_after_success": {},
     "clear_child_running": {"retries": 0},
@@ -63,6 +66,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "superseded_before_record": {},
     "superseded_before_request": {},
     "server_away": {},
+    "connection_broken": {},
     "record_damaged": {"retries": 1},
     "journal_away": {},
     "stock": {"durable": False},
