@@ -9,7 +9,7 @@ import pytest
 from .lab import open_lab, running_scenarios
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from .lab import Lab
@@ -27,3 +27,10 @@ def outcomes(lab: Lab, request: pytest.FixtureRequest) -> Iterator[dict[str, Fut
     """Return what comes of each scenario that was collected."""
     with running_scenarios(lab, request.session.items) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def _described(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    """Write into the results what the test shows, for the matrix of versions."""
+    for name, described in (("story", request.module), ("promise", request.function)):
+        record_property(name, " ".join((described.__doc__ or "").strip().split("\n\n")[0].split()))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .lab import Stage, scenario
 
 
-@pytest.mark.matrix
 @scenario
 def test_clear_after_success(stage: Stage) -> None:
     """A consumed outcome is done again, by a fresh run."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .lab import RUN_ID, Stage, scenario
 
 CHILDREN = {
@@ -15,7 +13,6 @@ CHILDREN = {
 }
 
 
-@pytest.mark.matrix
 @scenario
 def test_examples(stage: Stage) -> None:
     """Each parent succeeds, with as many child runs as it has tasks, and they succeed too."""

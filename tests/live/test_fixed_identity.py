@@ -5,8 +5,7 @@ from __future__ import annotations
 from tests.support.fault_proxy import Action
 
 from .lab import Stage, scenario
-
-FIXED_RUN_ID = "fixed"
+from .limits import FIXED_RUN_ID
 
 
 def _crash_and_finish(stage: Stage) -> None:
@@ -80,7 +79,8 @@ def test_foreign(stage: Stage) -> None:
     stage.start()
     stage.wait_for_parent("failed")
     assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 0)]
-    assert stage.sent("POST", stage.submit_path) == 0
+    if stage.lab.has_store:
+        assert stage.sent("POST", stage.submit_path) == 0
     assert FIXED_RUN_ID in stage.log(1)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from .lab import Stage, scenario
 
 
-@pytest.mark.matrix
 @scenario
 def test_stock(stage: Stage) -> None:
     """A crash while waiting makes a second child run."""
@@ -22,7 +19,6 @@ def test_stock(stage: Stage) -> None:
     assert stage.record() is None
 
 
-@pytest.mark.matrix
 @scenario
 def test_stock_fixed_id(stage: Stage) -> None:
     """A crash while waiting for a fixed run id fails the task."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support.fault_proxy import Action
 
 from .lab import Stage, scenario
 
 
-@pytest.mark.matrix
 @scenario
 def test_partition(stage: Stage) -> None:
     """The second attempt adopts the child; the first one ends when the network heals, and starts nothing."""
@@ -46,7 +43,8 @@ def test_superseded_before_record(stage: Stage) -> None:
 @scenario
 def test_superseded_before_request(stage: Stage) -> None:
     """The first attempt's request arrives after the second one's: both ask for the same run."""
-    fault = stage.inject(Action.HOLD, "POST", stage.submit_path, try_number=1)
+    # Every one of them: the client of 3.0 gives up after 5 s, and repeats it.
+    fault = stage.inject(Action.HOLD, "POST", stage.submit_path, try_number=1, times=None)
     stage.start()
     fault.wait_until_hit()
     first_pid = stage.parent().pid
@@ -56,5 +54,5 @@ def test_superseded_before_request(stage: Stage) -> None:
     stage.mark_child()
     stage.wait_for_parent("success", 2)
     assert len(stage.children()) == 1
-    assert stage.sent("POST", stage.submit_path, try_number=1) == 1
+    assert stage.sent("POST", stage.submit_path, try_number=1) >= 1
     assert stage.sent("POST", stage.submit_path, try_number=2) == 1

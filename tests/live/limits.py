@@ -1,0 +1,210 @@
+"""
+What older Airflows cannot do, in one place: since when it can be done, why not before, and what happens instead.
+
+On an Airflow before ``since`` the scenario's test runs ``body`` in its place and is an expected failure with that
+reason. What happens instead is asserted, not skipped: if an older Airflow does better than it is said to here, or
+worse, its test fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from tests.support.fault_proxy import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .lab import Stage
+
+FIXED_RUN_ID = "fixed"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """
+    What an Airflow before ``since`` does in a scenario.
+
+    :param instead: what happens there, in a few words.
+    :param reason: why, for people who have to choose a version.
+    :param body: the scenario, as it goes there.
+    :param is_applicable: False: the scenario has no meaning there, and nothing is lost.
+    """
+
+    since: str
+    instead: str
+    reason: str
+    body: Callable[[Stage], None]
+    is_applicable: bool = True
+
+    def holds_on(self, version: str) -> bool:
+        """Tell whether this Airflow is one of those."""
+        return Version(version) < Version(self.since)
+
+
+def _keep_no_record(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    assert len(stage.children()) == 1
+    assert stage.sent("PUT", stage.record_path) == 0
+
+
+def _start_second_child(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    first, second = stage.children()
+    assert (first.state, second.state) == ("queued", "success")
+    assert first.run_id != second.run_id
+
+
+def _do_work_again(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.mark_child()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    first, second = stage.children()
+    assert (first.state, second.state) == ("success", "success")
+
+
+def _crash(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+
+
+def _fail_as_stock(stage: Stage) -> None:
+    _crash(stage)
+    stage.wait_for_parent("failed", 2)
+    assert [(run.state, run.clear_number) for run in stage.children()] == [("queued", 0)]
+
+
+def _fail_as_stock_before_reply(stage: Stage) -> None:
+    stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
+    stage.start()
+    stage.wait_for_parent("failed", 2)
+    assert [(run.state, run.clear_number) for run in stage.children()] == [("queued", 0)]
+
+
+def _skip_as_stock(stage: Stage) -> None:
+    _crash(stage)
+    stage.wait_for_parent("skipped", 2)
+    assert [(run.state, run.clear_number) for run in stage.children()] == [("queued", 0)]
+
+
+def _reset_again_as_stock(stage: Stage) -> None:
+    stage.start_foreign_child(FIXED_RUN_ID)
+    _crash(stage)
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 2)]
+
+
+def _reset_again_as_stock_before_reply(stage: Stage) -> None:
+    stage.start_foreign_child(FIXED_RUN_ID)
+    stage.inject(Action.KILL_AFTER, "POST", stage.reset_path)
+    stage.start()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 2)]
+
+
+def _lose_attempt_to_lost_reply(stage: Stage) -> None:
+    stage.inject(Action.DROP_REPLY, "POST", stage.submit_path)
+    stage.start()
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    statuses = [p.status for p in stage.lab.proxy.passages_of(stage.parent_dag, "POST", stage.submit_path)]
+    assert statuses == [204]
+
+
+def _lose_attempt_to_absent_server(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.inject(Action.REFUSE, "GET", stage.look_up_path, try_number=1, times=None)
+    stage.wait_until_waiting(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.sent("POST", stage.submit_path) == 1
+
+
+def _leave_process_of_partition(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    fault = stage.inject(Action.REFUSE, "*", stage.anything, try_number=1, times=None)
+    stage.wait_until_waiting(2)
+    fault.lift()
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert len(stage.children()) == 1
+    assert stage.sent("POST", stage.submit_path) == 1
+
+
+_NO_STORE = "There is no task state store before 3.3"
+_NO_RECORD = f"{_NO_STORE}: run ids are derived and nothing is recorded, so the case cannot arise."
+_NO_CONSUMPTION = (
+    f"{_NO_STORE}, so a child whose outcome was taken cannot be told from one whose outcome was not: every clear "
+    f"starts a fresh run."
+)
+_NO_AUTHOR = (
+    f"{_NO_STORE}, so a run under a fixed identity cannot be told from somebody else's: the operator does as the stock "
+    f"one, and logs a warning."
+)
+_FRAGILE_SUPERVISOR = (
+    "The supervisor of 3.0 and 3.1 ends with a connection that stays broken (sdk/execution_time/supervisor.py, "
+    "handle_requests), and the attempt with it."
+)
+
+_FAILS = "the retry fails as stock's does; the child goes on"
+_RESETS = "the retry resets the child once more"
+_COSTS_ATTEMPT = "it costs an attempt; the next one adopts the child"
+_NOTHING = "nothing: no record is written or read"
+
+LIMITS = {
+    "fixed_id": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
+    "fixed_date": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
+    "fixed_id_before_reply": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock_before_reply),
+    "fixed_id_skip": Limit("3.3", "the retry skips; the child goes on", _NO_AUTHOR, _skip_as_stock),
+    "fixed_id_reset": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock),
+    "fixed_id_reset_before_reply": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock_before_reply),
+    "clear_child_running": Limit("3.3", "a second child run starts beside it", _NO_CONSUMPTION, _start_second_child),
+    "clear_child_done": Limit("3.3", "the finished work is done again", _NO_CONSUMPTION, _do_work_again),
+    "killed_after_consumption": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "superseded_before_record": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "journal_away": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "record_damaged": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "connection_broken": Limit("3.2", _COSTS_ATTEMPT, _FRAGILE_SUPERVISOR, _lose_attempt_to_absent_server),
+    "partition": Limit(
+        "3.2",
+        "one child all the same, but the process that was cut off may stay, idle, as long as its executor's worker",
+        _FRAGILE_SUPERVISOR,
+        _leave_process_of_partition,
+    ),
+    "reply_lost": Limit(
+        "3.1",
+        _COSTS_ATTEMPT,
+        "The client of 3.0 does not repeat a request whose connection was closed without an answer "
+        "(sdk/api/client.py), and its supervisor ends with it.",
+        _lose_attempt_to_lost_reply,
+    ),
+}
