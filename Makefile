@@ -59,7 +59,7 @@ test: test-unit test-live ## Run all tests but the long ones.
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/core tests/adapters
+	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
 	$(BIN)/coverage report
 
 .PHONY: test-schedules

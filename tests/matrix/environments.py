@@ -1,0 +1,126 @@
+"""One environment for each supported Airflow, and pytest in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from airflow_durable.demo.processes import ending_signals_raised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "build" / "matrix"
+AIRFLOWS = tuple(
+    sorted((path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("*.in")), key=Version)
+)
+
+END_LIMIT_SECONDS = 120.0
+"""How long a test session may take to end its Airflow when it is told to stop."""
+
+_TESTS_FAILED = 1
+_DESCRIBE = """
+import importlib.metadata, json, platform
+print(json.dumps({
+    "airflow": importlib.metadata.version("apache-airflow"),
+    "provider": importlib.metadata.version("apache-airflow-providers-standard"),
+    "python": platform.python_version(),
+}))
+"""
+
+
+class EnvironmentBrokenError(RuntimeError):
+    """An environment could not be made, or pytest could not run in it."""
+
+
+class Part(str, Enum):
+    """A part of the tests."""
+
+    UNIT = "unit"
+    LIVE = "live"
+
+
+FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters"), Part.LIVE: ("tests/live",)}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """
+    An Airflow on a Python.
+
+    :param python: the interpreter to make it with; None: the Makefile's choice.
+    """
+
+    airflow: str
+    python: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What its folders are called."""
+        python = f"-{Path(self.python).resolve().name}" if self.python else ""
+        return f"airflow-{self.airflow}{python}"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return ROOT / ".envs" / self.name
+
+    @property
+    def results(self) -> Path:
+        """Where its results are."""
+        return RESULTS / self.name
+
+    def make(self) -> None:
+        """Install it, as far as it is not, and note what is in it."""
+        python = [f"PYTHON={self.python}"] if self.python else []
+        venv = self.folder.relative_to(ROOT)
+        self.results.mkdir(parents=True, exist_ok=True)
+        self._run(["make", "-s", "env", f"AIRFLOW={self.airflow}", f"VENV={venv}", *python], "install.log", {0})
+        self._run([self._interpreter, "-c", _DESCRIBE], "environment.json", {0})
+        description = json.loads((self.results / "environment.json").read_text())
+        if description["airflow"] != self.airflow:
+            message = f"{venv} has Airflow {description['airflow']}, not {self.airflow}."
+            raise EnvironmentBrokenError(message)
+
+    def test(self, part: Part) -> bool:
+        """Run a part of the tests, and tell whether all went well."""
+        junit = self.results / f"{part.value}.xml"
+        junit.unlink(missing_ok=True)
+        pytest = [self._interpreter, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
+        return self._run([*pytest, *FOLDERS[part]], f"{part.value}.log", {0, _TESTS_FAILED}) == 0
+
+    @property
+    def _interpreter(self) -> str:
+        return str(self.folder / "bin" / "python")
+
+    def _run(self, argv: Sequence[str], output: str, expected: set[int]) -> int:
+        """Run a command to its end, also if we are told to stop: a test session has an Airflow to end."""
+        path = self.results / output
+        # Make must not think that it was called by the Make that called us.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        with path.open("wb") as file, ending_signals_raised():
+            process = subprocess.Popen(
+                argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            )
+            try:
+                code = process.wait()
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt):
+                    # Ctrl-C is for the whole process group; it has it already.
+                    process.send_signal(signal.SIGTERM)
+                process.wait(END_LIMIT_SECONDS)
+                raise
+        if code not in expected:
+            tail = "\n".join(path.read_text(errors="replace").splitlines()[-15:])
+            message = f"{' '.join(argv)} ended with {code}. The end of {path.relative_to(ROOT)}:\n{tail}"
+            raise EnvironmentBrokenError(message)
+        return code

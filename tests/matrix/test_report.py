@@ -1,0 +1,109 @@
+"""What a real pytest writes down is told right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .report import build_markdown, build_tables
+from .results import EnvironmentResult, Verdict, load, load_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TESTS = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def described(record_property):
+    record_property("story", "Crashes.")
+    record_property("promise", "One child.")
+
+def test_good():
+    pass
+
+def test_bad():
+    assert False
+
+def test_limited(record_property):
+    record_property("verdict", "cannot")
+    record_property("instead", "a second child starts")
+    pytest.xfail("No store.")
+
+def test_meaningless(record_property):
+    record_property("verdict", "not applicable")
+    pytest.xfail("No record.")
+
+def test_skipped():
+    pytest.skip("No time.")
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the results of two environments: an old one that ran live tests, and a new one that ran none."""
+    root = tmp_path_factory.mktemp("matrix")
+    tests = root / "tests" / "live" / "test_crash.py"
+    tests.parent.mkdir(parents=True)
+    tests.write_text(_TESTS)
+    (root / "pytest.ini").write_text("[pytest]\n")
+    for airflow in ("3.10.0", "3.9.0"):
+        folder = root / "results" / airflow
+        folder.mkdir(parents=True)
+        about = {"airflow": airflow, "python": "3.11.7", "provider": "1.21.0"}
+        (folder / "environment.json").write_text(json.dumps(about))
+    junit = root / "results" / "3.9.0" / "live.xml"
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}", "tests/live"]
+    subprocess.run(argv, cwd=root, check=False, capture_output=True)
+    return root / "results"
+
+
+def test_verdicts_are_read(results: Path) -> None:
+    tests = {test.name: test for test in load(results / "3.9.0").tests}
+    assert {name: test.verdict for name, test in tests.items()} == {
+        "good": Verdict.PASS,
+        "bad": Verdict.FAIL,
+        "limited": Verdict.CANNOT,
+        "meaningless": Verdict.NOT_APPLICABLE,
+        "skipped": Verdict.SKIPPED,
+    }
+    assert (tests["limited"].instead, tests["limited"].reason) == ("a second child starts", "No store.")
+    assert (tests["good"].story, tests["good"].promise) == ("Crashes.", "One child.")
+
+
+def test_failure_is_a_failure_of_its_environment(results: Path) -> None:
+    assert [(result.airflow, result.has_failed) for result in load_all(results)] == [("3.10.0", False), ("3.9.0", True)]
+
+
+def test_page_tells_every_verdict(results: Path) -> None:
+    page = build_markdown(load_all(results))
+    assert (
+        "| 3.9.0 | 3.11.7 | 1.21.0 | not run | not run | 1 pass, 1 fail, 1 cannot, 1 not applicable, 1 skipped |"
+        in page
+    )
+    assert "| 3.10.0 | 3.11.7 | 1.21.0 | not run | not run | not run |" in page
+    assert page.index("| 3.9.0 |") < page.index("| 3.10.0 |")
+    assert "### Crashes." in page
+    assert "| `good` One child. | pass |" in page
+    assert "| `bad` One child. | **FAIL** |" in page
+    assert "| `limited` One child. | cannot (1) |" in page
+    assert "1. Instead: a second child starts. No store." in page
+    assert "| `skipped` One child. | skipped (3) |" in page
+
+
+def test_what_was_not_run_is_told(results: Path) -> None:
+    ran = load(results / "3.9.0")
+    partly = EnvironmentResult("3.8.0", "3.10.1", "1.20.0", ran.tests[:1])
+    page = build_markdown([ran, partly])
+    assert "| `good` One child. | pass | pass |" in page
+    assert "| `bad` One child. | not run | **FAIL** |" in page
+
+
+def test_terminal_shows_the_same(results: Path) -> None:
+    overview, scenarios, explained = build_tables(load_all(results))
+    assert (overview.row_count, scenarios.row_count, explained.row_count) == (2, 5, 3)
+    assert [table.row_count for table in build_tables([load(results / "3.10.0")])] == [1]
