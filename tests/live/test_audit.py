@@ -142,6 +142,10 @@ def test_audited_child_failed(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.mark_child("failed")
+    if not stage.lab.has_store:
+        # Before 3.3 the stock operator fails for good with its child (sdk/execution_time/task_runner.py).
+        stage.wait_for_parent("failed", 1)
+        stage.clear_parent()
     stage.wait_until_waiting(2)
     stage.mark_child()
     stage.wait_for_parent("success", 2)
