@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -323,6 +324,21 @@ def test_a_child_that_is_not_at_its_end_defers_again(supervisor: Supervisor) -> 
     first = supervisor.run(dag)
     again = supervisor.run(dag, event=event_of(supervisor, first))
     assert (again.state, again.final.trigger_kwargs) == ("deferred", first.final.trigger_kwargs)
+
+
+def test_the_event_of_an_earlier_try_is_not_this_ones(supervisor: Supervisor) -> None:
+    """Airflow 3.0 resumes the retry of a task that failed after its deferral with the old event."""
+    dag = make_dag(**DEFER)
+    first = supervisor.run(dag)
+    supervisor.end_all("failed")
+    event = event_of(supervisor, first)
+    assert supervisor.run(dag, event=event).state == "up_for_retry"
+    supervisor.current_id = uuid.uuid4()
+    retried = supervisor.run(dag, try_number=2, event=event)
+    assert retried.state == "deferred"
+    assert supervisor.states() == ["failed", "queued"]
+    supervisor.end_all("success")
+    assert supervisor.run(dag, try_number=2, event=event_of(supervisor, retried)).state == "success"
 
 
 @pytest.mark.parametrize("is_durable_now", [True, False], ids=["durable", "no longer durable"])
