@@ -41,21 +41,31 @@ class Rows:
                 self.session.execute(self._tables.tables[name].delete())
         self.session.commit()
 
+    def insert_many(self, table_name: str, rows: list[dict[str, Any]]) -> None:
+        """Insert many rows, which all have the same columns."""
+        made_up = self._make_up(table_name, rows[0])
+        self.session.execute(self._tables.tables[table_name].insert(), [{**made_up, **row} for row in rows])
+        self.session.commit()
+
     def insert(self, table_name: str, /, **values: Any) -> int:  # noqa: ANN401 - a table's own
         """Insert one row; what the table demands besides is made up."""
         table = self._tables.tables[table_name]
-        for column in table.columns:
-            if (
-                column.name not in values
-                and not column.nullable
-                and column.server_default is None
-                and not (column.primary_key and isinstance(column.type, sa.Integer))
-            ):
-                values[column.name] = _make_up(column.type)
+        values |= self._make_up(table_name, values)
         result: Any = self.session.execute(table.insert().values(**values))
         self.session.commit()
         (key, *_) = result.inserted_primary_key
         return key if isinstance(key, int) else 0
+
+    def _make_up(self, table_name: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Return a value for each column that the table demands and that is not given."""
+        return {
+            column.name: _make_up(column.type)
+            for column in self._tables.tables[table_name].columns
+            if column.name not in given
+            and not column.nullable
+            and column.server_default is None
+            and not (column.primary_key and isinstance(column.type, sa.Integer))
+        }
 
     def dag(self, dag_id: str) -> None:
         """Make a Dag, if there is none."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
@@ -210,25 +211,18 @@ class Waits:
 
     def _read(self, *conditions: Condition) -> list[Wait]:
         """Return the waits that may be seen of those, the newest first."""
-        columns = (Store.id, Store.dag_id, Store.run_id, Store.task_id, Store.map_index, Store.value)
-        statement = sa.select(*columns).where(Store.key == KEY, *conditions).order_by(Store.id.desc()).limit(CHUNK_SIZE)
+        names = (Store.dag_id, Store.run_id, Store.task_id, Store.map_index)
+        statement = (
+            sa.select(Store.id, Store.value, *names, TaskInstance.state, TaskInstance.try_number)
+            .outerjoin(TaskInstance, sa.and_(*_is_parent_of(Store)))
+            .where(Store.key == KEY, *conditions)
+            .order_by(Store.id.desc())
+            .limit(CHUNK_SIZE)
+        )
         rows = [row for row in self._session.execute(statement) if row.dag_id in self._readable]
         records = {row.id: read_record(row.value) for row in rows}
         runs = self.runs((record.dag_id, record.run_id) for record in records.values() if record)
-        parents = self._parents([tuple(row[1:5]) for row in rows])
-        return [self._wait(row.id, parents[tuple(row[1:5])], records[row.id], runs) for row in rows]
-
-    def _parents(self, keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], Parent]:
-        found = {key: Parent(*key) for key in keys}
-        names = (TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index)
-        for begin in range(0, len(keys), CHUNK_SIZE):
-            is_asked_for = sa.tuple_(*names).in_(keys[begin : begin + CHUNK_SIZE])
-            statement = sa.select(*names, TaskInstance.state, TaskInstance.try_number).where(is_asked_for)
-            rows: Iterable[Any] = self._session.execute(statement)
-            for dag_id, run_id, task_id, map_index, state, try_number in rows:
-                key = (dag_id, run_id, task_id, map_index)
-                found[key] = Parent(*key, _text(state), try_number)
-        return found
+        return [self._wait(row.id, _parent(row), records[row.id], runs) for row in rows]
 
     def _wait(self, wait_id: int, parent: Parent, record: Record | None, runs: dict[tuple[str, str], Run]) -> Wait:
         if record is None:
@@ -330,14 +324,20 @@ def read_record(value: str) -> Record | None:
 
 
 def read_runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run]:
-    """Return those of these Dag runs that exist."""
+    """
+    Return those of these Dag runs that exist.
+
+    By Dag, so that each is found by the unique key (dag_id, run_id): given pairs, SQLite reads the whole table.
+    """
+    run_ids: defaultdict[str, list[str]] = defaultdict(list)
+    for dag_id, run_id in sorted(set(keys)):
+        run_ids[dag_id].append(run_id)
     found: dict[tuple[str, str], Run] = {}
-    unique = sorted(set(keys))
-    for begin in range(0, len(unique), CHUNK_SIZE):
-        chunk = unique[begin : begin + CHUNK_SIZE]
-        is_asked_for = sa.tuple_(DagRun.dag_id, DagRun.run_id).in_(chunk)
-        for row in session.execute(sa.select(*_run_columns()).where(is_asked_for)):
-            found[row[0], row[1]] = _run(row)
+    for dag_id, ids in run_ids.items():
+        for begin in range(0, len(ids), CHUNK_SIZE):
+            is_asked_for = (DagRun.dag_id == dag_id, DagRun.run_id.in_(ids[begin : begin + CHUNK_SIZE]))
+            for row in session.execute(sa.select(*_run_columns()).where(*is_asked_for)):
+                found[row[0], row[1]] = _run(row)
     return found
 
 
@@ -355,6 +355,10 @@ def _run_columns() -> tuple[Any, ...]:
 def _run(row: Sequence[Any]) -> Run:
     dag_id, run_id, state, *dates = row
     return Run(dag_id, run_id, _text(state), *dates)
+
+
+def _parent(row: Any) -> Parent:  # noqa: ANN401 - of a statement's columns
+    return Parent(row.dag_id, row.run_id, row.task_id, row.map_index, _text(row.state), row.try_number)
 
 
 def _is_of(entity: Any, parent: Parent) -> tuple[Condition, ...]:  # noqa: ANN401 - any of Airflow's models

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
@@ -29,23 +30,24 @@ DAGS = [f"dag_{number}" for number in range(FEW_DAGS + 2)]
 
 def fill(rows: Rows, count: int) -> int:
     """Make so many records, spread over the Dags; return the id of the newest."""
-    runs = [rows.run(dag_id, "run") for dag_id in DAGS]
-    value = json.dumps(make_record((DAGS[0], "run"), ("fresh_submit",)).dump())
-    made = [
-        {
-            "dag_run_id": runs[number % len(DAGS)],
-            "dag_id": DAGS[number % len(DAGS)],
-            "run_id": "run",
-            "task_id": "trigger",
-            "map_index": number,
-            "key": KEY,
-            "value": value,
-            "updated_at": NOON,
-        }
-        for number in range(count)
-    ]
-    rows.session.execute(Store.__table__.insert(), made)
-    rows.session.commit()
+    for dag_id in DAGS:
+        rows.dag(dag_id)
+    runs, tasks, records = [], [], []
+    for number in range(count):
+        dag_id, child = DAGS[number % len(DAGS)], (DAGS[number % 7], f"child_{number}")
+        for dag_run_id, key in ((2 * number + 1, (dag_id, f"run_{number}")), (2 * number + 2, child)):
+            runs.append(
+                {"id": dag_run_id, "dag_id": key[0], "run_id": key[1], "state": "running", "run_type": "manual"}
+            )
+        names = {"dag_id": dag_id, "run_id": f"run_{number}", "task_id": "trigger", "map_index": -1}
+        tasks.append(
+            {**names, "id": uuid4().hex, "state": "running", "try_number": 1, "pool": "default_pool", "pool_slots": 1}
+        )
+        value = json.dumps(make_record(child, ("fresh_submit",)).dump())
+        records.append({**names, "dag_run_id": 2 * number + 1, "key": KEY, "value": value, "updated_at": NOON})
+    rows.insert_many("dag_run", runs)
+    rows.insert_many("task_instance", tasks)
+    rows.insert_many("task_state_store", records)
     return Waits(rows.session, DAGS).page(Filters(), Cursor()).waits[0].id
 
 
@@ -80,7 +82,9 @@ def test_page_costs_the_same_wherever_it_is_and_however_many_there_are(rows: Row
             "last": Cursor(before=newest - count + 60),
             "upward": Cursor(after=newest - count // 2),
         }.items():
-            assert len(waits.page(Filters(), cursor).waits) == 50
+            page = waits.page(Filters(), cursor)
+            assert len(page.waits) == 50
+            assert all(wait.child and wait.child.state and wait.parent.try_number for wait in page.waits)
             costs[count, name] = steps_of(rows, lambda cursor=cursor, waits=waits: waits.page(Filters(), cursor))  # type: ignore[misc] # bound now
     cheapest = min(costs.values())
     assert cheapest > 0
