@@ -11,23 +11,16 @@ from airflow.providers.standard.operators.trigger_dagrun import (
     TriggerDagRunOperator as StockTriggerDagRunOperator,
 )
 
-from airflow_durable import task_sdk
-from airflow_durable.core import protocol
-from airflow_durable.core.errors import DurableError, EventInvalidError, RecordDamagedError
-from airflow_durable.core.model import Mode
-from airflow_durable.core.record import load
-from airflow_durable.exceptions import ChildDagPausedError, as_airflow
-from airflow_durable.journal import DerivedJournal, Journal, StoreJournal
-from airflow_durable.port import AirflowPort
-from airflow_durable.request import build_attempt, build_request, identify_life_of_parent, rebuild_request
-from airflow_durable.telling import Teller
-from airflow_durable.triggers.dag_run import DurableDagRunTrigger
-
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_durable.core.model import Request
     from airflow_durable.core.record import Record
+    from airflow_durable.journal import Journal
+    from airflow_durable.port import AirflowPort
+
+# What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
+# again, and takes no longer to parse than with the stock one.
 
 
 class DurableRetriesWarning(UserWarning):
@@ -77,6 +70,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if not self.durable:
             super().execute(context)
             return
+        from airflow_durable.core.errors import DurableError
+        from airflow_durable.exceptions import as_airflow
+
         try:
             self._execute_durably(context)
         except DurableError as error:
@@ -93,6 +89,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if not is_ours and (not self.durable or self._is_of_stock(event)):
             super().execute_complete(context, event)
             return
+        from airflow_durable.core.errors import DurableError
+        from airflow_durable.exceptions import as_airflow
+
         try:
             if not isinstance(data, dict) or not is_ours:
                 raise EventInvalidError(self.trigger_dag_id, self.trigger_run_id, "it is of no known form")
@@ -113,6 +112,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         )
 
     def _execute_durably(self, context: Context) -> None:
+        from airflow_durable import task_sdk
+        from airflow_durable.core import protocol
+        from airflow_durable.core.model import Mode
+        from airflow_durable.request import build_attempt, build_request
+
         request = build_request(self, context)
         if request.run_id is not None and context.get("task_state_store") is None:
             self.log.warning(
@@ -137,6 +141,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             protocol.wait(port, request, started, poke_interval=float(self.poke_interval))
 
     def _complete_durably(self, context: Context, data: dict[str, Any]) -> None:
+        from airflow_durable.core import protocol
+        from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
+        from airflow_durable.core.record import load
+        from airflow_durable.request import rebuild_request
+
         try:
             record = load(data["record"])
         except RecordDamagedError as error:
@@ -156,6 +165,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 self._defer_durably(request, record)
 
     def _open_port(self, context: Context, request: Request) -> AirflowPort:
+        from airflow_durable.journal import DerivedJournal, StoreJournal
+        from airflow_durable.port import AirflowPort
+        from airflow_durable.request import build_attempt, identify_life_of_parent
+        from airflow_durable.telling import Teller
+
         store = context.get("task_state_store")
         journal: Journal = (
             DerivedJournal(identify_life_of_parent(context), request, build_attempt(context))
@@ -192,6 +206,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         except DagRunTriggerException as request:
             return request
         except DagIsPaused as error:
+            from airflow_durable.exceptions import ChildDagPausedError
+
             raise ChildDagPausedError(record.dag_id, record.run_id) from error
         except Exception as error:
             if is_pause_checked and task_sdk.is_from_server(error):
@@ -203,6 +219,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         raise RuntimeError(message)
 
     def _defer_durably(self, request: Request, record: Record) -> NoReturn:
+        from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+
         self.defer(
             trigger=DurableDagRunTrigger(
                 dag_id=record.dag_id,
