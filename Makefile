@@ -138,3 +138,12 @@ docs: $(VENV)/.dev ## Build the site into site/, with warnings as errors.
 .PHONY: test-docs
 test-docs: $(VENV)/.dev ## Execute every code block of the README and of docs/.
 	$(BIN)/pytest tests/docs
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure against the stock operator, and write docs/benchmarks.md (about an hour).
+	rm -f bench-results.json
+	$(BIN)/python -W ignore -m bench --write docs/benchmarks.md
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.dev ## Run small forms of the benchmarks: that they run (under five minutes).
+	$(BIN)/python -W ignore -m bench --quick --results $$(mktemp -d)/results.json

@@ -144,6 +144,7 @@ class Bench:
         middle = self._read()
         self._end_children()
         after = self._read()
+        self._write_statements()
         memory = self._memory()
         latencies = self._latencies()
         ended = self._scalar("SELECT count(*) FROM bench_ended")
@@ -229,6 +230,16 @@ class Bench:
             ).scalar_one()
         cpu = sum(sum(process.cpu_times()[:2]) for process in self._processes())
         return Reading(time.monotonic(), int(look_ups), int(transactions), cpu)
+
+    def _write_statements(self) -> None:
+        """Write down what the database's time went to, for whoever wants to know."""
+        with self._admin.connect() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT calls, mean_exec_time, total_exec_time, query FROM pg_stat_statements s "
+                "JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = 'airflow' ORDER BY 3 DESC LIMIT 20"
+            )
+            lines = [f"{row[0]:8} calls {row[1]:10.3f} ms {row[2]:12.0f} ms in all  {row[3][:300]!r}" for row in rows]
+        (self._airflow.home / "statements.txt").write_text("\n".join(lines))
 
     def _memory(self) -> float:
         return float(sum(process.memory_full_info().uss for process in self._processes()))

@@ -1,0 +1,209 @@
+"""The benchmarks' table: figure, stock, ours, ratio; medians with their spread, ratios within each run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_TITLE = """# Benchmarks
+
+Against the stock operator, on the same machine, in turn. `{command}` makes this page anew.
+
+{machine}; {versions}.
+
+Where a figure was measured more than once, it is the median, with the lowest and the highest in brackets; a ratio is
+the median of the ratios of the runs. These are figures of one machine: the ratios are what carries over.
+"""
+
+_ABOUT_WAITS = """A real triggerer and a real PostgreSQL; the waits are laid into the database as Airflow
+would have stored them, and 100 children a minute end at random moments. Look-ups and transactions are counted by the database.
+Needed: each wait's own look-up at each interval of 5 s. The resumption is when the database has the parent scheduled again; a
+parent that had not resumed five minutes later is not in the latencies.
+"""
+
+_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s; each for durations of 10 % less to 10 %
+more. Stock is Airflow's own handler, ours the protocol; a request takes no time.
+"""
+
+
+def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
+    """Return the page."""
+    parts = [
+        _TITLE.format(command=command, machine=_machine(), versions=_versions()),
+        *_write_waits([result for result in results if result["part"] == "waits"]),
+        *_write_sync(
+            [result for result in results if result["part"] == "sync"],
+            [result for result in results if result["part"] == "recovery"],
+        ),
+        *_write_costs([result for result in results if result["part"] == "costs"]),
+    ]
+    return "\n".join(parts)
+
+
+def _write_waits(results: list[dict[str, Any]]) -> list[str]:
+    if not results:
+        return []
+    rows = []
+    keys = sorted({_key(result) for result in results})
+    for waits, child_dags, interval in keys:
+        stock = [result for result in results if _key(result) == (waits, child_dags, interval) and _is_stock(result)]
+        ours = [result for result in results if _key(result) == (waits, child_dags, interval) and not _is_stock(result)]
+        nominal = waits / interval
+        what = f"{waits:,} waits" + (f" for {child_dags} Dags" if child_dags > 1 else "")
+        rows += [
+            _row(f"{what}: look-ups a second, needed", f"{nominal:,.0f}", "", ""),
+            _compare(f"{what}: look-ups a second, made", stock, ours, "look_ups"),
+            _compare(f"{what}: the same while nothing ends", stock, ours, "idle_look_ups"),
+            _row(
+                f"{what}: look-ups made, of those that stock needs",
+                _percent([result["look_ups"] / nominal for result in stock]),
+                _percent([result["look_ups"] / nominal for result in ours]),
+                "",
+            ),
+            _compare(f"{what}: database transactions a second", stock, ours, "transactions"),
+            _row(
+                f"{what}: child's end to parent's resumption, p50 (s)",
+                _latency(stock, "p50"),
+                _latency(ours, "p50"),
+                _ratio(stock, ours, "p50"),
+            ),
+            _row(
+                f"{what}: the same, p99 (s)",
+                _latency(stock, "p99"),
+                _latency(ours, "p99"),
+                _ratio(stock, ours, "p99"),
+            ),
+            _compare(f"{what}: of so many ended children the parents resumed (%)", stock, ours, "resumed_share"),
+            _compare(f"{what}: processors busy", stock, ours, "cpu"),
+            _compare(f"{what}: memory a wait (KiB)", stock, ours, "memory_kib"),
+        ]
+    return [
+        "## Deferred waits on one triggerer\n",
+        _ABOUT_WAITS,
+        *_table(rows),
+    ]
+
+
+def _write_sync(results: list[dict[str, Any]], recoveries: list[dict[str, Any]]) -> list[str]:
+    if not results:
+        return []
+    rows = []
+    for seconds in sorted({result["child_seconds"] for result in results}):
+        by_kind = {result["kind"]: result["waits"] for result in results if result["child_seconds"] == seconds}
+        for figure, name in (("seconds", "child's end to parent's end (s)"), ("requests", "requests")):
+            stock, durable = ([wait[figure] for wait in by_kind[kind]] for kind in ("stock", "durable"))
+            ratio = statistics.mean(durable) / statistics.mean(stock)
+            rows.append(_row(f"a child of {seconds:,.0f} s: {name}", _spread(stock), _spread(durable), f"{ratio:.2f}"))
+    if recoveries:
+        ours = f"{recoveries[-1]['requests']}, {recoveries[-1]['sleeps']}"
+        rows.append(_row("a retry that finds its child finished: requests, sleeps", "starts a second child", ours, ""))
+    return [
+        "## The synchronous wait\n",
+        _ABOUT_SYNC,
+        *_table(rows),
+    ]
+
+
+def _write_costs(results: list[dict[str, Any]]) -> list[str]:
+    if not results:
+        return []
+    names = {"import": "import of the operator, and with it Airflow", "parse": "Dag file with 200 operators"}
+    rows = []
+    for name, text in names.items():
+        pairs = [result for result in results if result["figure"] == name]
+        ratios = [pair["durable"] / pair["stock"] for pair in pairs]
+        rows.append(
+            _row(
+                f"{text}: processor time (s)",
+                _spread([pair["stock"] for pair in pairs]),
+                _spread([pair["durable"] for pair in pairs]),
+                _spread(ratios),
+            )
+        )
+    return ["## What it costs to have it\n", *_table(rows)]
+
+
+def _table(rows: Iterable[str]) -> list[str]:
+    return ["| figure | stock | ours | ratio |\n|---|---|---|---|", *rows, ""]
+
+
+def _row(figure: str, stock: str, ours: str, ratio: str) -> str:
+    return f"| {figure} | {stock} | {ours} | {ratio} |"
+
+
+def _compare(figure: str, stock: list[dict[str, Any]], ours: list[dict[str, Any]], name: str) -> str:
+    return _row(
+        figure,
+        _spread([_value(result, name) for result in stock]),
+        _spread([_value(result, name) for result in ours]),
+        _ratio(stock, ours, name),
+    )
+
+
+def _ratio(stock: list[dict[str, Any]], ours: list[dict[str, Any]], name: str) -> str:
+    pairs = [
+        (_value(a, name), _value(b, name))
+        for a, b in zip(stock, ours, strict=False)
+        if _value(a, name) and _value(b, name) is not None
+    ]
+    return f"{statistics.median(b / a for a, b in pairs):.3g}" if pairs else ""
+
+
+def _value(result: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - a number or None
+    if name == "memory_kib":
+        return result["memory_a_wait"] / 1024
+    if name == "resumed_share":
+        return 100 * result["resumed"] / result["ended"]
+    return result[name]
+
+
+def _latency(results: list[dict[str, Any]], name: str) -> str:
+    if not results:
+        return ""
+    return _spread([result[name] for result in results]) or "none resumed"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    numbers = sorted(value for value in values if value is not None)
+    if not numbers:
+        return ""
+    median = statistics.median(numbers)
+    if len(numbers) == 1 or numbers[0] == numbers[-1]:
+        return _number(median)
+    return f"{_number(median)} ({_number(numbers[0])} to {_number(numbers[-1])})"
+
+
+def _percent(shares: Sequence[float]) -> str:
+    return _spread([100 * share for share in shares]) + (" %" if shares else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"  # noqa: PLR2004 - three digits
+
+
+def _key(result: dict[str, Any]) -> tuple[int, int, float]:
+    plan = result["plan"]
+    return plan["waits"], plan["child_dags"], plan["poll_interval"]
+
+
+def _is_stock(result: dict[str, Any]) -> bool:
+    return bool(result["plan"]["kind"] == "stock")
+
+
+def _machine() -> str:
+    gib = round(psutil.virtual_memory().total / 2**30)
+    return f"{os.cpu_count()} cores, {gib} GiB, {platform.system()}"
+
+
+def _versions() -> str:
+    packages = ("apache-airflow", "apache-airflow-providers-standard", "airflow-durable")
+    said = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+    return f"Python {platform.python_version()}, {said}"
