@@ -23,10 +23,10 @@ Where a figure was measured more than once, it is the median, with the lowest an
 the median of the ratios of the runs. These are figures of one machine: the ratios are what carries over.
 """
 
-_ABOUT_WAITS = """A real triggerer and a real PostgreSQL; the waits are laid into the database as Airflow
-would have stored them, and 100 children a minute end at random moments. Look-ups and transactions are counted by the database.
-Needed: each wait's own look-up at each interval of 5 s. The resumption is when the database has the parent scheduled again; a
-parent that had not resumed five minutes later is not in the latencies.
+_ABOUT_WAITS = """A real triggerer and a real PostgreSQL; the waits are laid into the database as Airflow would
+have stored them, and 100 children a minute end at random moments. Look-ups and transactions are counted by the
+database. Needed: each wait's own look-up at each interval of 5 s. The resumption is when the database has the parent
+scheduled again; a parent that had not resumed five minutes later is not in the latencies.
 """
 
 _ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s; each for durations of 10 % less to 10 %
