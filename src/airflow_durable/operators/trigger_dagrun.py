@@ -89,7 +89,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if not is_ours and (not self.durable or self._is_of_stock(event)):
             super().execute_complete(context, event)
             return
-        from airflow_durable.core.errors import DurableError
+        from airflow_durable.core.errors import DurableError, EventInvalidError
         from airflow_durable.exceptions import as_airflow
 
         try:
@@ -198,6 +198,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         """
         self.trigger_dag_id, self.trigger_run_id = record.dag_id, record.run_id
         self.logical_date = record.logical_date
+        from airflow_durable import task_sdk
+
         is_failing = self.fail_when_dag_is_paused
         self.fail_when_dag_is_paused = is_failing and is_pause_checked
         try:
