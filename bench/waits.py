@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ASSIGN_LIMIT_SECONDS = 600.0
+START_LIMIT_SECONDS = 300.0
 RESUME_LIMIT_SECONDS = 300.0
 WARM_UP_WAITS = 10
 SERVER_PARAMETERS = {
@@ -60,6 +61,7 @@ class Outcome:
 
     plan: Plan
     assigned_seconds: float
+    running: int
     idle_look_ups: float
     idle_transactions: float
     look_ups: float
@@ -137,6 +139,7 @@ class Bench:
         self._lay(WARM_UP_WAITS, plan.waits - WARM_UP_WAITS)
         laid_at = time.monotonic()
         self._wait_until_assigned()
+        running = self._wait_until_running()
         assigned_seconds = time.monotonic() - laid_at
         time.sleep(plan.settle_seconds)
         before = self._read()
@@ -151,6 +154,7 @@ class Bench:
         return Outcome(
             plan=plan,
             assigned_seconds=assigned_seconds,
+            running=running,
             idle_look_ups=_rate(before, middle, "look_ups"),
             idle_transactions=_rate(before, middle, "transactions"),
             look_ups=_rate(middle, after, "look_ups"),
@@ -177,6 +181,15 @@ class Bench:
                 message = "The triggerer has not taken all waits."
                 raise RuntimeError(message)
             time.sleep(1)
+
+    def _wait_until_running(self) -> int:
+        """Wait until the triggerer has begun to log for each wait; return for how many, if it does not get there."""
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while (running := sum(1 for _ in self._airflow.home.glob("logs/**/*.trigger.*.log"))) < self._plan.waits:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(3)
+        return running
 
     def _end_children(self) -> None:
         """End children at random moments, and wait until their parents have resumed."""

@@ -18,13 +18,13 @@ import contextvars
 import logging
 import random
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.batches import Batch, Batches, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Awaitable, Collection, Sequence
 
     from airflow_durable.core.model import ChildRun
 
@@ -35,7 +35,10 @@ SHARE_OF_NOMINAL = 0.005
 """How many requests the looks may cost, of those that the waits would need each by itself..."""
 
 LEAST_RATE = 1.0
-"""... if that is more than so many a second."""
+"""... if that is more than so many a second, and..."""
+
+SHARE_OF_TIME = 0.25
+"""... how much of the time, as long as requests take: the rest is for finding what has ended, and for others."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
@@ -43,10 +46,15 @@ LONGEST_PAUSE_SECONDS = 30.0
 REST = 0.25
 """After a look, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
 
+_WEIGHT_OF_LATEST = 0.1
+"""Of the latest request in the mean of how long requests take."""
+
 _FEW = 2
 """So many runs are looked up one by one rather than counted."""
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class LookUps(Protocol):
@@ -84,6 +92,7 @@ class Poller:
         self._task: asyncio.Task[None] | None = None
         self._has_news = asyncio.Event()
         self._failures = 0
+        self._request_seconds = 0.0
 
     async def wait(self, dag_id: str, run_id: str, states: frozenset[str], poll_interval: float) -> str | None:
         """
@@ -187,7 +196,7 @@ class Poller:
         """Look runs up one by one. The trouble with one is no reason not to look at the others."""
         for run_id in run_ids:
             try:
-                run = await self._look_ups.look_up(batch.group.dag_id, run_id)
+                run = await self._timed(self._look_ups.look_up(batch.group.dag_id, run_id))
             except LookUpFailedError as error:
                 wait = batch.waits.get(run_id)
                 if not error.is_transient:
@@ -203,7 +212,15 @@ class Poller:
                 batch.group.learn(run.state)
 
     async def _count(self, batch: Batch, run_ids: Sequence[str], states: Collection[str]) -> int:
-        return await self._look_ups.count(batch.group.dag_id, run_ids, sorted(states))
+        return await self._timed(self._look_ups.count(batch.group.dag_id, run_ids, sorted(states)))
+
+    async def _timed(self, request: Awaitable[Answer]) -> Answer:
+        """Make a request, and keep in mind how long requests take."""
+        begun = self._now()
+        try:
+            return await request
+        finally:
+            self._request_seconds += _WEIGHT_OF_LATEST * (self._now() - begun - self._request_seconds)
 
     async def _bear(self, error: LookUpFailedError, batch: Batch) -> None:
         """Go on after a failed look: later, and later each time, or with fewer runs at a time."""
@@ -242,7 +259,8 @@ class Poller:
         As long as a round of all batches takes at the rate that the looks may cost. Where that is long, a wait that has
         just begun is looked at sooner, at intervals that double; and no wait's own interval is exceeded.
         """
-        rate = max(LEAST_RATE, SHARE_OF_NOMINAL * self._batches.nominal_rate)
+        affordable = SHARE_OF_TIME / max(self._request_seconds, 0.001)
+        rate = max(LEAST_RATE, min(SHARE_OF_NOMINAL * self._batches.nominal_rate, affordable))
         round_seconds = len(self._batches) / rate
         age = self._now() - batch.youngest()
         return max(SHORTEST_INTERVAL_SECONDS, min(round_seconds, age, batch.poll_interval()))
