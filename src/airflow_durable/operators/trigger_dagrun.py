@@ -141,6 +141,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             protocol.wait(port, request, started, poke_interval=float(self.poke_interval))
 
     def _complete_durably(self, context: Context, data: dict[str, Any]) -> None:
+        from airflow_durable import task_sdk
         from airflow_durable.core import protocol
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.record import load
