@@ -1,0 +1,101 @@
+"""The trigger's arguments and its event: they lie in the database over upgrades and downgrades."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
+
+from airflow_durable.core.record import load
+from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+
+from .dags import DEFER, event_of, make_dag
+from .supervisor import Run, Supervisor
+from .versions import HAS_STORE, load_trigger_kwargs
+
+GOLDEN = Path(__file__).parent / "golden"
+EVENTS = {"event_v1_success.json": "success", "event_v1_failed.json": "failed", "event_v1_missing.json": None}
+
+
+def read_golden(name: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+def test_every_released_form_of_the_arguments_still_loads() -> None:
+    class_path, kwargs = read_golden("trigger_v1.json")
+    trigger = DurableDagRunTrigger(**kwargs)
+    assert trigger.serialize() == (class_path, kwargs)
+    assert load(trigger.record).run_id == trigger.run_id
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_event_is_still_the_released_one(name: str) -> None:
+    _, kwargs = read_golden("trigger_v1.json")
+    assert list(DurableDagRunTrigger(**kwargs)._payload(EVENTS[name])) == read_golden(name)
+
+
+def test_what_the_operator_defers_with_is_the_released_form(supervisor: Supervisor) -> None:
+    """Through the message and the serialization of the installed Airflow."""
+    outcome = supervisor.run(make_dag(**DEFER))
+    class_path, golden = read_golden("trigger_v1.json")
+    kwargs = load_trigger_kwargs(outcome.final.trigger_kwargs)
+    assert (outcome.final.classpath, outcome.final.next_method) == (class_path, "execute_complete")
+    assert set(kwargs) == set(golden)
+    assert set(kwargs["record"]) == set(golden["record"])
+    assert json.loads(json.dumps(kwargs)) == kwargs
+    assert DurableDagRunTrigger(**kwargs).serialize() == (class_path, kwargs)
+
+
+def resumed_from(supervisor: Supervisor, name: str, *, stock: bool = False) -> tuple[str, str]:
+    """Return how a task ends that is resumed with a released event, and its error."""
+    class_path, event = read_golden(name)
+    record = event["record"]
+    child = record["child"]
+    supervisor.runs["child", child["run_id"]] = Run("child", child["run_id"], "running")
+    # The attempt that deferred has its record in the journal.
+    supervisor.run(make_dag(StockTriggerDagRunOperator, **DEFER))
+    if HAS_STORE:
+        supervisor.store["durable_child_run"] = record
+    dag = make_dag(StockTriggerDagRunOperator, **DEFER) if stock else make_dag(**DEFER)
+    outcome = supervisor.run(dag, event=(class_path, event))
+    return outcome.state, str(outcome.error)
+
+
+def test_a_released_event_of_success(supervisor: Supervisor) -> None:
+    assert resumed_from(supervisor, "event_v1_success.json") == ("success", "None")
+    if HAS_STORE:
+        assert supervisor.record()["consumed"] is True
+
+
+def test_a_released_event_of_failure(supervisor: Supervisor) -> None:
+    state, error = resumed_from(supervisor, "event_v1_failed.json")
+    assert (state, "ended in the failed state 'failed'" in error) == ("up_for_retry", True)
+
+
+def test_a_released_event_of_a_missing_run(supervisor: Supervisor) -> None:
+    state, error = resumed_from(supervisor, "event_v1_missing.json")
+    assert (state, "does not exist any more" in error) == ("up_for_retry", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("event_v1_success.json", "success"),
+        ("event_v1_failed.json", "up_for_retry"),
+        ("event_v1_missing.json", "up_for_retry"),
+    ],
+)
+def test_a_dag_that_went_back_to_the_stock_operator_ends_right(supervisor: Supervisor, name: str, state: str) -> None:
+    assert resumed_from(supervisor, name, stock=True)[0] == state
+
+
+def test_the_tests_own_events_have_the_released_form(supervisor: Supervisor) -> None:
+    """The other tests resume with events that are made by hand."""
+    class_path, event = event_of(supervisor, supervisor.run(make_dag(**DEFER)))
+    released_path, released = read_golden("event_v1_success.json")
+    run_id, released_id = event["run_ids"][0], released["run_ids"][0]
+    assert class_path == released_path
+    assert {key.replace(run_id, "") for key in event} == {key.replace(released_id, "") for key in released}
