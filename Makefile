@@ -54,7 +54,7 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 	@$(BIN)/airflow-durable demo
 
 .PHONY: test
-test: test-unit test-live ## Run all tests but the long ones.
+test: test-unit test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.

@@ -48,11 +48,10 @@ class Stage:
         self.submitted: list[str] = []
         self.stored: Any = None
         self.messages = 0
-        self.is_told_failed = False
+        self.paused: bool | Exception = False
         self._answer = answer
         self._arguments = arguments
         self._try_number = 0
-        self._event: Any = None
 
     def attempt(self, *, max_tries: int = 3, event: Any = None) -> BaseException | None:  # noqa: ANN401 - anything
         """
@@ -78,6 +77,7 @@ class Stage:
                 id=f"01990000-0000-7000-8000-{self._try_number:012}",
                 xcom_push=lambda key, value: None,
                 stats_tags={},
+                get_dag=self._get_dag,
             ),
             "task": operator,
             "dag_run": SimpleNamespace(clear_number=0, start_date=None),
@@ -104,6 +104,11 @@ class Stage:
         # As the server does: what comes back is what JSON makes of it.
         self.stored = json.loads(json.dumps(value))
 
+    def _get_dag(self, dag_id: str) -> Any:  # noqa: ANN401 - as the task instance's own
+        if isinstance(self.paused, Exception):
+            raise self.paused
+        return SimpleNamespace(is_paused=self.paused)
+
     def _sleep(self, seconds: float) -> None:
         """Let time pass: what runs has ended by then."""
         for run_id, state in self.runs.items():
@@ -128,7 +133,6 @@ class Stage:
         state = self.runs.get(message.run_id)
         if state is None:
             raise server_error(404, {"detail": {"reason": "not_found", "message": "DagRun not found"}})
-        self.is_told_failed |= state == "failed"
         if isinstance(message, comms.GetDagRun):
             return SimpleNamespace(state=state, clear_number=0, logical_date=None)
         return SimpleNamespace(state=state)

@@ -11,6 +11,8 @@ from airflow.sdk.execution_time import comms
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_durable.exceptions import DurableTriggerError
+
 from .stage import Stage, is_terminal, server_error
 from .strategies import junk
 from .test_stored_records import ARGUMENTS
@@ -95,3 +97,14 @@ def test_only_a_plain_yes_starts_a_run(answer: object) -> None:
     stage = Stage(lambda message, truth: answer)
     is_yes = isinstance(answer, comms.OKResponse) and answer.ok
     assert (stage.attempt() is None) is is_yes
+
+
+@given(error=st.builds(server_error, statuses, bodies))
+def test_a_check_for_a_paused_dag_that_fails_triggers_nothing(error: Exception) -> None:
+    stage = Stage(fail_when_dag_is_paused=True)
+    stage.paused = error
+    assert isinstance(stage.attempt(), DurableTriggerError)
+    assert stage.submitted == []
+    stage.paused = False
+    assert stage.attempt() is None
+    assert len(stage.submitted) == 1

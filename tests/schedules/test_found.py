@@ -58,6 +58,7 @@ def test_a_first_try_executed_twice_finds_its_child_under_a_fixed_identity() -> 
         "try 1 (execution 2): read",
         "try 1 (execution 2): look-up of fixed: running",
         "try 1 (execution 2): write",
+        "try 1 (execution 2): look-up of fixed: running",
     ]
     for is_reset in (False, True):
         configuration = Configuration(Mode.WAIT, RUN_ID, is_reset=is_reset, twofold=AFTER, budget=BUDGET)
@@ -84,6 +85,7 @@ def test_a_run_submitted_again_is_not_taken_for_the_one_before_its_reset() -> No
         "try 3: read",
         "try 3: look-up of fixed: running",
         "try 3: write",
+        "try 3: look-up of fixed: running",
     ]
     configuration = Configuration(Mode.WAIT, DATE, is_reset=True, foreign="run", budget=BUDGET)
     world = replay(configuration, schedule)
