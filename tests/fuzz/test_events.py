@@ -9,6 +9,8 @@ from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.record import load
 from airflow_durable.exceptions import DurableTriggerError
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
@@ -56,12 +58,24 @@ def test_an_event_ends_in_success_another_deferral_or_our_error(event: Any) -> N
         # The stock operator's own, for what it began itself.
         assert "failed with failed states" in str(error)  # noqa: PT017 - anything else is a failure
         return
+    if _is_of_another_try(event):
+        # It is left over from there, and this is a retry: it does what a retry does (Airflow 3.0).
+        assert len(stage.runs) <= 1
+        return
     assert stage.submitted == [], "an event starts nothing"
     assert end is None or isinstance(end, (DurableTriggerError, TaskDeferred))
     if end is None:
         assert isinstance(event, (list, tuple))
         data = event[-1]
         assert any(data.get(run_id) == "success" for run_id in [*data.get("run_ids", []), *_run_ids(data)])
+
+
+def _is_of_another_try(event: Any) -> bool:  # noqa: ANN401 - anything
+    try:
+        record = load(event[-1]["record"])
+    except (RecordDamagedError, TypeError, KeyError, IndexError):
+        return False
+    return bool(record.attempts) and record.attempts[-1].try_number != 1
 
 
 def _run_ids(data: dict[str, Any]) -> list[str]:
