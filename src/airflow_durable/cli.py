@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -131,7 +132,7 @@ def audit(  # noqa: PLR0913 - a command's options
     since_utc = since.replace(tzinfo=since.tzinfo or timezone.utc).astimezone(timezone.utc) if since else None
     progress = Console(stderr=True, highlight=False)
     try:
-        with _open_source(url, requests_per_second) as source, progress.status("Opening.") as status:
+        with _stdout_kept(), _open_source(url, requests_per_second) as source, progress.status("Opening.") as status:
             report = search(
                 source,
                 now=datetime.now(tz=timezone.utc),
@@ -178,7 +179,7 @@ def inspect(
     from airflow_durable.audit.source import SourceError
 
     try:
-        with open_database() as source:
+        with _stdout_kept(), open_database() as source:
             found = inspection.inspect(source, ParentKey(dag_id, run_id, task_id, map_index))
     except SourceError as error:
         Console(stderr=True, highlight=False).print(str(error), markup=False, style="red")
@@ -187,6 +188,11 @@ def inspect(
         typer.echo(json.dumps(inspection.build_json(found), indent=2))
     else:
         Console().print(inspection.build_text(found))
+
+
+def _stdout_kept() -> contextlib.AbstractContextManager[object]:
+    """Send what Airflow logs while it is read elsewhere: on 3.2 it would stand in front of the JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 @contextlib.contextmanager

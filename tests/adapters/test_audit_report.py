@@ -172,6 +172,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, deployment: Deployment) -> CliRunner
         if url == "http://away":
             message = "it is away"
             raise SourceError(message)
+        print("what Airflow logs to the standard output when it is imported (3.2)")  # noqa: T201 - it does so
         yield deployment
 
     monkeypatch.setattr(cli, "_open_source", open_fake)
