@@ -29,6 +29,9 @@ HAS_RETRY_POLICY = Version("3.3") <= AIRFLOW
 IS_DEFERRABLE_WAITING = Version("3.1") > AIRFLOW
 """``deferrable=True`` waits although ``wait_for_completion`` is False. Goes with 3.0."""
 
+needs_pages = pytest.mark.skipif(
+    Version("3.1") > AIRFLOW, reason=f"Airflow {AIRFLOW} has no external views, so there is no page (3.1 has)"
+)
 needs_store = pytest.mark.skipif(not HAS_STORE, reason=f"Airflow {AIRFLOW} has no task state store (3.3 has)")
 needs_details = pytest.mark.skipif(
     not HAS_DETAILS, reason=f"Airflow {AIRFLOW} has no GetDagRun and no GetDag message (3.2 has)"

@@ -102,7 +102,10 @@ def test_child_cleared(stage: Stage) -> None:
     stage.wait_for(lambda: stage.sent("GET", stage.poll_path) > looks + 1, "further looks")
     stage.mark_child()
     stage.wait_for_parent("success", 1)
-    assert [run.clear_number for run in stage.children()] == [1]
+    (child,) = stage.children()
+    if stage.lab.has_store:
+        # Before 3.2 it counts the clears of finished runs only.
+        assert child.clear_number == 1
 
 
 @scenario

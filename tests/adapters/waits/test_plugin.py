@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.waits import plugin
 from airflow_durable.waits.plugin import DurableWaitsPlugin
+from tests.adapters.versions import needs_pages
 
 if TYPE_CHECKING:
     from .conftest import Client
@@ -28,6 +29,7 @@ def run_python(code: str, **environment: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@needs_pages
 def test_airflow_loads_the_plugin(application: Client) -> None:
     (entry,) = entry_points(group="airflow.plugins", name="durable_waits")
     assert entry.load() is DurableWaitsPlugin
@@ -38,6 +40,7 @@ def test_airflow_loads_the_plugin(application: Client) -> None:
     assert application("admin").get("/api/v2/plugins/importErrors").json()["total_entries"] == 0
 
 
+@needs_pages
 def test_option_takes_the_page_away() -> None:
     code = (
         "from airflow_durable.waits.plugin import DurableWaitsPlugin as P\n"

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.run_ids import derive_run_id
+from tests.adapters.versions import needs_pages
 
 if TYPE_CHECKING:
     from tests.support.waits_rows import Rows
 
     from .conftest import Client
+
+pytestmark = needs_pages
 
 
 @pytest.fixture(autouse=True)
