@@ -27,11 +27,11 @@ SPREAD = 50
 """How many durations near each of those are simulated: how long the last pause is depends on the exact one."""
 
 FULL_WAITS = (
-    waits.Plan("stock", 200),
-    waits.Plan("durable", 200),
+    waits.Plan("durable", 10_000),
     waits.Plan("stock", 1000),
     waits.Plan("durable", 1000),
-    waits.Plan("durable", 10_000),
+    waits.Plan("stock", 200),
+    waits.Plan("durable", 200),
     waits.Plan("stock", 10_000),
     waits.Plan("durable", 1000, child_dags=200),
 )

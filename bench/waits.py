@@ -50,9 +50,9 @@ class Plan:
     poll_interval: float = 5.0
     ends_a_minute: int = 100
     warm_up_seconds: float = 15.0
-    settle_seconds: float = 20.0
-    idle_seconds: float = 30.0
-    window_seconds: float = 120.0
+    settle_seconds: float = 10.0
+    idle_seconds: float = 20.0
+    window_seconds: float = 60.0
 
 
 @dataclass(frozen=True)

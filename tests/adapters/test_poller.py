@@ -490,3 +490,19 @@ def test_a_loop_that_ends_ends_the_waits() -> None:
         return waits
 
     assert run(scenario()).tasks["a"].cancelled()
+
+
+def test_where_requests_take_long_the_looks_leave_most_of_the_time_to_others() -> None:
+    async def scenario() -> float:
+        server = Server(seconds=0.2)
+        server.start(names(10_000))
+        waits = Waits(server)
+        waits.begin(names(10_000), poll_interval=30)
+        await asyncio.sleep(60)
+        already = len(server.asked)
+        await asyncio.sleep(60)
+        share = (len(server.asked) - already) * server.seconds / 60
+        await waits.stop()
+        return share
+
+    assert run(scenario()) < 0.35
