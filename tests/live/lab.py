@@ -137,6 +137,10 @@ class Stage:
         """Clear the parent's whole Dag run, as a person would."""
         self.lab.api.clear_run(self.parent_dag, RUN_ID)
 
+    def delete_parent_run(self) -> None:
+        """Delete the parent's Dag run, as a person would."""
+        self.lab.api.delete_run(self.parent_dag, RUN_ID)
+
     def mark_parent(self, state: str) -> None:
         """Mark the parent, as a person would."""
         self.lab.api.mark_task(self.parent_dag, RUN_ID, "run_child", state)

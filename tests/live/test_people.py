@@ -49,6 +49,25 @@ def test_clear_parent_run(stage: Stage) -> None:
     assert (first.run_id != second.run_id, first.clear_number) == (True, 0)
 
 
+@scenario
+def test_delete_parent_run(stage: Stage) -> None:
+    """With the parent's Dag run its record is gone; its child is not, and a new run of that name starts its own."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    # Airflow deletes no Dag run that is running.
+    runs = stage.lab.airflow.database.runs
+    stage.wait_for(lambda: runs(stage.parent_dag)[0].state == "failed", "the end of its Dag run")
+    stage.delete_parent_run()
+    assert stage.record() is None
+    assert [run.state for run in stage.children()] == ["queued"]
+    stage.start()
+    stage.wait_for_children(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    assert [run.state for run in stage.children()] == ["queued", "success"]
+
+
 def _mark_and_clear(stage: Stage, state: str) -> None:
     """Mark the waiting parent; its worker ends, its child goes on. Clear it then: it adopts the child."""
     stage.start()

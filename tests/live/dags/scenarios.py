@@ -56,6 +56,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "clear_running": {},
     "clear_other_request": {"retries": 0, "conf": {"try": "{{ ti.try_number }}"}},
     "clear_parent_run": {},
+    "delete_parent_run": {"retries": 0},
     "marked_success": {},
     "marked_failed": {},
     "marked_deferred": DEFERRABLE,
