@@ -54,6 +54,7 @@ def main() -> int:
             AIRFLOW_HOME=home,
             AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url,
             AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC="",
             AIRFLOW__API_AUTH__JWT_SECRET="0" * 64,
         )
         warnings.simplefilter("ignore")
@@ -89,7 +90,7 @@ def _open_database(kind: str, home: Path) -> Iterator[str]:
         return
     from tests.support.servers import PostgresServer
 
-    with PostgresServer(home / "postgres") as server:
+    with PostgresServer(home) as server:
         yield server.url
 
 
@@ -297,8 +298,11 @@ def explain(session: Session, kind: str) -> str:
     told: list[str] = []
 
     def note(_: Any, cursor: Any, statement: str, parameters: Any, *__: object) -> None:  # noqa: ANN401 - a hook
-        if statement.startswith("SELECT task_state_store"):
-            cursor.execute(f"{prefix} {statement}", parameters)
+        if statement.startswith("SELECT"):
+            plan = f"{prefix} {statement}"
+            # PostgreSQL's cursors on the server are for one statement, which is not this one.
+            cursor = cursor.connection.cursor()
+            cursor.execute(plan, parameters)
             told.extend("    " + str(row[-1]) for row in cursor.fetchall())
 
     engine = session.get_bind()

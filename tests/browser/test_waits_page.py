@@ -119,6 +119,7 @@ def test_timeline_shows_the_child_straight_through_both_crashes(sign_in: SignIn,
         end = box["x"] + box["width"]
         assert child["x"] < end < child["x"] + child["width"], "the child run outlived the attempt"
     assert first["y"] < second["y"] < third["y"] < child["y"]
+    row.evaluate("row => row.scrollIntoView({block: 'center'})")
     keep(page, f"waits-timeline-{mode}")
     opener.press("Enter")
     picture.wait_for(state="detached")

@@ -305,7 +305,7 @@ def is_unfinished() -> Condition:
 
 
 def select_waiting() -> Statement:
-    """Return the query for the Dag and the record of each parent that has not ended or not consumed its outcome."""
+    """Return the query for the Dag and the record of each parent that has neither ended nor consumed its outcome."""
     statement = sa.select(Store.dag_id, Store.value).join(TaskInstance, sa.and_(*_is_parent_of(Store)))
     return statement.where(Store.key == KEY, is_unfinished(), _says("consumed", False))
 
@@ -327,17 +327,17 @@ def read_runs(session: Session, keys: Sequence[tuple[str, str]]) -> dict[tuple[s
     """
     Return those of these Dag runs that exist.
 
-    By Dag, so that each is found by the unique key (dag_id, run_id): given pairs, SQLite reads the whole table.
+    Asked for by Dag: given pairs, SQLite does not go by the unique key (dag_id, run_id) but reads the whole table.
     """
-    run_ids: defaultdict[str, list[str]] = defaultdict(list)
-    for dag_id, run_id in sorted(set(keys)):
-        run_ids[dag_id].append(run_id)
     found: dict[tuple[str, str], Run] = {}
-    for dag_id, ids in run_ids.items():
-        for begin in range(0, len(ids), CHUNK_SIZE):
-            is_asked_for = (DagRun.dag_id == dag_id, DagRun.run_id.in_(ids[begin : begin + CHUNK_SIZE]))
-            for row in session.execute(sa.select(*_run_columns()).where(*is_asked_for)):
-                found[row[0], row[1]] = _run(row)
+    unique = sorted(set(keys))
+    for begin in range(0, len(unique), CHUNK_SIZE):
+        run_ids: defaultdict[str, list[str]] = defaultdict(list)
+        for dag_id, run_id in unique[begin : begin + CHUNK_SIZE]:
+            run_ids[dag_id].append(run_id)
+        are_of_dag = [sa.and_(DagRun.dag_id == dag_id, DagRun.run_id.in_(ids)) for dag_id, ids in run_ids.items()]
+        for row in session.execute(sa.select(*_run_columns()).where(sa.or_(*are_of_dag))):
+            found[row[0], row[1]] = _run(row)
     return found
 
 
