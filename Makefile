@@ -84,10 +84,11 @@ screenshots: $(VENV)/.dev ## Take the documentation's pictures of the waits page
 
 FAULTS ?= 300
 SEED ?= 1
+SIZE ?= 40
 
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill a distributed Airflow FAULTS times under SEED, and write docs/chaos-report.md.
-	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) --report docs/chaos-report.md
+	$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) --size $(SIZE) --report docs/chaos-report.md
 
 .PHONY: chaos-short
 chaos-short: $(VENV)/.dev ## The same with 20 faults, and no report.

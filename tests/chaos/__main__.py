@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def chaos(  # noqa: PLR0913, PLR0917 - the command line's options
     faults: Annotated[int, typer.Option(help="How many faults.", min=1)] = 300,
     seed: Annotated[int, typer.Option(help="Fixes faults, modes and the children's fates.")] = 1,
-    size: Annotated[int, typer.Option(help="Dag runs of parents in flight, both kinds together.", min=2)] = 36,
+    size: Annotated[int, typer.Option(help="Dag runs of parents in flight, both kinds together.", min=2)] = 40,
     pause_seconds: Annotated[float, typer.Option(help="The mean pause between two faults.")] = 3.0,
     limit_minutes: Annotated[
         float, typer.Option(help="No fault begins after this time; what is missing is told.")

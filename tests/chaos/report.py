@@ -48,7 +48,8 @@ _RADII = (5.0, 20.0)
 
 def command_of(result: Result) -> str:
     """Return the command that does the same run again."""
-    return f"make chaos FAULTS={result.settings.faults} SEED={result.settings.seed}"
+    asked = result.settings
+    return f"make chaos FAULTS={asked.faults} SEED={asked.seed} SIZE={asked.size}"
 
 
 def write(result: Result, path: Path, today: date) -> None:
