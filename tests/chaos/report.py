@@ -78,6 +78,8 @@ def _make_text(result: Result, plot_name: str, today: date) -> str:
     return Template(_TEMPLATE_PATH.read_text()).substitute(
         figures,
         faults=sum(result.faults.values()),
+        planned=result.settings.faults,
+        verdict=" ".join(["Not as promised:", *result.troubles]) if result.troubles else "All as promised.",
         command=command_of(result),
         today=today.isoformat(),
         minutes=round(result.took_seconds / 60),
