@@ -52,8 +52,9 @@ _OPTIONS = {
     "celery.worker_concurrency": str(_CONCURRENCY),
     # An unacknowledged message of a worker that died is delivered again after this time, in seconds.
     "celery_broker_transport_options.visibility_timeout": "60",
-    # A message that a broker lost is noticed after this time.
-    "scheduler.task_queued_timeout": "25",
+    # A message that a broker lost is noticed after this time. It is the lifetime of a queued task's token, too: on a
+    # slow machine a task that waits longer for a worker is refused.
+    "scheduler.task_queued_timeout": "45",
     "scheduler.task_queued_timeout_check_interval": "5",
     "scheduler.num_stuck_in_queued_retries": "10",
     "scheduler.task_instance_heartbeat_timeout": str(HEARTBEAT_TIMEOUT_SECONDS),

@@ -43,6 +43,7 @@ FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_i
 _DEFERRED = _RUNNING.replace("'running'", "'deferred'")
 _POLL_TICKS = 3
 _ENDED = frozenset({"success", "failed", "skipped", "removed"})
+_NOT_STARTED = frozenset({None, "scheduled", "queued", "up_for_retry"})
 _SAVE = {
     "durable": ("PUT", rf"/execution/store/ti/[^/]+/{KEY}"),
     # The stock operator has no journal; the extra link's XCom is where its run id is to be seen.
@@ -63,7 +64,7 @@ class Outcome:
 
     :param struck_resets: the parents (Dag, run, map index) whose request to reset the child itself met the fault.
     :param victims: how many attempts of each kind it struck, for certain.
-    :param overlaps: how many attempts still ran when a newer attempt of the same parent already did, when it ended.
+    :param overlaps: how many attempts still ran at the fault's end though a newer attempt had started by then.
     """
 
     fault: PlannedFault
@@ -250,7 +251,8 @@ class FaultBox:
             latest = self._latest(victim)
             pids = {proxy.pid_of(victim.id) for proxy in self._engine.proxies.values()} - {None}
             is_alive = any(self._engine.worker_of(pid) is not None for pid in pids)
-            if is_alive and latest is not None and latest.id != victim.id and latest.state in {"running", "deferred"}:
+            has_newer = latest is not None and latest.id != victim.id and latest.state not in _NOT_STARTED
+            if is_alive and has_newer:
                 outcome.overlaps[_kind_of(victim)] += 1
 
     def _latest(self, victim: AttemptRow) -> AttemptRow | None:
