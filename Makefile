@@ -54,13 +54,17 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 	@$(BIN)/airflow-durable demo
 
 .PHONY: test
-test: test-unit test-schedules test-live ## Run all tests but the long ones.
+test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
 	$(BIN)/coverage report
+
+.PHONY: test-package
+test-package: $(VENV)/.dev ## Build the wheel, install it into a fresh environment, and let Airflow find it.
+	$(BIN)/pytest tests/package
 
 .PHONY: test-schedules
 test-schedules: $(VENV)/.dev ## Explore every schedule up to a short bound, and fuzz what comes from outside.
