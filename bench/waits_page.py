@@ -261,7 +261,7 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
         "one parent Dag": page(all_of, top, dag_id=parent_dag(7)),
         "one parent Dag, middle": page(all_of, deep, dag_id=parent_dag(7)),
         "one child Dag": page(all_of, top, child_dag_id=child_dag(7)),
-        "a child Dag that there is not": page(all_of, top, child_dag_id="none"),
+        "a child Dag that may not be read": page(all_of, top, child_dag_id="none"),
         "waiting now": page(all_of, top, state="waiting"),
         "failed parents (1 %)": page(all_of, top, state="failed"),
         "deferred parents (none)": page(all_of, top, state="deferred"),
