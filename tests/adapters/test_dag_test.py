@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .versions import needs_in_process_api
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -73,6 +75,7 @@ print(json.dumps({"states": states, "runs": runs, "links": links}))
 """
 
 
+@needs_in_process_api
 def test_all_modes(tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "dags.py").write_text(DAGS, encoding="utf-8")
@@ -94,7 +97,8 @@ def test_all_modes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     result = json.loads(done.stdout.strip().splitlines()[-1])
-    assert result["states"] == dict.fromkeys(["wait", "defer", "forget", "fixed"], "success")
+    expected = dict.fromkeys(["wait", "defer", "forget", "fixed"], "success")
+    assert result["states"] == expected, done.stdout[-6000:] + done.stderr[-6000:]
     assert len(result["runs"]) == 4
     assert result["runs"][-1] == "fixed"
     assert all(run_id.startswith("manual__durable_") for run_id in result["runs"][:-1])
