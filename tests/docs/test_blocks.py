@@ -24,7 +24,7 @@ def test_block(block: Block, tmp_path: Path) -> None:
     match block.language:
         case "python":
             executors.run_python(block.text, tmp_path, _NAMESPACES.setdefault(block.page, {}))
-        case "bash":
+        case "bash" | "sh":
             executors.run_shell(block.text, tmp_path)
         case "ini":
             executors.check_configuration(block.text)
