@@ -99,3 +99,19 @@ def test_the_tests_own_events_have_the_released_form(supervisor: Supervisor) -> 
     run_id, released_id = event["run_ids"][0], released["run_ids"][0]
     assert class_path == released_path
     assert {key.replace(run_id, "") for key in event} == {key.replace(released_id, "") for key in released}
+
+
+@pytest.mark.skipif(not HAS_STORE, reason="a fixed run id is durable only where there is a task state store")
+@pytest.mark.parametrize("run_id", ["record", "run_ids", "is_missing", "state"])
+def test_a_fixed_run_id_may_be_a_word_of_the_event(supervisor: Supervisor, run_id: str) -> None:
+    dag = make_dag(trigger_run_id=run_id, **DEFER)
+    supervisor.run(dag)
+    trigger = DurableDagRunTrigger(
+        dag_id="child",
+        run_id=run_id,
+        states=["failed", "success"],
+        poll_interval=60.0,
+        record=supervisor.store["durable_child_run"],
+    )
+    for state, end in (("failed", "up_for_retry"), ("success", "success")):
+        assert supervisor.run(dag, event=trigger._payload(state)).state == end

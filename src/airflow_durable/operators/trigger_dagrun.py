@@ -151,7 +151,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             record = load(data["record"])
         except RecordDamagedError as error:
             raise EventInvalidError(data.get("dag_id"), data.get("run_ids"), str(error)) from error
-        state = data.get(record.run_id)
+        # "state": where the run id is one of the event's own words.
+        state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it tells no state of that run")
         if record.attempts and task_sdk.is_event_left_over(

@@ -77,12 +77,14 @@ class DurableDagRunTrigger(BaseTrigger):
         :param state: None: the run is missing. To a stock operator that reads as failed: it must not read as success.
         """
         class_path, _ = self.serialize()
-        return class_path, {
+        payload: dict[str, Any] = {
             "dag_id": self.dag_id,
             "run_ids": [self.run_id],
             "states": self.states,
             "poll_interval": self.poll_interval,
-            self.run_id: _MISSING_TO_STOCK if state is None else state,
             "is_missing": state is None,
             "record": self.record,
         }
+        # A fixed run id may be one of these words.
+        payload["state" if self.run_id in payload else self.run_id] = _MISSING_TO_STOCK if state is None else state
+        return class_path, payload
