@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
+_OWN_FIELDS = frozenset({"dag_id", "run_id", "logical_date", "conf", "reset_dag_run", "type"})
+"""Of the message TriggerDagRun: those that are set by name. Any other that the request has is passed on as it is."""
+
 _CLIENT_ERRORS = range(400, 500)
 _INVALID_STATUS = 422
 _TIMEOUT_STATUS = 408
@@ -113,8 +116,8 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
     dag_id, run_id = request.trigger_dag_id, request.dag_run_id
     optional = {
         name: value
-        for name in ("run_after", "note")
-        if name in TriggerDagRun.model_fields and (value := getattr(request, name, None)) is not None
+        for name in set(TriggerDagRun.model_fields) - _OWN_FIELDS
+        if (value := getattr(request, name, None)) is not None
     }
     try:
         message = TriggerDagRun(

@@ -83,10 +83,16 @@ class Lab:
         self.wait_for(is_there, f"{dag_id} to be {state} in try {try_number}")
 
     def crash(self, dag_id: str, child_dag_id: str, try_number: int = 1, map_index: int = -1) -> None:
-        """Kill the worker of a parent once it waits, and wait for the next try to wait."""
-        self.wait_for(lambda: bool(self.runs(child_dag_id)), f"a run of {child_dag_id}")
+        """Kill the worker of a parent once its own child run is there, and wait for the next try to wait."""
         self.wait_for_state(dag_id, "running", try_number, map_index)
         self._wait_for_decision(dag_id, try_number, map_index)
+        # Decided is recorded before it is done: killed in between, the next try would start the run again.
+        (run_id,) = {
+            record["child"]["run_id"]
+            for (_, index, _), record in self.airflow.database.records(dag_id, RUN_ID).items()
+            if index == map_index
+        }
+        self.wait_for(lambda: run_id in {run.run_id for run in self.runs(child_dag_id)}, f"the run {run_id}")
         parent = self.parent(dag_id, map_index)
         assert parent is not None
         assert parent.pid is not None
