@@ -213,7 +213,7 @@ def test_only_what_the_message_knows_is_sent() -> None:
 @pytest.mark.skipif("partition_key" not in comms.TriggerDagRun.model_fields, reason="this Airflow has no such field")
 def test_what_the_stock_operator_may_learn_is_passed_on() -> None:
     request = request_for()
-    request.partition_key = "2026-01-02"
+    request.__dict__["partition_key"] = "2026-01-02"
     with asking(comms.OKResponse(ok=True)) as channel:
         task_sdk.submit(request, is_reset=False)
     assert channel.sent[0].partition_key == "2026-01-02"
