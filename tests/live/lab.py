@@ -6,6 +6,7 @@ import contextlib
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ import pytest
 
 import airflow_durable.example_dags
 from airflow_durable.core.record import KEY
+from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
-from airflow_durable.demo.engine import DEFAULT_COMPONENTS, ScratchAirflow
+from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError, ScratchAirflow
 from tests.support.fault_proxy import Action, Fault, FaultProxy
 
 from .limits import LIMITS, Limit
@@ -184,8 +186,38 @@ class Stage:
     # What can be waited for.
 
     def wait_for(self, is_done: Callable[[], bool], what: str) -> None:
-        """Wait until the condition holds."""
-        self.lab.airflow.wait_for(is_done, f"{self.parent_dag}: {what}", LIMIT_SECONDS)
+        """
+        Wait until the condition holds.
+
+        :raises AirflowNotReadyError: it does not; with what can be known of the reason.
+        """
+        try:
+            self.lab.airflow.wait_for(is_done, f"{self.parent_dag}: {what}", LIMIT_SECONDS)
+        except AirflowNotReadyError as error:
+            message = f"{error}\n{self.describe()}"
+            raise AirflowNotReadyError(message) from error
+
+    def describe(self) -> str:
+        """Return where this Airflow stands: for whoever has only the output of a failed test."""
+        unfinished = self.lab.airflow.database.select(
+            "SELECT dag_id, run_id, map_index, try_number, state, pid, trigger_id, scheduled_dttm, queued_dttm, "
+            "start_date, last_heartbeat_at, updated_at FROM task_instance "
+            "WHERE state IS NULL OR state NOT IN ('success', 'failed', 'skipped', 'removed', 'upstream_failed')"
+        )
+        requests = [passage for passage in tuple(self.lab.proxy.passages) if passage.sender]
+        own = [passage for passage in requests if passage.sender and passage.sender.dag_id == self.parent_dag]
+        sections = {
+            "Now": [str(datetime.now(tz=timezone.utc))],
+            "Unfinished task instances": [str(dict(row)) for row in unfinished],
+            "Child runs": [str(run) for run in self.children()],
+            "The parent's latest requests": [str(passage) for passage in own[-8:]],
+            "Anybody's latest requests": [str(passage) for passage in requests[-8:]],
+            "Processes": [_tell_process(process) for process in processes.members(self.lab.airflow.components)],
+            "The ends of the logs": [
+                f"--- {component.name}\n{component.tail(15)}" for component in tuple(self.lab.airflow.components)
+            ],
+        }
+        return "\n".join(line for title, lines in sections.items() for line in (f"{title}:", *lines))
 
     def wait_for_children(self, count: int) -> None:
         """Wait until there are so many child runs."""
@@ -219,6 +251,13 @@ class Stage:
         """Wait until a process has ended."""
         assert pid is not None
         self.wait_for(lambda: not psutil.pid_exists(pid), f"the end of process {pid}")
+
+
+def _tell_process(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        title = " ".join(process.cmdline())[:150]
+        return f"{process.pid} of {process.ppid()}, {process.num_threads()} threads: {title}"
+    return f"{process.pid} has ended."
 
 
 def scenario(body: Callable[[Stage], None]) -> Callable[..., None]:
