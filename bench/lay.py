@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PARENT_DAG = "bench_parent"
 CHILD_DAG = "bench_child"
+CHILD_TASKS = ("extract", "transform", "load")
+"""The last one of them runs, and the others have succeeded."""
 ROWS_A_STATEMENT = 1000
 
 
@@ -57,8 +59,13 @@ def lay(*, kind: str, count: int, child_dags: int, poll_interval: float, first: 
             session.add_all(triggers)
             session.flush()
             instances = [
-                _task_instance(kind, number, trigger.id, version_id, now)
+                _parent(kind, number, trigger.id, version_id, now)
                 for number, trigger in zip(part, triggers, strict=True)
+            ]
+            instances += [
+                _child(child_dag(number, child_dags), child_run(number), task_id, version_id, now)
+                for number in part
+                for task_id in CHILD_TASKS
             ]
             session.execute(TaskInstance.__table__.insert(), instances)
 
@@ -141,13 +148,32 @@ def _trigger(kind: str, dag_id: str, run_id: str, poll_interval: float) -> BaseT
     )
 
 
-def _task_instance(kind: str, number: int, trigger_id: int, version_id: object, now: datetime) -> dict[str, Any]:
+def _parent(kind: str, number: int, trigger_id: int, version_id: object, now: datetime) -> dict[str, Any]:
     return {
-        "task_id": kind,
-        "dag_id": PARENT_DAG,
-        "run_id": f"parent_{number}",
-        "map_index": -1,
+        **_task_instance(PARENT_DAG, f"parent_{number}", kind, version_id, now),
         "state": "deferred",
+        "operator": "TriggerDagRunOperator",
+        "trigger_id": trigger_id,
+        "next_method": "execute_complete",
+    }
+
+
+def _child(dag_id: str, run_id: str, task_id: str, version_id: object, now: datetime) -> dict[str, Any]:
+    return {
+        **_task_instance(dag_id, run_id, task_id, version_id, now),
+        "state": "running" if task_id == CHILD_TASKS[-1] else "success",
+        "operator": "EmptyOperator",
+        "trigger_id": None,
+        "next_method": None,
+    }
+
+
+def _task_instance(dag_id: str, run_id: str, task_id: str, version_id: object, now: datetime) -> dict[str, Any]:
+    return {
+        "task_id": task_id,
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "map_index": -1,
         "start_date": now,
         "try_number": 1,
         "max_tries": 1,
@@ -155,9 +181,6 @@ def _task_instance(kind: str, number: int, trigger_id: int, version_id: object, 
         "pool_slots": 1,
         "queue": "default",
         "priority_weight": 1,
-        "operator": "TriggerDagRunOperator",
-        "trigger_id": trigger_id,
-        "next_method": "execute_complete",
         "dag_version_id": version_id,
     }
 

@@ -201,18 +201,19 @@ class Bench:
         started_at = time.monotonic()
         for moment, number in zip(moments, numbers, strict=True):
             time.sleep(max(0.0, started_at + moment - time.monotonic()))
+            run = {"dag_id": lay.child_dag(number, plan.child_dags), "run_id": lay.child_run(number)}
             with self._engine.begin() as connection:
+                connection.execute(
+                    sa.text("UPDATE task_instance SET state = 'success' WHERE dag_id = :dag_id AND run_id = :run_id"),
+                    run,
+                )
                 connection.execute(
                     sa.text(
                         "WITH ended AS (UPDATE dag_run SET state = 'success', end_date = clock_timestamp() "
                         "WHERE dag_id = :dag_id AND run_id = :run_id RETURNING 1) "
                         "INSERT INTO bench_ended SELECT :parent, clock_timestamp() FROM ended"
                     ),
-                    {
-                        "dag_id": lay.child_dag(number, plan.child_dags),
-                        "run_id": lay.child_run(number),
-                        "parent": f"parent_{number}",
-                    },
+                    {**run, "parent": f"parent_{number}"},
                 )
         time.sleep(max(0.0, started_at + plan.window_seconds - time.monotonic()))
 
@@ -239,7 +240,8 @@ class Bench:
             look_ups = connection.exec_driver_sql(
                 "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid "
                 "WHERE d.datname = 'airflow' AND (query LIKE 'SELECT count(*)%%FROM dag_run%%' "
-                "OR query LIKE 'SELECT dag_run.state%%')"
+                "OR query LIKE 'SELECT dag_run.state%%' "
+                "OR query LIKE 'SELECT task_instance%%WHERE task_instance.dag_id%%')"
             ).scalar_one()
         cpu = sum(sum(process.cpu_times()[:2]) for process in self._processes())
         return Reading(time.monotonic(), int(look_ups), int(transactions), cpu)

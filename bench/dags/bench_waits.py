@@ -20,4 +20,4 @@ with DAG("bench_parent", schedule=None):
     )
 
 with DAG("bench_child", schedule=None):
-    EmptyOperator(task_id="work")
+    EmptyOperator(task_id="extract") >> EmptyOperator(task_id="transform") >> EmptyOperator(task_id="load")

@@ -70,11 +70,12 @@ class Asked:
     run_ids: tuple[str, ...]
     states: tuple[str, ...]
     context: str
+    kind: str
 
     @property
     def is_count(self) -> bool:
         """Whether it was a count."""
-        return bool(self.states)
+        return self.kind == "count"
 
 
 @dataclass
@@ -84,11 +85,13 @@ class Server:
 
     :param seconds: how long a request takes.
     :param refuse: gets each request; raises what it is to fail with.
+    :param tasks: the states of the tasks of runs; a run of which nothing is said has one, in the run's state.
     """
 
     seconds: float = 0.02
     refuse: Callable[[Asked], None] = lambda _: None
     states: dict[tuple[str, str], str] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     in_flight: int = 0
 
@@ -99,18 +102,27 @@ class Server:
     async def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str]) -> int:
         """Count as the Execution API does: a run once, however often it is asked for."""
         assert states, "no states at all mean any state"
-        await self._ask(dag_id, tuple(run_ids), tuple(states))
+        await self._ask("count", dag_id, tuple(run_ids), tuple(states))
         return sum(self.states.get((dag_id, run_id)) in states for run_id in set(run_ids))
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """Return a run."""
-        await self._ask(dag_id, (run_id,), ())
+        await self._ask("look-up", dag_id, (run_id,))
         state = self.states.get((dag_id, run_id))
         return None if state is None else ChildRun(state)
 
-    async def _ask(self, dag_id: str, run_ids: tuple[str, ...], states: tuple[str, ...]) -> None:
+    async def task_states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, list[str | None]]:
+        """Return the states of the tasks of the runs."""
+        await self._ask("tasks", dag_id, tuple(run_ids))
+        return {
+            run_id: self.tasks.get((dag_id, run_id), [None if state in {"queued", "new"} else state])
+            for run_id in run_ids
+            if (state := self.states.get((dag_id, run_id)))
+        }
+
+    async def _ask(self, kind: str, dag_id: str, run_ids: tuple[str, ...], states: tuple[str, ...] = ()) -> None:
         assert not self.in_flight, "one request at a time"
-        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get())
+        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get(), kind)
         self.asked.append(asked)
         self.in_flight += 1
         try:

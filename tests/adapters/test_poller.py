@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_durable.core.errors import LookUpFailedError
+from airflow_durable.triggers import poller
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
 
@@ -101,14 +102,73 @@ def test_runs_that_end_together_cost_little() -> None:
     assert run(scenario()) < 30
 
 
+async def _ask_for_one_end(server: Server, among: int) -> list[Asked]:
+    """Let one of so many runs end, and return what was asked from there until its wait knew."""
+    server.start(names(among))
+    waits = Waits(server)
+    waits.begin(names(among))
+    await asyncio.sleep(10)
+    for number in (0, among // 3):
+        already = len(server.asked)
+        server.states[DAG, names(among)[number]] = "success"
+        await waits.tasks[names(among)[number]]
+        asked = server.asked[already:]
+    await waits.stop()
+    return asked
+
+
+def test_one_end_among_many_is_found_by_the_tasks_of_the_runs() -> None:
+    asked = run(_ask_for_one_end(Server(), 600))
+    assert [(request.kind, len(request.run_ids)) for request in asked[-3:]] == [
+        ("count", 599),
+        ("tasks", 599),
+        ("look-up", 1),
+    ]
+
+
+def test_no_more_tasks_are_asked_for_than_a_server_likes_to_list() -> None:
+    server = Server()
+    server.tasks.update(((DAG, run_id), [*["success"] * 8, "running"]) for run_id in names(600))
+    server.tasks.update(((DAG, names(600)[number]), [*["success"] * 9]) for number in (0, 200))
+    for_tasks = [request for request in run(_ask_for_one_end(server, 600)) if request.kind == "tasks"]
+    assert [len(request.run_ids) for request in for_tasks] == [75]
+    assert len(for_tasks[0].run_ids) * 9 <= poller.TASKS_AT_ONCE
+
+
+@pytest.mark.parametrize("tell", [["running"], ["success"], []], ids=["none", "all", "nothing"])
+def test_tasks_that_do_not_tell_where_to_look_are_not_asked_for_again_soon(tell: list[str | None]) -> None:
+    server = Server()
+    server.tasks = {(DAG, run_id): list(tell) for run_id in names(600)}
+    asked = run(_ask_for_one_end(server, 600))
+    assert asked
+    assert not [request for request in asked if request.kind == "tasks"]
+
+
+def test_a_run_is_found_where_its_tasks_cannot_be_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(asked: Asked) -> None:
+        if asked.kind == "tasks":
+            raise lasting()
+
+    with caplog.at_level(logging.INFO):
+        asked = run(_ask_for_one_end(Server(refuse=refuse), 600))
+    assert not [request for request in asked if request.kind == "tasks"]
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     changes=st.dictionaries(st.integers(0, 199), st.sampled_from(["success", "failed", "gone", "queued", "new"])),
     dags=st.integers(1, 5),
+    tasks=st.dictionaries(
+        st.integers(0, 199), st.lists(st.sampled_from(["success", "removed", "running", "new", None]), max_size=3)
+    ),
 )
-def test_each_wait_is_told_what_became_of_its_own_run(changes: Mapping[int, str], dags: int) -> None:
+def test_each_wait_is_told_what_became_of_its_own_run_whatever_its_tasks_say(
+    changes: Mapping[int, str], dags: int, tasks: Mapping[int, list[str | None]]
+) -> None:
     async def scenario() -> tuple[Waits, dict[str, str | None]]:
         server = Server()
+        server.tasks = {(f"dag_{number % dags}", names(200)[number]): states for number, states in tasks.items()}
         waits = Waits(server)
         run_ids = names(200)
         for dag in range(dags):

@@ -10,7 +10,15 @@ import pytest
 from airflow.sdk.api.datamodels._generated import DagRunState
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import DagRunStateResult, DRCount, ErrorResponse, GetDagRunState, GetDRCount
+from airflow.sdk.execution_time.comms import (
+    DagRunStateResult,
+    DRCount,
+    ErrorResponse,
+    GetDagRunState,
+    GetDRCount,
+    GetTaskStates,
+    TaskStatesResult,
+)
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.core.model import ChildRun
@@ -101,6 +109,19 @@ def test_a_failed_count(connect: Callable[[Any], Channel], answer: object, is_tr
     with pytest.raises(LookUpFailedError) as caught:
         asyncio.run(AsyncLookUps().count("child", ["a"], ["running"]))
     assert caught.value.is_transient is is_transient
+
+
+def test_tasks(connect: Callable[[Any], Channel]) -> None:
+    channel = connect(TaskStatesResult(task_states={"a": {"work": "success", "mapped_0": None}}))
+    assert asyncio.run(AsyncLookUps().task_states("child", ["a", "b"])) == {"a": ["success", None]}
+    assert channel.sent == [GetTaskStates(dag_id="child", run_ids=["a", "b"])]
+
+
+@pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN, NO_ANSWER, None, TaskStatesResult(task_states={"a": "success"})])
+def test_tasks_that_cannot_be_looked_up(connect: Callable[[Any], Channel], answer: object) -> None:
+    connect(answer)
+    with pytest.raises(LookUpFailedError):
+        asyncio.run(AsyncLookUps().task_states("child", ["a"]))
 
 
 def test_the_trigger_asks_through_the_poller(connect: Callable[[Any], Channel]) -> None:

@@ -133,10 +133,12 @@ class Stage:
 
     def clear_parent(self) -> None:
         """Clear the parent, as a person would."""
+        self._wait_until_run_is_settled()
         self.lab.api.clear_task(self.parent_dag, RUN_ID, "run_child")
 
     def clear_parent_run(self) -> None:
         """Clear the parent's whole Dag run, as a person would."""
+        self._wait_until_run_is_settled()
         self.lab.api.clear_run(self.parent_dag, RUN_ID)
 
     def delete_parent_run(self) -> None:
@@ -234,6 +236,9 @@ class Stage:
             return attempt.state in wanted and try_number in {None, attempt.try_number}
 
         self.wait_for(is_there, f"state {sorted(wanted)} in try {try_number or 'any'}")
+        attempt = self.parent(map_index)
+        if attempt.state == "deferred":
+            self._wait_until_worker_is_reported(attempt)
 
     def wait_until_waiting(self, try_number: int, map_index: int = -1) -> None:
         """Wait until this try of the parent has seen its child's state, as it does while it waits."""
@@ -246,6 +251,35 @@ class Stage:
             )
 
         self.wait_for(has_looked, f"try {try_number} to look its child up")
+
+    def _wait_until_worker_is_reported(self, deferred: AttemptRow) -> None:
+        """
+        Wait until the scheduler knows that the worker which deferred the task has ended.
+
+        What resumes the task before makes the scheduler take that end for the resumed task's own, and fail the try
+        (3.3, ``scheduler_job_runner.py``, ``process_executor_events``: the LocalExecutor keeps no list of what runs).
+        The next try reconnects, and a user never sees a second child; but here tries are counted.
+        """
+        report = (
+            f"executor event with state success for task instance TaskInstanceKey(dag_id='{deferred.dag_id}', "
+            f"task_id='{deferred.task_id}', run_id='{deferred.run_id}', try_number={deferred.try_number}, "
+            f"map_index={deferred.map_index})"
+        )
+        (scheduler,) = [one for one in self.lab.airflow.components if one.kind == "scheduler"]
+        self.wait_for(lambda: report in scheduler.log_path.read_text(), f"the report of try {deferred.try_number}")
+
+    def _wait_until_run_is_settled(self) -> None:
+        """
+        Wait until the parent's Dag run has ended, if the parent has.
+
+        A clear between the two is lost on SQLite, which locks no rows: the scheduler ends a Dag run that it has read
+        before, and the cleared task stays in it for good.
+        """
+        if self.parent().state in {"success", "failed", "skipped"}:
+            runs = self.lab.airflow.database.runs
+            self.wait_for(
+                lambda: {run.state for run in runs(self.parent_dag)} <= {"success", "failed"}, "the end of its Dag run"
+            )
 
     def wait_until_gone(self, pid: int | None) -> None:
         """Wait until a process has ended."""

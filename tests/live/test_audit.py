@@ -128,7 +128,7 @@ def test_audited_crashed_cleared(stage: Stage) -> None:
     stage.wait_until_waiting(1)
     stage.kill_worker()
     stage.wait_for_parent("failed", 1)
-    _clear(stage)
+    stage.clear_parent()
     stage.wait_until_waiting(2)
     for run in stage.children():
         stage.mark_child(run=run)
@@ -145,7 +145,7 @@ def test_audited_child_failed(stage: Stage) -> None:
     if not stage.lab.has_store:
         # Before 3.3 the stock operator fails for good with its child (sdk/execution_time/task_runner.py).
         stage.wait_for_parent("failed", 1)
-        _clear(stage)
+        stage.clear_parent()
     stage.wait_until_waiting(2)
     stage.mark_child()
     stage.wait_for_parent("success", 2)
@@ -159,7 +159,7 @@ def test_audited_rerun(stage: Stage) -> None:
     stage.wait_until_waiting(1)
     stage.mark_child()
     stage.wait_for_parent("success", 1)
-    _clear(stage)
+    stage.clear_parent()
     stage.wait_until_waiting(2)
     stage.mark_child()
     stage.wait_for_parent("success", 2)
@@ -280,17 +280,6 @@ def test_a_wrong_token_is_told(lab: Lab) -> None:
     """And no token at all."""
     assert "The token is wrong" in _run(lab, "api", exit_code=3, token="wrong")
     assert "AIRFLOW_DURABLE_TOKEN" in _run(lab, "api", exit_code=3, token="")
-
-
-def _clear(stage: Stage) -> None:
-    """Clear the parent once its Dag run is over: a clear while the scheduler ends that run can get lost (3.0)."""
-
-    def is_over() -> bool:
-        (run,) = stage.lab.airflow.database.runs(stage.parent_dag)
-        return run.state in {"success", "failed"}
-
-    stage.wait_for(is_over, "the end of its Dag run")
-    stage.clear_parent()
 
 
 def _audit(source: Source, *dag_ids: str) -> Report:

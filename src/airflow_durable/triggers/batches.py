@@ -26,6 +26,9 @@ Of a request's query. The client refuses addresses over 65,536 characters (httpx
 a server over HTTP (uvicorn) takes 65,536 bytes for the head of a request.
 """
 
+TASKS_A_RUN_AT_FIRST = 40.0
+"""As long as no run's tasks have been seen."""
+
 _BYTES_A_RUN_ID = len("&run_ids=")
 _BYTES_ELSE = 2_000
 """For the Dag, the states and the server's own part of the address."""
@@ -59,11 +62,15 @@ class Group:
 
     :param awaited: the states that end a wait.
     :param others: the known states that do not.
+    :param tasks_a_run: how many task instances a run has, as far as is known.
+    :param is_unhelpful_until: when its tasks may be asked for again, by the loop's clock.
     """
 
     dag_id: str
     awaited: frozenset[str]
     others: set[str]
+    tasks_a_run: float = TASKS_A_RUN_AT_FIRST
+    is_unhelpful_until: float = float("-inf")
     batches: list[Batch] = field(default_factory=list)
 
     def learn(self, state: str) -> None:

@@ -24,9 +24,10 @@ from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.batches import Batch, Batches, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from airflow_durable.core.model import ChildRun
+    from airflow_durable.triggers.batches import Group
 
 SHORTEST_INTERVAL_SECONDS = 1.0
 """Between two looks at one batch, and from a wait's beginning to the first one."""
@@ -52,6 +53,15 @@ _WEIGHT_OF_LATEST = 0.1
 _FEW = 2
 """So many runs are looked up one by one rather than counted."""
 
+TASKS_AT_ONCE = 1000
+"""So many task states may be asked for in one request: the server reads a row of its database for each."""
+
+UNHELPFUL_SECONDS = 60.0
+"""How long a Dag's task states are not asked for after an answer that did not tell where to look."""
+
+_FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""States of a task that has come to its end (Airflow 3.0 to 3.3, ``TerminalTIState``)."""
+
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -65,6 +75,9 @@ class LookUps(Protocol):
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """Return the run, None if there is none. Raises LookUpFailedError."""
+
+    async def task_states(self, dag_id: str, run_ids: Sequence[str]) -> Mapping[str, Collection[str | None]]:
+        """Return the states of the tasks of each run that has any. Raises LookUpFailedError."""
 
 
 _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = weakref.WeakKeyDictionary()
@@ -163,9 +176,11 @@ class Poller:
         going = await self._count(batch, run_ids, batch.group.others)
         await self._find(batch, run_ids, len(run_ids) - going)
 
-    async def _find(self, batch: Batch, run_ids: Sequence[str], changed: int) -> None:
+    async def _find(
+        self, batch: Batch, run_ids: Sequence[str], changed: int, *, is_task_states_known: bool = False
+    ) -> None:
         """
-        Find the runs that have ended or gone, by halves.
+        Find the runs that have ended or gone: first where no task is left to be done, then by halves.
 
         :param changed: how many they are. Of what changes meanwhile, some is found now and the rest by the next look.
         """
@@ -174,13 +189,52 @@ class Poller:
         if changed >= len(run_ids) or len(run_ids) <= _FEW:
             await self._find_states(batch, run_ids)
             return
+        if not is_task_states_known and self._may_ask_for_tasks(batch.group, len(run_ids)):
+            suspects = await self._find_suspects(batch.group, run_ids)
+            found = await self._check(batch, suspects, changed)
+            others = [run_id for run_id in run_ids if run_id not in suspects]
+            await self._find(batch, others, changed - found, is_task_states_known=True)
+            return
         half, rest = run_ids[: len(run_ids) // 2], run_ids[len(run_ids) // 2 :]
         changed_in_half = len(half) - await self._count(batch, half, batch.group.others)
-        await self._find(batch, half, changed_in_half)
-        await self._find(batch, rest, changed - changed_in_half)
+        await self._find(batch, half, changed_in_half, is_task_states_known=is_task_states_known)
+        await self._find(batch, rest, changed - changed_in_half, is_task_states_known=is_task_states_known)
+
+    def _may_ask_for_tasks(self, group: Group, runs: int) -> bool:
+        return runs * group.tasks_a_run <= TASKS_AT_ONCE and self._now() >= group.is_unhelpful_until
+
+    async def _find_suspects(self, group: Group, run_ids: Sequence[str]) -> dict[str, None]:
+        """
+        Return the runs in which no task is left to be done, in their order.
+
+        They tell where to look, and nothing else: a run may be about to end, or have ended by a person's word. So an
+        answer that does not come, or does not help, is no failure of the look.
+        """
+        suspects: dict[str, None] = {}
+        try:
+            tasks = await self._timed(self._look_ups.task_states(group.dag_id, run_ids))
+        except LookUpFailedError as error:
+            log.info("Tasks of %s cannot be looked up: %s. Its runs are found by counts.", group.dag_id, error.reason)
+        else:
+            group.tasks_a_run = max(1.0, sum(len(states) for states in tasks.values()) / len(run_ids))
+            suspects = dict.fromkeys(run_id for run_id in run_ids if _FINISHED.issuperset(tasks.get(run_id, ())))
+        if not suspects or len(suspects) > len(run_ids) // 2:
+            group.is_unhelpful_until = self._now() + UNHELPFUL_SECONDS
+            return {}
+        return suspects
+
+    async def _check(self, batch: Batch, suspects: Collection[str], changed: int) -> int:
+        """Find which of these have ended or gone, and return how many."""
+        run_ids = list(suspects)
+        if len(run_ids) <= max(changed, _FEW):
+            await self._find_states(batch, run_ids)
+        else:
+            changed = len(run_ids) - await self._count(batch, run_ids, batch.group.others)
+            await self._find(batch, run_ids, changed, is_task_states_known=True)
+        return sum(wait is None or wait.ended.done() for wait in map(batch.waits.get, run_ids))
 
     async def _find_states(self, batch: Batch, run_ids: Sequence[str]) -> None:
-        """Find how runs have ended: many at once, if they have ended alike."""
+        """Find how runs have ended, if they have: many at once, if they have ended alike."""
         if len(run_ids) <= _FEW:
             await self._look_singly(batch, run_ids)
             return
