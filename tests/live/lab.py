@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from airflow_durable.demo.database import AttemptRow, RunRow
+    from tests.support.fault_proxy import Passage
 
 LIMIT_SECONDS = 300.0
 """For any one thing that a scenario waits for: not how long it should take, but when to give up."""
@@ -211,10 +212,15 @@ class Stage:
         sections = {
             "Now": [str(datetime.now(tz=timezone.utc))],
             "Unfinished task instances": [str(dict(row)) for row in unfinished],
+            "The parent's Dag runs": [str(run) for run in self.lab.airflow.database.runs(self.parent_dag)],
             "Child runs": [str(run) for run in self.children()],
-            "The parent's latest requests": [str(passage) for passage in own[-8:]],
-            "Anybody's latest requests": [str(passage) for passage in requests[-8:]],
-            "Processes": [_tell_process(process) for process in processes.members(self.lab.airflow.components)],
+            "The parent's latest requests": [_tell_passage(passage) for passage in own[-8:]],
+            "Anybody's latest requests": [_tell_passage(passage) for passage in requests[-8:]],
+            "Processes": [
+                told
+                for process in processes.members(self.lab.airflow.components)
+                if not (told := _tell_process(process)).rstrip().endswith("<idle>")
+            ],
             "The ends of the logs": [
                 f"--- {component.name}\n{component.tail(15)}" for component in tuple(self.lab.airflow.components)
             ],
@@ -285,6 +291,11 @@ class Stage:
         """Wait until a process has ended."""
         assert pid is not None
         self.wait_for(lambda: not psutil.pid_exists(pid), f"the end of process {pid}")
+
+
+def _tell_passage(passage: Passage) -> str:
+    try_number = passage.sender.try_number if passage.sender else None
+    return f"{passage.at:.1f} try {try_number}: {passage.method} {passage.path}: {passage.status} ({passage.fault})"
 
 
 def _tell_process(process: psutil.Process) -> str:
