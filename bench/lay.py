@@ -76,8 +76,8 @@ def child_dag(number: int, child_dags: int) -> str:
 
 
 def child_run(number: int) -> str:
-    """Return the child's run id of a wait, of the length and the characters of a real one."""
-    return f"manual__2026-01-01T00:00:00.{number:06}+00:00_{number:016x}"
+    """Return the child's run id of a wait, of the length and the characters of those that this package makes."""
+    return f"manual__durable_{number:032x}_0"
 
 
 def _parts(numbers: range) -> Iterator[range]:

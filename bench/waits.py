@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,8 @@ class Outcome:
     p50: float | None
     p99: float | None
     longest: float | None
+    noticed_p50: float | None
+    noticed_p99: float | None
     memory_a_wait: float
     memory_base: float
 
@@ -150,6 +153,7 @@ class Bench:
         self._write_statements()
         memory = self._memory()
         latencies = self._latencies()
+        noticed = self._noticed()
         ended = self._scalar("SELECT count(*) FROM bench_ended")
         return Outcome(
             plan=plan,
@@ -165,6 +169,8 @@ class Bench:
             p50=_quantile(latencies, 0.5),
             p99=_quantile(latencies, 0.99),
             longest=max(latencies, default=None),
+            noticed_p50=_quantile(noticed, 0.5),
+            noticed_p99=_quantile(noticed, 0.99),
             memory_a_wait=(memory - memory_base) / (plan.waits - WARM_UP_WAITS),
             memory_base=memory_base,
         )
@@ -231,6 +237,19 @@ class Bench:
                 "SELECT extract(epoch FROM r.at - e.at) FROM bench_ended e JOIN bench_resumed r USING (run_id)"
             )
             return [float(row[0]) for row in rows]
+
+    def _noticed(self) -> list[float]:
+        """Return how long after each child's end its trigger fired, by the triggerer's own log."""
+        with self._engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT run_id, extract(epoch FROM at) FROM bench_ended").all()
+        seconds = []
+        for run_id, ended_at in rows:
+            for path in self._airflow.home.glob(f"logs/dag_id={lay.PARENT_DAG}/run_id={run_id}/**/*.trigger.*.log"):
+                lines = [json.loads(line) for line in path.read_text().splitlines()]
+                fired = [line["timestamp"] for line in lines if line["event"] == "Trigger fired event"]
+                moments = [datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp() for at in fired]
+                seconds += [moment - float(ended_at) for moment in moments]
+        return seconds
 
     def _read(self) -> Reading:
         with self._admin.connect() as connection:

@@ -97,23 +97,29 @@ class AsyncLookUps:
             raise _look_up_failed(dag_id, run_id, error) from error
         return _read_run(dag_id, run_id, answer, is_detailed=False)
 
-    async def task_states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, list[str | None]]:
+    async def task_states(
+        self, dag_id: str, run_ids: Sequence[str], task_id: str | None
+    ) -> dict[str, dict[str, str | None]]:
         """
         Return the states of the tasks of each of these runs that has any; None is the state of one yet to be scheduled.
 
+        A task that is mapped is under its id, an underscore and the map index.
+
+        :param task_id: this task alone.
         :raises LookUpFailedError: also where this Airflow does not answer it.
         """
         from airflow.sdk.execution_time.comms import GetTaskStates
 
+        task_ids = None if task_id is None else [task_id]
         try:
-            answer = await _asend(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids)))
+            answer = await _asend(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
         except Exception as error:
             raise _look_up_failed(dag_id, run_ids[0], error) from error
         states = getattr(answer, "task_states", None)
         if not isinstance(states, dict) or not all(isinstance(tasks, dict) for tasks in states.values()):
             reason = f"the answer {type(answer).__name__} has no task states"
             raise LookUpFailedError(dag_id, run_ids[0], reason, is_transient=False)
-        return {run_id: list(tasks.values()) for run_id, tasks in states.items()}
+        return states
 
 
 def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:

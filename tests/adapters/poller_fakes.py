@@ -71,6 +71,7 @@ class Asked:
     states: tuple[str, ...]
     context: str
     kind: str
+    task_id: str | None = None
 
     @property
     def is_count(self) -> bool:
@@ -111,18 +112,34 @@ class Server:
         state = self.states.get((dag_id, run_id))
         return None if state is None else ChildRun(state)
 
-    async def task_states(self, dag_id: str, run_ids: Sequence[str]) -> dict[str, list[str | None]]:
-        """Return the states of the tasks of the runs."""
-        await self._ask("tasks", dag_id, tuple(run_ids))
-        return {
+    async def task_states(
+        self, dag_id: str, run_ids: Sequence[str], task_id: str | None
+    ) -> dict[str, dict[str, str | None]]:
+        """Return the states of the tasks of the runs: task_0, task_1, ..."""
+        await self._ask("tasks", dag_id, tuple(run_ids), task_id=task_id)
+        tasks_of_runs = {
             run_id: self.tasks.get((dag_id, run_id), [None if state in {"queued", "new"} else state])
             for run_id in run_ids
             if (state := self.states.get((dag_id, run_id)))
         }
+        return {
+            run_id: {
+                f"task_{number}": state for number, state in enumerate(states) if task_id in {None, f"task_{number}"}
+            }
+            for run_id, states in tasks_of_runs.items()
+        }
 
-    async def _ask(self, kind: str, dag_id: str, run_ids: tuple[str, ...], states: tuple[str, ...] = ()) -> None:
+    async def _ask(
+        self,
+        kind: str,
+        dag_id: str,
+        run_ids: tuple[str, ...],
+        states: tuple[str, ...] = (),
+        *,
+        task_id: str | None = None,
+    ) -> None:
         assert not self.in_flight, "one request at a time"
-        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get(), kind)
+        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get(), kind, task_id)
         self.asked.append(asked)
         self.in_flight += 1
         try:

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_durable.core.errors import LookUpFailedError
-from airflow_durable.triggers import poller
+from airflow_durable.triggers import batches, poller
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SEED = 4
 
@@ -103,12 +103,17 @@ def test_runs_that_end_together_cost_little() -> None:
 
 
 async def _ask_for_one_end(server: Server, among: int) -> list[Asked]:
-    """Let one of so many runs end, and return what was asked from there until its wait knew."""
+    """Let two of so many runs end, one after the other, and return what was asked for the second."""
+    return await _ask_for_ends(server, among, (0, among // 3))
+
+
+async def _ask_for_ends(server: Server, among: int, ends: Sequence[int]) -> list[Asked]:
+    """Let some of so many runs end, one after another, and return what was asked for the last until its wait knew."""
     server.start(names(among))
     waits = Waits(server)
     waits.begin(names(among))
     await asyncio.sleep(10)
-    for number in (0, among // 3):
+    for number in ends:
         already = len(server.asked)
         server.states[DAG, names(among)[number]] = "success"
         await waits.tasks[names(among)[number]]
@@ -117,22 +122,42 @@ async def _ask_for_one_end(server: Server, among: int) -> list[Asked]:
     return asked
 
 
-def test_one_end_among_many_is_found_by_the_tasks_of_the_runs() -> None:
+def test_one_end_among_many_is_found_by_the_last_task_of_the_runs() -> None:
     asked = run(_ask_for_one_end(Server(), 600))
-    assert [(request.kind, len(request.run_ids)) for request in asked[-3:]] == [
-        ("count", 599),
-        ("tasks", 599),
-        ("look-up", 1),
+    assert [(request.kind, len(request.run_ids), request.task_id) for request in asked[-3:]] == [
+        ("count", 599, None),
+        ("tasks", 599, "task_0"),
+        ("look-up", 1, None),
     ]
 
 
-def test_no_more_tasks_are_asked_for_than_a_server_likes_to_list() -> None:
+def _work_in_nine_tasks(unfinished: Mapping[int, int]) -> Server:
+    """Return a server of 600 runs of nine tasks: of all but the first and the 201st one is unfinished."""
     server = Server()
-    server.tasks.update(((DAG, run_id), [*["success"] * 8, "running"]) for run_id in names(600))
-    server.tasks.update(((DAG, names(600)[number]), [*["success"] * 9]) for number in (0, 200))
-    for_tasks = [request for request in run(_ask_for_one_end(server, 600)) if request.kind == "tasks"]
-    assert [len(request.run_ids) for request in for_tasks] == [75]
-    assert len(for_tasks[0].run_ids) * 9 <= poller.TASKS_AT_ONCE
+    for number, run_id in enumerate(names(600)):
+        states: list[str | None] = ["success"] * 9
+        if number not in {0, 200}:
+            states[unfinished[number % len(unfinished)]] = "running"
+        server.tasks[DAG, run_id] = states
+    return server
+
+
+def test_the_last_task_alone_is_asked_for_once_it_is_known() -> None:
+    asked = run(_ask_for_one_end(_work_in_nine_tasks({0: 8}), 600))
+    for_tasks = [(len(request.run_ids), request.task_id) for request in asked if request.kind == "tasks"]
+    assert for_tasks == [(599, "task_8")]
+
+
+def test_no_more_tasks_are_asked_for_than_a_server_likes_to_list() -> None:
+    """Where no task is the last one in each run, too: that is tried once, and then all are asked for."""
+    server = _work_in_nine_tasks({0: 7, 1: 8})
+    server.tasks[DAG, names(600)[400]] = ["success"] * 9
+    run(_ask_for_ends(server, 600, (0, 200, 400)))
+    first, second, third = [request for request in server.asked if request.kind == "tasks"]
+    assert (first.task_id, second.task_id, third.task_id) in {(None, "task_7", None), (None, "task_8", None)}
+    assert len(first.run_ids) * batches.TASKS_A_RUN_AT_FIRST <= poller.TASKS_AT_ONCE
+    assert len(first.run_ids) < len(third.run_ids)
+    assert len(third.run_ids) * 9 <= poller.TASKS_AT_ONCE
 
 
 @pytest.mark.parametrize("tell", [["running"], ["success"], []], ids=["none", "all", "nothing"])

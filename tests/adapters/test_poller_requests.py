@@ -113,15 +113,20 @@ def test_a_failed_count(connect: Callable[[Any], Channel], answer: object, is_tr
 
 def test_tasks(connect: Callable[[Any], Channel]) -> None:
     channel = connect(TaskStatesResult(task_states={"a": {"work": "success", "mapped_0": None}}))
-    assert asyncio.run(AsyncLookUps().task_states("child", ["a", "b"])) == {"a": ["success", None]}
-    assert channel.sent == [GetTaskStates(dag_id="child", run_ids=["a", "b"])]
+    states = {"a": {"work": "success", "mapped_0": None}}
+    assert asyncio.run(AsyncLookUps().task_states("child", ["a", "b"], None)) == states
+    asyncio.run(AsyncLookUps().task_states("child", ["a", "b"], "work"))
+    assert channel.sent == [
+        GetTaskStates(dag_id="child", run_ids=["a", "b"]),
+        GetTaskStates(dag_id="child", run_ids=["a", "b"], task_ids=["work"]),
+    ]
 
 
 @pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN, NO_ANSWER, None, TaskStatesResult(task_states={"a": "success"})])
 def test_tasks_that_cannot_be_looked_up(connect: Callable[[Any], Channel], answer: object) -> None:
     connect(answer)
     with pytest.raises(LookUpFailedError):
-        asyncio.run(AsyncLookUps().task_states("child", ["a"]))
+        asyncio.run(AsyncLookUps().task_states("child", ["a"], None))
 
 
 def test_the_trigger_asks_through_the_poller(connect: Callable[[Any], Channel]) -> None:

@@ -36,18 +36,18 @@ TARGETED = frozenset(
 """These strike one durable and one stock attempt each; the others strike whoever is there."""
 
 WEIGHTS = {
-    FaultKind.TASK_KILLED: 20,
-    FaultKind.SUPERVISOR_KILLED: 22,
-    FaultKind.WORKER_KILLED: 3,
-    FaultKind.TRIGGERER_KILLED: 2,
-    FaultKind.SCHEDULER_KILLED: 1,
-    FaultKind.API_SERVER_RESTARTED: 1,
-    FaultKind.POSTGRES_RESTARTED: 1,
-    FaultKind.BROKER_RESTARTED: 1,
-    FaultKind.REPLY_DROPPED: 18,
-    FaultKind.REQUEST_DELAYED: 15,
+    FaultKind.TASK_KILLED: 18,
+    FaultKind.SUPERVISOR_KILLED: 20,
+    FaultKind.WORKER_KILLED: 4,
+    FaultKind.TRIGGERER_KILLED: 3,
+    FaultKind.SCHEDULER_KILLED: 2,
+    FaultKind.API_SERVER_RESTARTED: 2,
+    FaultKind.POSTGRES_RESTARTED: 2,
+    FaultKind.BROKER_RESTARTED: 2,
+    FaultKind.REPLY_DROPPED: 16,
+    FaultKind.REQUEST_DELAYED: 14,
     FaultKind.REQUEST_REPEATED: 13,
-    FaultKind.PARTITION: 3,
+    FaultKind.PARTITION: 4,
 }
 """Of a hundred. A component that was killed takes most of a minute to come back where two cores are shared with much
 else, and while the API server or the broker is away nothing can be struck."""

@@ -63,6 +63,8 @@ class Group:
     :param awaited: the states that end a wait.
     :param others: the known states that do not.
     :param tasks_a_run: how many task instances a run has, as far as is known.
+    :param has_last_task: False: it has turned out that no task of the Dag is the last one to finish in each run.
+    :param last_task: that task, as far as is known.
     :param is_unhelpful_until: when its tasks may be asked for again, by the loop's clock.
     """
 
@@ -70,6 +72,8 @@ class Group:
     awaited: frozenset[str]
     others: set[str]
     tasks_a_run: float = TASKS_A_RUN_AT_FIRST
+    has_last_task: bool = True
+    last_task: str | None = None
     is_unhelpful_until: float = float("-inf")
     batches: list[Batch] = field(default_factory=list)
 

@@ -18,13 +18,14 @@ import contextvars
 import logging
 import random
 import weakref
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.batches import Batch, Batches, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 
     from airflow_durable.core.model import ChildRun
     from airflow_durable.triggers.batches import Group
@@ -38,13 +39,13 @@ SHARE_OF_NOMINAL = 0.005
 LEAST_RATE = 1.0
 """... if that is more than so many a second, and..."""
 
-SHARE_OF_TIME = 0.25
+SHARE_OF_TIME = 0.75
 """... how much of the time, as long as requests take: the rest is for finding what has ended, and for others."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
 
-REST = 0.25
+REST = 0.1
 """After a look, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
 
 _WEIGHT_OF_LATEST = 0.1
@@ -53,7 +54,7 @@ _WEIGHT_OF_LATEST = 0.1
 _FEW = 2
 """So many runs are looked up one by one rather than counted."""
 
-TASKS_AT_ONCE = 1000
+TASKS_AT_ONCE = 2000
 """So many task states may be asked for in one request: the server reads a row of its database for each."""
 
 UNHELPFUL_SECONDS = 60.0
@@ -76,8 +77,10 @@ class LookUps(Protocol):
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """Return the run, None if there is none. Raises LookUpFailedError."""
 
-    async def task_states(self, dag_id: str, run_ids: Sequence[str]) -> Mapping[str, Collection[str | None]]:
-        """Return the states of the tasks of each run that has any. Raises LookUpFailedError."""
+    async def task_states(
+        self, dag_id: str, run_ids: Sequence[str], task_id: str | None
+    ) -> Mapping[str, Mapping[str, str | None]]:
+        """Return the states of the tasks, or of one of them, of each run that has any. Raises LookUpFailedError."""
 
 
 _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = weakref.WeakKeyDictionary()
@@ -190,7 +193,7 @@ class Poller:
             await self._find_states(batch, run_ids)
             return
         if not is_task_states_known and self._may_ask_for_tasks(batch.group, len(run_ids)):
-            suspects = await self._find_suspects(batch.group, run_ids)
+            suspects = await self._find_suspects(batch.group, run_ids, changed)
             found = await self._check(batch, suspects, changed)
             others = [run_id for run_id in run_ids if run_id not in suspects]
             await self._find(batch, others, changed - found, is_task_states_known=True)
@@ -201,27 +204,32 @@ class Poller:
         await self._find(batch, rest, changed - changed_in_half, is_task_states_known=is_task_states_known)
 
     def _may_ask_for_tasks(self, group: Group, runs: int) -> bool:
-        return runs * group.tasks_a_run <= TASKS_AT_ONCE and self._now() >= group.is_unhelpful_until
+        tasks_a_run = 1.0 if group.last_task else group.tasks_a_run
+        return runs * tasks_a_run <= TASKS_AT_ONCE and self._now() >= group.is_unhelpful_until
 
-    async def _find_suspects(self, group: Group, run_ids: Sequence[str]) -> dict[str, None]:
+    async def _find_suspects(self, group: Group, run_ids: Sequence[str], changed: int) -> dict[str, None]:
         """
         Return the runs in which no task is left to be done, in their order.
 
         They tell where to look, and nothing else: a run may be about to end, or have ended by a person's word. So an
-        answer that does not come, or does not help, is no failure of the look.
+        answer that does not come, or does not help, is no failure of the look. Once it is known which task of the Dag
+        comes last, it is asked for alone.
         """
-        suspects: dict[str, None] = {}
+        task_id = group.last_task
         try:
-            tasks = await self._timed(self._look_ups.task_states(group.dag_id, run_ids))
+            tasks = await self._timed(self._look_ups.task_states(group.dag_id, run_ids, task_id))
         except LookUpFailedError as error:
             log.info("Tasks of %s cannot be looked up: %s. Its runs are found by counts.", group.dag_id, error.reason)
-        else:
-            group.tasks_a_run = max(1.0, sum(len(states) for states in tasks.values()) / len(run_ids))
-            suspects = dict.fromkeys(run_id for run_id in run_ids if _FINISHED.issuperset(tasks.get(run_id, ())))
-        if not suspects or len(suspects) > len(run_ids) // 2:
-            group.is_unhelpful_until = self._now() + UNHELPFUL_SECONDS
-            return {}
-        return suspects
+            tasks = {}
+        suspects = dict.fromkeys(run_id for run_id in run_ids if _FINISHED.issuperset(tasks.get(run_id, {}).values()))
+        is_helpful = 0 < len(suspects) <= len(run_ids) // 2
+        if task_id is None:
+            group.tasks_a_run = max(1.0, sum(map(len, tasks.values())) / len(run_ids))
+            group.last_task = _guess_last_task(tasks.values()) if group.has_last_task else None
+            group.is_unhelpful_until = self._now() + (0 if is_helpful else UNHELPFUL_SECONDS)
+        elif not is_helpful or len(suspects) > changed + _FEW:
+            group.has_last_task, group.last_task = False, None
+        return suspects if is_helpful else {}
 
     async def _check(self, batch: Batch, suspects: Collection[str], changed: int) -> int:
         """Find which of these have ended or gone, and return how many."""
@@ -235,7 +243,7 @@ class Poller:
 
     async def _find_states(self, batch: Batch, run_ids: Sequence[str]) -> None:
         """Find how runs have ended, if they have: many at once, if they have ended alike."""
-        if len(run_ids) <= _FEW:
+        if len(run_ids) <= 1:
             await self._look_singly(batch, run_ids)
             return
         for state in sorted(batch.group.awaited, reverse=True):  # "success" comes first.
@@ -333,6 +341,12 @@ class Poller:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _guess_last_task(runs: Iterable[Mapping[str, str | None]]) -> str | None:
+    """Return the task that is unfinished in most of the runs, None if none is in any."""
+    unfinished = Counter(task_id for tasks in runs for task_id, state in tasks.items() if state not in _FINISHED)
+    return max(unfinished, key=unfinished.__getitem__, default=None)
 
 
 def _due(batch: Batch) -> float:
