@@ -8,6 +8,7 @@ added to what is there already, and the table is made of all of them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
@@ -16,13 +17,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import parse, report, sync, waits
+from bench import parse, report, sync, sync_live, waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-PARTS = ("costs", "sync", "waits")
+PARTS = ("costs", "sync", "sync-live", "waits")
 CHILD_SECONDS = (1.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 10800.0)
+LIVE_CHILD_SECONDS = (1, 10, 60)
 SPREAD = 50
 """How many durations near each of those are simulated: how long the last pause is depends on the exact one."""
 
@@ -75,6 +77,12 @@ def _measure_sync(_: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], 
     keep("recovery", {"requests": requests, "sleeps": sleeps})
 
 
+def _measure_sync_live(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
+    with _scratch_home() as home:
+        for wait in sync_live.measure(home, LIVE_CHILD_SECONDS[:1] if is_quick else LIVE_CHILD_SECONDS, runs):
+            keep("sync-live", asdict(wait))
+
+
 def _measure_waits(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
     for _ in range(runs):
         for plan in QUICK_WAITS if is_quick else FULL_WAITS:
@@ -82,9 +90,15 @@ def _measure_waits(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any
 
 
 def _measure_plan(plan: waits.Plan) -> dict[str, Any]:
+    with _scratch_home() as home:
+        return asdict(waits.measure(replace(plan), home))
+
+
+@contextlib.contextmanager
+def _scratch_home() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
-        return asdict(waits.measure(replace(plan), home))
+        yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -92,6 +106,7 @@ def _measure_plan(plan: waits.Plan) -> dict[str, Any]:
 _MEASURES: dict[str, Callable[[int, bool, Callable[[str, dict[str, Any]], None]], None]] = {
     "costs": _measure_costs,
     "sync": _measure_sync,
+    "sync-live": _measure_sync_live,
     "waits": _measure_waits,
 }
 

@@ -40,6 +40,12 @@ third marks the outcome as consumed: without it the next retry could not be told
 """
 
 
+_ABOUT_SYNC_LIVE = """SQLite and the LocalExecutor, with the default `poke_interval` of 60 s; the ends are those in the
+database. A child's run takes some seconds longer than its task works: its worker has to start, and the scheduler to see
+that it ended. A parent's end includes what its worker does after its last look.
+"""
+
+
 def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
     """Return the page."""
     parts = [
@@ -49,6 +55,7 @@ def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
             [result for result in results if result["part"] == "sync"],
             [result for result in results if result["part"] == "recovery"],
         ),
+        *_write_sync_live([result for result in results if result["part"] == "sync-live"]),
         *_write_costs([result for result in results if result["part"] == "costs"]),
     ]
     return "\n".join(parts)
@@ -128,6 +135,18 @@ def _write_sync(results: list[dict[str, Any]], recoveries: list[dict[str, Any]])
         _ABOUT_SYNC,
         *_table(rows),
     ]
+
+
+def _write_sync_live(results: list[dict[str, Any]]) -> list[str]:
+    rows = []
+    for seconds in sorted({result["child_seconds"] for result in results}):
+        stock, durable = (
+            [result["waited"] for result in results if (result["kind"], result["child_seconds"]) == (kind, seconds)]
+            for kind in ("stock", "durable")
+        )
+        for figure, name in (("seconds", "child's end to parent's end (s)"), ("requests", "requests")):
+            rows.append(_compare(f"a child whose task works {seconds} s: {name}", stock, durable, figure))
+    return ["## The synchronous wait, on a real Airflow\n", _ABOUT_SYNC_LIVE, *_table(rows)] if rows else []
 
 
 def _write_costs(results: list[dict[str, Any]]) -> list[str]:
