@@ -28,12 +28,22 @@ ASSIGN_LIMIT_SECONDS = 600.0
 START_LIMIT_SECONDS = 300.0
 RESUME_LIMIT_SECONDS = 300.0
 WARM_UP_WAITS = 10
+SCHEDULER_SECONDS = 1.0
+"""From the end of a child's last task to the end of its run."""
 SERVER_PARAMETERS = {
     "shared_preload_libraries": "pg_stat_statements",
     # As on a server whose machine may fail.
     "fsync": "on",
     "full_page_writes": "on",
 }
+
+
+_FINISH_TASKS = "UPDATE task_instance SET state = 'success' WHERE dag_id = :dag_id AND run_id = :run_id"
+_END_RUN = (
+    "WITH ended AS (UPDATE dag_run SET state = 'success', end_date = clock_timestamp() "
+    "WHERE dag_id = :dag_id AND run_id = :run_id RETURNING 1) "
+    "INSERT INTO bench_ended SELECT :parent, clock_timestamp() FROM ended"
+)
 
 
 @dataclass(frozen=True)
@@ -204,23 +214,18 @@ class Bench:
         chance = random.Random(plan.waits)  # noqa: S311 - the same moments for both
         moments = sorted(chance.uniform(0, plan.window_seconds) for _ in range(count))
         numbers = chance.sample(range(plan.waits), count)
+        ends = list(zip(moments, numbers, strict=True))
+        # As the scheduler does: a run ends some time after its last task.
+        steps = [(moment - SCHEDULER_SECONDS, number, _FINISH_TASKS) for moment, number in ends]
+        steps += [(moment, number, _END_RUN) for moment, number in ends]
         started_at = time.monotonic()
-        for moment, number in zip(moments, numbers, strict=True):
+        for moment, number, statement in sorted(steps):
             time.sleep(max(0.0, started_at + moment - time.monotonic()))
-            run = {"dag_id": lay.child_dag(number, plan.child_dags), "run_id": lay.child_run(number)}
             with self._engine.begin() as connection:
-                connection.execute(
-                    sa.text("UPDATE task_instance SET state = 'success' WHERE dag_id = :dag_id AND run_id = :run_id"),
-                    run,
-                )
-                connection.execute(
-                    sa.text(
-                        "WITH ended AS (UPDATE dag_run SET state = 'success', end_date = clock_timestamp() "
-                        "WHERE dag_id = :dag_id AND run_id = :run_id RETURNING 1) "
-                        "INSERT INTO bench_ended SELECT :parent, clock_timestamp() FROM ended"
-                    ),
-                    {**run, "parent": f"parent_{number}"},
-                )
+                run = {"dag_id": lay.child_dag(number, plan.child_dags), "run_id": lay.child_run(number)}
+                if statement == _END_RUN:
+                    run["parent"] = f"parent_{number}"
+                connection.execute(sa.text(statement), run)
         time.sleep(max(0.0, started_at + plan.window_seconds - time.monotonic()))
 
     def _latencies(self) -> list[float]:

@@ -75,11 +75,7 @@ class AsyncLookUps:
             answer = await _asend(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states)))
         except Exception as error:
             raise _look_up_failed(dag_id, run_ids[0], error) from error
-        count = getattr(answer, "count", None)
-        if not isinstance(count, int):
-            reason = f"the answer {type(answer).__name__} has no count"
-            raise LookUpFailedError(dag_id, run_ids[0], reason, is_transient=False)
-        return count
+        return _read_count(dag_id, run_ids[0], answer)
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """
@@ -97,16 +93,32 @@ class AsyncLookUps:
             raise _look_up_failed(dag_id, run_id, error) from error
         return _read_run(dag_id, run_id, answer, is_detailed=False)
 
+    async def count_tasks(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> int:
+        """
+        Return how many task instances these runs have.
+
+        :param task_id: only of this task: more than one of a run if it is mapped.
+        :raises LookUpFailedError: with ``is_transient`` where the same count may succeed later.
+        """
+        from airflow.sdk.execution_time.comms import GetTICount
+
+        task_ids = None if task_id is None else [task_id]
+        try:
+            answer = await _asend(GetTICount(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
+        except Exception as error:
+            raise _look_up_failed(dag_id, run_ids[0], error) from error
+        return _read_count(dag_id, run_ids[0], answer)
+
     async def task_states(
         self, dag_id: str, run_ids: Sequence[str], task_id: str | None
     ) -> dict[str, dict[str, str | None]]:
         """
         Return the states of the tasks of each of these runs that has any; None is the state of one yet to be scheduled.
 
-        A task that is mapped is under its id, an underscore and the map index.
+        A part of a mapped task is named by the task's id, an underscore and its map index.
 
         :param task_id: this task alone.
-        :raises LookUpFailedError: also where this Airflow does not answer it.
+        :raises LookUpFailedError: with ``is_transient`` where the same request may succeed later.
         """
         from airflow.sdk.execution_time.comms import GetTaskStates
 
@@ -115,11 +127,11 @@ class AsyncLookUps:
             answer = await _asend(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
         except Exception as error:
             raise _look_up_failed(dag_id, run_ids[0], error) from error
-        states = getattr(answer, "task_states", None)
-        if not isinstance(states, dict) or not all(isinstance(tasks, dict) for tasks in states.values()):
+        states: Any = getattr(answer, "task_states", None)
+        if not _are_task_states(states):
             reason = f"the answer {type(answer).__name__} has no task states"
             raise LookUpFailedError(dag_id, run_ids[0], reason, is_transient=False)
-        return states
+        return dict(states)
 
 
 def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
@@ -280,6 +292,20 @@ async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there 
 
 def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedError:
     return LookUpFailedError(dag_id, run_id, describe(error), is_transient=is_transient(error))
+
+
+def _read_count(dag_id: str, run_id: str, answer: Any) -> int:  # noqa: ANN401 - see _send
+    count = getattr(answer, "count", None)
+    if not isinstance(count, int):
+        raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no count", is_transient=False)
+    return count
+
+
+def _are_task_states(states: Any) -> bool:  # noqa: ANN401 - see _send
+    return isinstance(states, dict) and all(
+        isinstance(tasks, dict) and all(isinstance(state, str | None) for state in tasks.values())
+        for tasks in states.values()
+    )
 
 
 def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> ChildRun:  # noqa: ANN401 - see _send

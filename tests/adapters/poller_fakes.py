@@ -63,15 +63,20 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """
+    One request.
+
+    :param rows: how many tasks its answer lists.
+    """
 
     at: float
+    kind: str
     dag_id: str
     run_ids: tuple[str, ...]
-    states: tuple[str, ...]
     context: str
-    kind: str
+    states: tuple[str, ...] = ()
     task_id: str | None = None
+    rows: int = 0
 
     @property
     def is_count(self) -> bool:
@@ -86,13 +91,13 @@ class Server:
 
     :param seconds: how long a request takes.
     :param refuse: gets each request; raises what it is to fail with.
-    :param tasks: the states of the tasks of runs; a run of which nothing is said has one, in the run's state.
+    :param tasks: the tasks of runs and their states; a run of which nothing is said has one, in the run's state.
     """
 
     seconds: float = 0.02
     refuse: Callable[[Asked], None] = lambda _: None
     states: dict[tuple[str, str], str] = field(default_factory=dict)
-    tasks: dict[tuple[str, str], list[str | None]] = field(default_factory=dict)
+    tasks: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     in_flight: int = 0
 
@@ -103,7 +108,7 @@ class Server:
     async def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str]) -> int:
         """Count as the Execution API does: a run once, however often it is asked for."""
         assert states, "no states at all mean any state"
-        await self._ask("count", dag_id, tuple(run_ids), tuple(states))
+        await self._ask("count", dag_id, tuple(run_ids), states=tuple(states))
         return sum(self.states.get((dag_id, run_id)) in states for run_id in set(run_ids))
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
@@ -112,34 +117,36 @@ class Server:
         state = self.states.get((dag_id, run_id))
         return None if state is None else ChildRun(state)
 
+    async def count_tasks(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> int:
+        """Count the tasks of the runs."""
+        await self._ask("tasks counted", dag_id, tuple(run_ids), task_id=task_id)
+        return sum(map(len, self._tell_tasks(dag_id, run_ids, task_id).values()))
+
     async def task_states(
         self, dag_id: str, run_ids: Sequence[str], task_id: str | None
     ) -> dict[str, dict[str, str | None]]:
-        """Return the states of the tasks of the runs: task_0, task_1, ..."""
-        await self._ask("tasks", dag_id, tuple(run_ids), task_id=task_id)
-        tasks_of_runs = {
-            run_id: self.tasks.get((dag_id, run_id), [None if state in {"queued", "new"} else state])
-            for run_id in run_ids
-            if (state := self.states.get((dag_id, run_id)))
-        }
-        return {
-            run_id: {
-                f"task_{number}": state for number, state in enumerate(states) if task_id in {None, f"task_{number}"}
-            }
-            for run_id, states in tasks_of_runs.items()
-        }
+        """Return the states of the tasks of the runs."""
+        told = self._tell_tasks(dag_id, run_ids, task_id)
+        await self._ask("tasks", dag_id, tuple(run_ids), task_id=task_id, rows=sum(map(len, told.values())))
+        return told
 
-    async def _ask(
-        self,
-        kind: str,
-        dag_id: str,
-        run_ids: tuple[str, ...],
-        states: tuple[str, ...] = (),
-        *,
-        task_id: str | None = None,
-    ) -> None:
+    def _tell_tasks(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> dict[str, dict[str, str | None]]:
+        told = {}
+        for run_id in run_ids:
+            state = self.states.get((dag_id, run_id))
+            if state is not None:
+                tasks = self.tasks.get((dag_id, run_id), {"work": None if state in {"queued", "new"} else state})
+                # A part of a mapped task is told under the task's id and its index.
+                told[run_id] = {
+                    name: task_state
+                    for name, task_state in tasks.items()
+                    if task_id in {None, name, name.rpartition("_")[0]}
+                }
+        return {run_id: tasks for run_id, tasks in told.items() if tasks}
+
+    async def _ask(self, kind: str, dag_id: str, run_ids: tuple[str, ...], **more: Any) -> None:  # noqa: ANN401 - Asked's
         assert not self.in_flight, "one request at a time"
-        asked = Asked(now(), dag_id, run_ids, states, TASK_OF_WAIT.get(), kind, task_id)
+        asked = Asked(now(), kind, dag_id, run_ids, TASK_OF_WAIT.get(), **more)
         self.asked.append(asked)
         self.in_flight += 1
         try:

@@ -17,7 +17,9 @@ from airflow.sdk.execution_time.comms import (
     GetDagRunState,
     GetDRCount,
     GetTaskStates,
+    GetTICount,
     TaskStatesResult,
+    TICount,
 )
 
 from airflow_durable.core.errors import LookUpFailedError
@@ -122,7 +124,34 @@ def test_tasks(connect: Callable[[Any], Channel]) -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN, NO_ANSWER, None, TaskStatesResult(task_states={"a": "success"})])
+def test_a_count_of_tasks(connect: Callable[[Any], Channel]) -> None:
+    channel = connect(TICount(count=3))
+    assert asyncio.run(AsyncLookUps().count_tasks("child", ["a", "b"], None)) == 3
+    asyncio.run(AsyncLookUps().count_tasks("child", ["a", "b"], "work"))
+    assert channel.sent == [
+        GetTICount(dag_id="child", run_ids=["a", "b"]),
+        GetTICount(dag_id="child", run_ids=["a", "b"], task_ids=["work"]),
+    ]
+
+
+@pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN, NO_ANSWER, None])
+def test_tasks_that_cannot_be_counted(connect: Callable[[Any], Channel], answer: object) -> None:
+    connect(answer)
+    with pytest.raises(LookUpFailedError):
+        asyncio.run(AsyncLookUps().count_tasks("child", ["a"], None))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        NO_ROUTE,
+        BROKEN,
+        NO_ANSWER,
+        None,
+        TaskStatesResult(task_states={"a": "success"}),
+        TaskStatesResult(task_states={"a": {"work": ["success"]}}),
+    ],
+)
 def test_tasks_that_cannot_be_looked_up(connect: Callable[[Any], Channel], answer: object) -> None:
     connect(answer)
     with pytest.raises(LookUpFailedError):

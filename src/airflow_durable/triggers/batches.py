@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_durable.triggers.tasks import Tasks
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable, Iterator
@@ -25,9 +27,6 @@ MAX_QUERY_BYTES = 60_000
 Of a request's query. The client refuses addresses over 65,536 characters (httpx 0.27 and 0.28, ``_urlparse.py``), and
 a server over HTTP (uvicorn) takes 65,536 bytes for the head of a request.
 """
-
-TASKS_A_RUN_AT_FIRST = 40.0
-"""As long as no run's tasks have been seen."""
 
 _BYTES_A_RUN_ID = len("&run_ids=")
 _BYTES_ELSE = 2_000
@@ -62,19 +61,13 @@ class Group:
 
     :param awaited: the states that end a wait.
     :param others: the known states that do not.
-    :param tasks_a_run: how many task instances a run has, as far as is known.
-    :param has_last_task: False: it has turned out that no task of the Dag is the last one to finish in each run.
-    :param last_task: that task, as far as is known.
-    :param is_unhelpful_until: when its tasks may be asked for again, by the loop's clock.
+    :param tasks: what is known of the runs' tasks.
     """
 
     dag_id: str
     awaited: frozenset[str]
     others: set[str]
-    tasks_a_run: float = TASKS_A_RUN_AT_FIRST
-    has_last_task: bool = True
-    last_task: str | None = None
-    is_unhelpful_until: float = float("-inf")
+    tasks: Tasks = field(default_factory=Tasks)
     batches: list[Batch] = field(default_factory=list)
 
     def learn(self, state: str) -> None:

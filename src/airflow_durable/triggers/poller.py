@@ -18,17 +18,17 @@ import contextvars
 import logging
 import random
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.batches import Batch, Batches, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from airflow_durable.core.model import ChildRun
     from airflow_durable.triggers.batches import Group
+    from airflow_durable.triggers.tasks import States
 
 SHORTEST_INTERVAL_SECONDS = 1.0
 """Between two looks at one batch, and from a wait's beginning to the first one."""
@@ -40,7 +40,8 @@ LEAST_RATE = 1.0
 """... if that is more than so many a second, and..."""
 
 SHARE_OF_TIME = 0.75
-"""... how much of the time, as long as requests take: the rest is for finding what has ended, and for others."""
+"""... how much of the time, as long as requests take: the rest is for finding what has ended, and for others. Not where
+the waits' own intervals ask for more: then only the rests are left."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
@@ -54,14 +55,11 @@ _WEIGHT_OF_LATEST = 0.1
 _FEW = 2
 """So many runs are looked up one by one rather than counted."""
 
-TASKS_AT_ONCE = 2000
-"""So many task states may be asked for in one request: the server reads a row of its database for each."""
+_MANY = 8
+"""Of so many runs that have ended in different states, the tasks are asked which are alike."""
 
-UNHELPFUL_SECONDS = 60.0
-"""How long a Dag's task states are not asked for after an answer that did not tell where to look."""
-
-_FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""States of a task that has come to its end (Airflow 3.0 to 3.3, ``TerminalTIState``)."""
+REQUESTS_A_LOOK = 50
+"""After so many, what has ended besides is found by the batch's next look: others have their turn before."""
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +75,11 @@ class LookUps(Protocol):
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """Return the run, None if there is none. Raises LookUpFailedError."""
 
-    async def task_states(
-        self, dag_id: str, run_ids: Sequence[str], task_id: str | None
-    ) -> Mapping[str, Mapping[str, str | None]]:
-        """Return the states of the tasks, or of one of them, of each run that has any. Raises LookUpFailedError."""
+    async def count_tasks(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> int:
+        """Return how many tasks these runs have, or how many parts one of them has. Raises LookUpFailedError."""
+
+    async def task_states(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> Mapping[str, States]:
+        """Return the states of those tasks, of each run that has any. Raises LookUpFailedError."""
 
 
 _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = weakref.WeakKeyDictionary()
@@ -109,6 +108,8 @@ class Poller:
         self._has_news = asyncio.Event()
         self._failures = 0
         self._request_seconds = 0.0
+        self._requests_left = 0
+        self._can_ask_for_tasks = True
 
     async def wait(self, dag_id: str, run_id: str, states: frozenset[str], poll_interval: float) -> str | None:
         """
@@ -172,6 +173,7 @@ class Poller:
 
         :raises LookUpFailedError: it failed, and with this batch's size or the server, not with one of its runs.
         """
+        self._requests_left = REQUESTS_A_LOOK
         run_ids = list(batch.waits)
         if len(run_ids) == 1:
             await self._look_singly(batch, run_ids)
@@ -179,70 +181,69 @@ class Poller:
         going = await self._count(batch, run_ids, batch.group.others)
         await self._find(batch, run_ids, len(run_ids) - going)
 
-    async def _find(
-        self, batch: Batch, run_ids: Sequence[str], changed: int, *, is_task_states_known: bool = False
-    ) -> None:
+    async def _find(self, batch: Batch, run_ids: Sequence[str], changed: int, *, are_tasks_asked: bool = False) -> None:
         """
         Find the runs that have ended or gone: first where no task is left to be done, then by halves.
 
         :param changed: how many they are. Of what changes meanwhile, some is found now and the rest by the next look.
         """
-        if changed <= 0:
+        if changed <= 0 or self._requests_left <= 0:
             return
         if changed >= len(run_ids) or len(run_ids) <= _FEW:
-            await self._find_states(batch, run_ids)
+            await self._find_states(batch, run_ids, are_tasks_asked=are_tasks_asked)
             return
-        if not is_task_states_known and self._may_ask_for_tasks(batch.group, len(run_ids)):
-            suspects = await self._find_suspects(batch.group, run_ids, changed)
+        suspects = None if are_tasks_asked else await self._suspect(batch.group, run_ids, changed)
+        if suspects is not None:
             found = await self._check(batch, suspects, changed)
-            others = [run_id for run_id in run_ids if run_id not in suspects]
-            await self._find(batch, others, changed - found, is_task_states_known=True)
+            await self._find(batch, _without(run_ids, suspects), changed - found, are_tasks_asked=True)
             return
-        half, rest = run_ids[: len(run_ids) // 2], run_ids[len(run_ids) // 2 :]
+        half, rest = _halve(run_ids)
         changed_in_half = len(half) - await self._count(batch, half, batch.group.others)
-        await self._find(batch, half, changed_in_half, is_task_states_known=is_task_states_known)
-        await self._find(batch, rest, changed - changed_in_half, is_task_states_known=is_task_states_known)
+        await self._find(batch, half, changed_in_half, are_tasks_asked=are_tasks_asked)
+        await self._find(batch, rest, changed - changed_in_half, are_tasks_asked=are_tasks_asked)
 
-    def _may_ask_for_tasks(self, group: Group, runs: int) -> bool:
-        tasks_a_run = 1.0 if group.last_task else group.tasks_a_run
-        return runs * tasks_a_run <= TASKS_AT_ONCE and self._now() >= group.is_unhelpful_until
-
-    async def _find_suspects(self, group: Group, run_ids: Sequence[str], changed: int) -> dict[str, None]:
+    async def _suspect(self, group: Group, run_ids: Sequence[str], changed: int) -> list[str] | None:
         """
-        Return the runs in which no task is left to be done, in their order.
+        Return the runs that have probably ended or gone, by their tasks.
 
-        They tell where to look, and nothing else: a run may be about to end, or have ended by a person's word. So an
-        answer that does not come, or does not help, is no failure of the look. Once it is known which task of the Dag
-        comes last, it is asked for alone.
+        An answer that does not come, or does not help, is no failure of the look.
+
+        :param changed: how many runs have.
+        :returns: None if the tasks of so many runs are not to be asked for.
         """
-        task_id = group.last_task
+        tasks = group.tasks
+        if not self._can_ask_for_tasks or not tasks.may_be_asked_for(self._now()):
+            return None
+        asked = group.dag_id, run_ids, tasks.last_task
         try:
-            tasks = await self._timed(self._look_ups.task_states(group.dag_id, run_ids, task_id))
+            if tasks.are_to_be_counted(self._now()):
+                count = await self._timed(self._look_ups.count_tasks(*asked))
+                tasks.note_count(count, len(run_ids), self._now())
+            if not tasks.fit_into_answer(len(run_ids)):
+                return None
+            states = await self._timed(self._look_ups.task_states(*asked))
         except LookUpFailedError as error:
-            log.info("Tasks of %s cannot be looked up: %s. Its runs are found by counts.", group.dag_id, error.reason)
-            tasks = {}
-        suspects = dict.fromkeys(run_id for run_id in run_ids if _FINISHED.issuperset(tasks.get(run_id, {}).values()))
-        is_helpful = 0 < len(suspects) <= len(run_ids) // 2
-        if task_id is None:
-            group.tasks_a_run = max(1.0, sum(map(len, tasks.values())) / len(run_ids))
-            group.last_task = _guess_last_task(tasks.values()) if group.has_last_task else None
-            group.is_unhelpful_until = self._now() + (0 if is_helpful else UNHELPFUL_SECONDS)
-        elif not is_helpful or len(suspects) > changed + _FEW:
-            group.has_last_task, group.last_task = False, None
-        return suspects if is_helpful else {}
+            self._can_ask_for_tasks = error.is_transient
+            tasks.note_failure(self._now())
+            log.info(
+                "The tasks of %s cannot be looked up: %s. Its runs are found by counts.", group.dag_id, error.reason
+            )
+            return None
+        return tasks.note_states(run_ids, states, changed, self._now())
 
-    async def _check(self, batch: Batch, suspects: Collection[str], changed: int) -> int:
+    async def _check(self, batch: Batch, suspects: Sequence[str], changed: int) -> int:
         """Find which of these have ended or gone, and return how many."""
-        run_ids = list(suspects)
-        if len(run_ids) <= max(changed, _FEW):
-            await self._find_states(batch, run_ids)
+        if len(suspects) <= max(changed, _FEW):
+            await self._find_states(batch, suspects, are_tasks_asked=True)
         else:
-            changed = len(run_ids) - await self._count(batch, run_ids, batch.group.others)
-            await self._find(batch, run_ids, changed, is_task_states_known=True)
-        return sum(wait is None or wait.ended.done() for wait in map(batch.waits.get, run_ids))
+            changed = len(suspects) - await self._count(batch, suspects, batch.group.others)
+            await self._find(batch, suspects, changed, are_tasks_asked=True)
+        return sum(wait is None or wait.ended.done() for wait in map(batch.waits.get, suspects))
 
-    async def _find_states(self, batch: Batch, run_ids: Sequence[str]) -> None:
+    async def _find_states(self, batch: Batch, run_ids: Sequence[str], *, are_tasks_asked: bool) -> None:
         """Find how runs have ended, if they have: many at once, if they have ended alike."""
+        if self._requests_left <= 0:
+            return
         if len(run_ids) <= 1:
             await self._look_singly(batch, run_ids)
             return
@@ -251,8 +252,12 @@ class Poller:
                 for run_id in run_ids:
                     _end(batch.waits.get(run_id), state)
                 return
-        await self._find_states(batch, run_ids[: len(run_ids) // 2])
-        await self._find_states(batch, run_ids[len(run_ids) // 2 :])
+        if not are_tasks_asked and len(run_ids) > _MANY:
+            # In this order those that have ended alike come together.
+            suspects = await self._suspect(batch.group, run_ids, len(run_ids)) or []
+            run_ids = [*suspects, *_without(run_ids, suspects)]
+        for half in _halve(run_ids):
+            await self._find_states(batch, half, are_tasks_asked=True)
 
     async def _look_singly(self, batch: Batch, run_ids: Sequence[str]) -> None:
         """Look runs up one by one. The trouble with one is no reason not to look at the others."""
@@ -278,6 +283,7 @@ class Poller:
 
     async def _timed(self, request: Awaitable[Answer]) -> Answer:
         """Make a request, and keep in mind how long requests take."""
+        self._requests_left -= 1
         begun = self._now()
         try:
             return await request
@@ -343,10 +349,13 @@ class Poller:
         return asyncio.get_running_loop().time()
 
 
-def _guess_last_task(runs: Iterable[Mapping[str, str | None]]) -> str | None:
-    """Return the task that is unfinished in most of the runs, None if none is in any."""
-    unfinished = Counter(task_id for tasks in runs for task_id, state in tasks.items() if state not in _FINISHED)
-    return max(unfinished, key=unfinished.__getitem__, default=None)
+def _without(run_ids: Sequence[str], others: Sequence[str]) -> list[str]:
+    excluded = set(others)
+    return [run_id for run_id in run_ids if run_id not in excluded]
+
+
+def _halve(run_ids: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    return run_ids[: len(run_ids) // 2], run_ids[len(run_ids) // 2 :]
 
 
 def _due(batch: Batch) -> float:
