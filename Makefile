@@ -71,7 +71,7 @@ test-schedules: $(VENV)/.dev ## Explore every schedule up to a short bound, and 
 	$(BIN)/pytest tests/schedules tests/fuzz
 
 .PHONY: schedules
-schedules: $(VENV)/.dev ## Explore every schedule up to the full bounds: long (ARGS="--bound faults=1 --only wait" for less).
+schedules: $(VENV)/.dev ## Explore every schedule up to the full bounds: about half an hour (ARGS="--bound faults=1 --only wait" for less).
 	$(BIN)/python -m tests.schedules $(ARGS)
 
 .PHONY: test-live
