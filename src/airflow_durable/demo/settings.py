@@ -40,6 +40,9 @@ _OPTIONS = {
     "dag_processor.parsing_processes": "1",
     "dag_processor.min_file_process_interval": "3600",
     "dag_processor.refresh_interval": "3600",
+    # A callback counts as if its file had been parsed again (3.0, ``dag_processing/manager.py``), and Dags that were
+    # parsed long before the file are taken for gone: their tasks would never be scheduled again.
+    "dag_processor.stale_dag_threshold": "86400",
     "dag_processor.print_stats_interval": "0",
 }
 
