@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import Annotated
@@ -36,6 +37,8 @@ def run(
 
     Exits with 1 if a test failed or could not be run.
     """
+    # What is started in a shell's background ignores it, and so would the test sessions, which are ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     interpreters: list[str | None] = list(python) if python else [None]
     environments = [Environment(version, path) for version in airflow or AIRFLOWS for path in interpreters]
     results = [_run_in(environment, part or list(Part)) for environment in environments]

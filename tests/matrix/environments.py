@@ -115,8 +115,9 @@ class Environment:
                 code = process.wait()
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt):
-                    # Ctrl-C is for the whole process group; it has it already.
-                    process.send_signal(signal.SIGTERM)
+                    # Ctrl-C is for the whole process group; it has it already. Not SIGTERM: what that raises pytest takes
+                    # for the failure of one test, and goes on.
+                    process.send_signal(signal.SIGINT)
                 process.wait(END_LIMIT_SECONDS)
                 raise
         if code not in expected:
