@@ -115,8 +115,8 @@ class Environment:
                 code = process.wait()
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt):
-                    # Ctrl-C is for the whole process group; it has it already. Not SIGTERM: what that raises pytest takes
-                    # for the failure of one test, and goes on.
+                    # Ctrl-C is for the whole process group; it has it already. Not SIGTERM: what that raises is
+                    # to pytest the failure of one test, and it goes on.
                     process.send_signal(signal.SIGINT)
                 process.wait(END_LIMIT_SECONDS)
                 raise
