@@ -21,7 +21,7 @@ from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError, ScratchAirflow
 from tests.support.fault_proxy import Action, Fault, FaultProxy
 
-from .limits import LIMITS, Limit
+from .limits import LIMITS, LIMITS_OF_30, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -328,8 +328,9 @@ def scenario(body: Callable[[Stage], None]) -> Callable[..., None]:
 
 def find_limit(body: Callable[[Stage], None]) -> Limit | None:
     """Return what this environment's Airflow cannot do of a scenario; None if it can."""
-    limit = LIMITS.get(body.__name__.removeprefix("test_"))
-    return limit if limit and limit.holds_on(metadata.version("apache-airflow")) else None
+    name, version = body.__name__.removeprefix("test_"), metadata.version("apache-airflow")
+    limits = [known[name] for known in (LIMITS_OF_30, LIMITS) if name in known]
+    return next((limit for limit in limits if limit.holds_on(version)), None)
 
 
 @contextlib.contextmanager

@@ -81,6 +81,19 @@ def _start_second_child_of_running(stage: Stage) -> None:
     assert (first.state, second.state) == ("queued", "success")
 
 
+def _restart_for_ever(stage: Stage) -> None:
+    stage.start()
+    stage.wait_until_waiting(1)
+    first_pid = stage.parent().pid
+    stage.clear_parent()
+    stage.wait_until_gone(first_pid)
+    log = next(one.log_path for one in stage.lab.airflow.components if one.kind == "scheduler")
+    finished = f"TaskInstance Finished: dag_id={stage.parent_dag},"
+    # Of the worker that ended, and once more for want of a heartbeat.
+    stage.wait_for(lambda: log.read_text().count(finished) > 1, "the scheduler to go over it twice")
+    assert (stage.parent().state, len(stage.children())) == ("restarting", 1)
+
+
 def _start_second_child_after_mark(state: str) -> Callable[[Stage], None]:
     def body(stage: Stage) -> None:
         stage.start()
@@ -272,3 +285,14 @@ LIMITS = {
         _lose_attempt_to_lost_reply,
     ),
 }
+
+LIMITS_OF_30 = {
+    "clear_running": Limit(
+        "3.1",
+        "the task stays 'restarting' for ever, as a stock one does",
+        "The scheduler of 3.0 does nothing about a running task that was cleared when its worker has ended "
+        "(jobs/scheduler_job_runner.py, process_executor_events, has no case for that state; 3.1 has).",
+        _restart_for_ever,
+    ),
+}
+"""They go before the others."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .limits import LIMITS
+from .limits import LIMITS, LIMITS_OF_30
 
 
 def test_limits_are_of_scenarios() -> None:
     sources = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
     scenarios = re.findall(r"^def test_(\w+)\(stage: Stage\)", "\n".join(sources), re.MULTILINE)
-    assert set(LIMITS) <= set(scenarios)
+    assert {*LIMITS, *LIMITS_OF_30} <= set(scenarios)
