@@ -276,13 +276,18 @@ class Stage:
 
     def _wait_until_run_is_settled(self) -> None:
         """
-        Wait until the parent's Dag run has ended, if the parent has.
+        Wait until the parent's Dag run has ended, and its trigger is gone, if the parent has ended.
 
-        A clear between the two is lost on SQLite, which locks no rows: the scheduler ends a Dag run that it has read
-        before, and the cleared task stays in it for good.
+        A clear before the end of the run is lost on SQLite, which locks no rows: the scheduler ends a Dag run that it
+        has read before, and the cleared task stays in it for good. A trigger that is still there the next try would
+        get along with the task instance (3.3), and be resumed by it.
         """
         if self.parent().state in {"success", "failed", "skipped"}:
             runs = self.lab.airflow.database.runs
+            triggers = "SELECT trigger_id FROM task_instance WHERE dag_id = :dag_id AND trigger_id IS NOT NULL"
+            self.wait_for(
+                lambda: not self.lab.airflow.database.select(triggers, dag_id=self.parent_dag), "the end of its trigger"
+            )
             self.wait_for(
                 lambda: {run.state for run in runs(self.parent_dag)} <= {"success", "failed"}, "the end of its Dag run"
             )

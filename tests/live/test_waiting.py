@@ -77,6 +77,9 @@ def test_killed_twice(stage: Stage) -> None:
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_until_waiting(2)
+    if stage.lab.has_store:
+        # It looks at its child before it records that it reconnected.
+        stage.wait_for(lambda: len(stage.decisions()) > 1, "the record of the second try")
     stage.kill_worker()
     stage.wait_until_waiting(3)
     stage.mark_child()
