@@ -24,7 +24,8 @@ the median of the ratios of the runs. These are figures of one machine: the rati
 """
 
 _ABOUT_WAITS = """A real triggerer and a real PostgreSQL; the waits are laid into the database as Airflow would
-have stored them, and 100 children a minute end at random moments. Look-ups and transactions are counted by the
+have stored them, and 100 children of three tasks a minute end at random moments, a second after the last of their
+tasks. Look-ups and transactions are counted by the
 database. Needed: each wait's own look-up at each interval of 5 s. The resumption is when the database has the parent
 scheduled again. From when its trigger has fired the rest is Airflow's: its runner reports once a second, and the
 supervisor's next turn resumes the parent. A parent that had not resumed five minutes later is not in the latencies.
