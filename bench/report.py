@@ -83,30 +83,10 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
                 "",
             ),
             _compare(f"{what}: database transactions a second", stock, ours, "transactions"),
-            _row(
-                f"{what}: child's end to parent's resumption, p50 (s)",
-                _latency(stock, "p50"),
-                _latency(ours, "p50"),
-                _ratio(stock, ours, "p50"),
-            ),
-            _row(
-                f"{what}: the same, p99 (s)",
-                _latency(stock, "p99"),
-                _latency(ours, "p99"),
-                _ratio(stock, ours, "p99"),
-            ),
-            _row(
-                f"{what}: of that, until the trigger has fired, p50 (s)",
-                _latency(stock, "noticed_p50"),
-                _latency(ours, "noticed_p50"),
-                _ratio(stock, ours, "noticed_p50"),
-            ),
-            _row(
-                f"{what}: the same, p99 (s)",
-                _latency(stock, "noticed_p99"),
-                _latency(ours, "noticed_p99"),
-                _ratio(stock, ours, "noticed_p99"),
-            ),
+            _compare_latency(f"{what}: child's end to parent's resumption, p50 (s)", stock, ours, "p50"),
+            _compare_latency(f"{what}: the same, p99 (s)", stock, ours, "p99"),
+            _compare_latency(f"{what}: of that, until the trigger has fired, p50 (s)", stock, ours, "noticed_p50"),
+            _compare_latency(f"{what}: the same, p99 (s)", stock, ours, "noticed_p99"),
             _compare(f"{what}: of so many ended children the parents resumed (%)", stock, ours, "resumed_share"),
             _compare(f"{what}: processors busy", stock, ours, "cpu"),
             _compare(f"{what}: memory a wait (KiB)", stock, ours, "memory_kib"),
@@ -184,6 +164,10 @@ def _compare(figure: str, stock: list[dict[str, Any]], ours: list[dict[str, Any]
         _spread([_value(result, name) for result in ours]),
         _ratio(stock, ours, name),
     )
+
+
+def _compare_latency(figure: str, stock: list[dict[str, Any]], ours: list[dict[str, Any]], name: str) -> str:
+    return _row(figure, _latency(stock, name), _latency(ours, name), _ratio(stock, ours, name))
 
 
 def _ratio(stock: list[dict[str, Any]], ours: list[dict[str, Any]], name: str) -> str:

@@ -71,10 +71,7 @@ class AsyncLookUps:
         """
         from airflow.sdk.execution_time.comms import GetDRCount
 
-        try:
-            answer = await _asend(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states)))
-        except Exception as error:
-            raise _look_up_failed(dag_id, run_ids[0], error) from error
+        answer = await _look_up_together(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states)))
         return _read_count(dag_id, run_ids[0], answer)
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
@@ -103,10 +100,7 @@ class AsyncLookUps:
         from airflow.sdk.execution_time.comms import GetTICount
 
         task_ids = None if task_id is None else [task_id]
-        try:
-            answer = await _asend(GetTICount(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
-        except Exception as error:
-            raise _look_up_failed(dag_id, run_ids[0], error) from error
+        answer = await _look_up_together(GetTICount(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
         return _read_count(dag_id, run_ids[0], answer)
 
     async def task_states(
@@ -123,10 +117,7 @@ class AsyncLookUps:
         from airflow.sdk.execution_time.comms import GetTaskStates
 
         task_ids = None if task_id is None else [task_id]
-        try:
-            answer = await _asend(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
-        except Exception as error:
-            raise _look_up_failed(dag_id, run_ids[0], error) from error
+        answer = await _look_up_together(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
         states: Any = getattr(answer, "task_states", None)
         if not _are_task_states(states):
             reason = f"the answer {type(answer).__name__} has no task states"
@@ -288,6 +279,18 @@ async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there 
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(channel.send)(message)
+
+
+async def _look_up_together(message: Any) -> Any:  # noqa: ANN401 - see _send
+    """
+    Send a message that asks for several runs of a Dag.
+
+    :raises LookUpFailedError: it names the first of them.
+    """
+    try:
+        return await _asend(message)
+    except Exception as error:
+        raise _look_up_failed(message.dag_id, message.run_ids[0], error) from error
 
 
 def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedError:

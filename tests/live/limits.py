@@ -47,9 +47,7 @@ class Limit:
 
 def _keep_no_record(stage: Stage) -> None:
     stage.start()
-    stage.wait_until_waiting(1)
-    stage.mark_child()
-    stage.wait_for_parent("success", 1)
+    stage.finish(1)
     assert len(stage.children()) == 1
     assert stage.sent("PUT", stage.record_path) == 0
 
@@ -60,9 +58,7 @@ def _start_second_child(stage: Stage) -> None:
     stage.kill_worker()
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     first, second = stage.children()
     assert (first.state, second.state) == ("queued", "success")
     assert first.run_id != second.run_id
@@ -74,9 +70,7 @@ def _start_second_child_of_running(stage: Stage) -> None:
     first_pid = stage.parent().pid
     stage.clear_parent()
     stage.wait_until_gone(first_pid)
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     first, second = stage.children()
     assert (first.state, second.state) == ("queued", "success")
 
@@ -102,9 +96,7 @@ def _start_second_child_after_mark(state: str) -> Callable[[Stage], None]:
         stage.mark_parent(state)
         stage.wait_until_gone(first_pid)
         stage.clear_parent()
-        stage.wait_until_waiting(2)
-        stage.mark_child()
-        stage.wait_for_parent("success", 2)
+        stage.finish(2)
         assert [run.state for run in stage.children()] == ["queued", "success"]
 
     return body
@@ -129,9 +121,7 @@ def _start_second_child_beside_cleared(stage: Stage) -> None:
     stage.wait_for_parent("failed", 1)
     stage.clear_child()
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [run.state for run in stage.children()] == ["queued", "success"]
 
 
@@ -142,9 +132,7 @@ def _do_work_again(stage: Stage) -> None:
     stage.mark_child()
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     first, second = stage.children()
     assert (first.state, second.state) == ("success", "success")
 
@@ -177,9 +165,7 @@ def _skip_as_stock(stage: Stage) -> None:
 def _reset_again_as_stock(stage: Stage) -> None:
     stage.start_foreign_child(FIXED_RUN_ID)
     _crash(stage)
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [run.run_id for run in stage.children()] == [FIXED_RUN_ID]
     # Not by the run's clear_number: before 3.2 it counts the clears of finished runs only.
     assert stage.sent("POST", stage.reset_path) == 2
@@ -189,9 +175,7 @@ def _reset_again_as_stock_before_reply(stage: Stage) -> None:
     stage.start_foreign_child(FIXED_RUN_ID)
     stage.inject(Action.KILL_AFTER, "POST", stage.reset_path)
     stage.start()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [run.run_id for run in stage.children()] == [FIXED_RUN_ID]
     # Not by the run's clear_number: before 3.2 it counts the clears of finished runs only.
     assert stage.sent("POST", stage.reset_path) == 2
@@ -200,9 +184,7 @@ def _reset_again_as_stock_before_reply(stage: Stage) -> None:
 def _lose_attempt_to_lost_reply(stage: Stage) -> None:
     stage.inject(Action.DROP_REPLY, "POST", stage.submit_path)
     stage.start()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     statuses = [p.status for p in stage.lab.proxy.passages_of(stage.parent_dag, "POST", stage.submit_path)]
     assert statuses == [204]
@@ -212,9 +194,7 @@ def _lose_attempt_to_absent_server(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.inject(Action.REFUSE, "GET", stage.look_up_path, try_number=1, times=None)
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     assert stage.sent("POST", stage.submit_path) == 1
 

@@ -146,9 +146,7 @@ def test_audited_child_failed(stage: Stage) -> None:
         # Before 3.3 the stock operator fails for good with its child (sdk/execution_time/task_runner.py).
         stage.wait_for_parent("failed", 1)
         stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
 
 
 @pytest.mark.matrix
@@ -156,13 +154,9 @@ def test_audited_child_failed(stage: Stage) -> None:
 def test_audited_rerun(stage: Stage) -> None:
     """A person wants the work done again."""
     stage.start()
-    stage.wait_until_waiting(1)
-    stage.mark_child()
-    stage.wait_for_parent("success", 1)
+    stage.finish(1)
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,9 @@ from .lab import Stage, scenario
 def test_clear_after_success(stage: Stage) -> None:
     """A consumed outcome is done again, by a fresh run."""
     stage.start()
-    stage.wait_until_waiting(1)
-    stage.mark_child()
-    stage.wait_for_parent("success", 1)
+    stage.finish(1)
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     first, second = stage.children()
     assert first.run_id != second.run_id
 
@@ -28,9 +24,7 @@ def test_clear_child_running(stage: Stage) -> None:
     stage.kill_worker()
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     assert stage.decisions() == ["fresh_submit", "reconnect"]
 

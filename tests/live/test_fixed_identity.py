@@ -13,9 +13,7 @@ def _crash_and_finish(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
 
 
 @scenario
@@ -30,9 +28,7 @@ def test_fixed_id_before_reply(stage: Stage) -> None:
     """The run was seen to be free before it was recorded: the one that is there now is ours."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 0)]
 
 
@@ -66,9 +62,7 @@ def test_fixed_id_reset_before_reply(stage: Stage) -> None:
     stage.start_foreign_child(FIXED_RUN_ID)
     stage.inject(Action.KILL_AFTER, "POST", stage.reset_path)
     stage.start()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 1)]
 
 

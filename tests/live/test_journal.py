@@ -12,9 +12,7 @@ def test_journal_away(stage: Stage) -> None:
     """The first attempt cannot record, so it submits nothing; the second one can."""
     stage.inject(Action.UNAVAILABLE, "PUT", stage.record_path, try_number=1, times=None)
     stage.start()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     assert stage.sent("POST", stage.submit_path, try_number=1) == 0
     assert "JournalWriteError" in stage.log(1)

@@ -5,12 +5,6 @@ from __future__ import annotations
 from .lab import Stage, scenario
 
 
-def _finish(stage: Stage, try_number: int) -> None:
-    stage.wait_until_waiting(try_number)
-    stage.mark_child()
-    stage.wait_for_parent("success", try_number)
-
-
 @scenario
 def test_clear_running(stage: Stage) -> None:
     """A parent that is cleared while it waits is ended, runs again, and adopts its child."""
@@ -19,7 +13,7 @@ def test_clear_running(stage: Stage) -> None:
     first_pid = stage.parent().pid
     stage.clear_parent()
     stage.wait_until_gone(first_pid)
-    _finish(stage, 2)
+    stage.finish(2)
     assert [run.clear_number for run in stage.children()] == [0]
     assert stage.decisions() == ["fresh_submit", "reconnect"]
 
@@ -33,7 +27,7 @@ def test_clear_other_request(stage: Stage) -> None:
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
     stage.wait_for_children(2)
-    _finish(stage, 2)
+    stage.finish(2)
     assert [run.state for run in stage.children()] == ["queued", "success"]
 
 
@@ -41,10 +35,10 @@ def test_clear_other_request(stage: Stage) -> None:
 def test_clear_parent_run(stage: Stage) -> None:
     """Clear Run of a parent that had succeeded starts a fresh child."""
     stage.start()
-    _finish(stage, 1)
+    stage.finish(1)
     stage.clear_parent_run()
     stage.wait_for_children(2)
-    _finish(stage, 2)
+    stage.finish(2)
     first, second = stage.children()
     assert (first.run_id != second.run_id, first.clear_number) == (True, 0)
 
@@ -78,7 +72,7 @@ def _mark_and_clear(stage: Stage, state: str) -> None:
     assert stage.parent().state == state
     assert [run.state for run in stage.children()] == ["queued"]
     stage.clear_parent()
-    _finish(stage, 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     assert stage.decisions() == ["fresh_submit", "reconnect"]
 
@@ -136,6 +130,6 @@ def test_child_failed_and_cleared(stage: Stage) -> None:
     stage.wait_for_parent("failed", 1)
     stage.clear_child()
     stage.clear_parent()
-    _finish(stage, 2)
+    stage.finish(2)
     assert len(stage.children()) == 1
     assert stage.decisions() == ["fresh_submit", "reconnect"]

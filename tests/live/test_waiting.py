@@ -13,9 +13,7 @@ def test_killed_while_waiting(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     (child,) = stage.children()
     assert child.clear_number == 0
     assert stage.sent("POST", stage.submit_path) == 1
@@ -61,9 +59,7 @@ def test_killed_before_request(stage: Stage) -> None:
     fault.wait_until_hit()
     assert stage.children() == []
     record = stage.record()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     (child,) = stage.children()
     if stage.lab.has_store:
         assert record is not None
@@ -81,9 +77,7 @@ def test_killed_twice(stage: Stage) -> None:
         # It looks at its child before it records that it reconnected.
         stage.wait_for(lambda: len(stage.decisions()) > 1, "the record of the second try")
     stage.kill_worker()
-    stage.wait_until_waiting(3)
-    stage.mark_child()
-    stage.wait_for_parent("success", 3)
+    stage.finish(3)
     assert len(stage.children()) == 1
     if stage.lab.has_store:
         assert stage.decisions() == ["fresh_submit", "reconnect", "reconnect"]
@@ -117,9 +111,7 @@ def test_reply_lost(stage: Stage) -> None:
     """Airflow's client repeats a request whose reply it has not seen, and gets 409 for its own run."""
     stage.inject(Action.DROP_REPLY, "POST", stage.submit_path)
     stage.start()
-    stage.wait_until_waiting(1)
-    stage.mark_child()
-    stage.wait_for_parent("success", 1)
+    stage.finish(1)
     assert len(stage.children()) == 1
     statuses = [p.status for p in stage.lab.proxy.passages_of(stage.parent_dag, "POST", stage.submit_path)]
     assert statuses == [204, 409]
@@ -147,9 +139,7 @@ def test_child_failed(stage: Stage) -> None:
     stage.kill_worker()
     stage.mark_child("failed")
     stage.wait_for_children(2)
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     first, second = stage.children()
     assert (first.state, second.state) == ("failed", "success")
     assert first.run_id != second.run_id
@@ -165,9 +155,7 @@ def test_child_deleted(stage: Stage) -> None:
     (deleted,) = stage.children()
     stage.kill_worker()
     stage.delete_child()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [run.run_id for run in stage.children()] == [deleted.run_id]
 
 
@@ -178,9 +166,7 @@ def test_child_deleted_while_waiting(stage: Stage) -> None:
     stage.wait_until_waiting(1)
     (deleted,) = stage.children()
     stage.delete_child()
-    stage.wait_until_waiting(2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
+    stage.finish(2)
     assert [run.run_id for run in stage.children()] == [deleted.run_id]
     assert "ChildRunMissingError" in stage.log(1)
     assert deleted.run_id in stage.log(1)
