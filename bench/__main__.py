@@ -61,7 +61,8 @@ def main() -> None:
 
 
 def _measure_costs(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
-    for _ in range(1 if is_quick else max(runs, 7)):
+    parse.prepare()
+    for _ in range(1 if is_quick else max(runs, 15)):
         for name, measure in (("import", parse.import_seconds), ("parse", parse.parse_seconds)):
             keep("costs", {"figure": name, "stock": measure("stock"), "durable": measure("durable")})
 

@@ -573,7 +573,7 @@ def test_thousands_of_dags_share_what_the_server_can_do() -> None:
     unfairness, rate = run(scenario())
     assert unfairness <= 1.5
     # A request every 50 ms and a rest: the most that can be had, and none of the Dags goes without.
-    assert 14 < rate < 18.4
+    assert 14 < rate < 19.7
 
 
 def test_no_wait_is_looked_at_less_often_than_it_asks_for_where_the_server_can_keep_up() -> None:
@@ -707,7 +707,7 @@ def test_a_loop_that_ends_ends_the_waits() -> None:
     assert run(scenario()).tasks["a"].cancelled()
 
 
-def test_where_requests_take_long_the_looks_leave_a_quarter_of_the_time_to_others() -> None:
+def test_where_requests_take_long_the_looks_leave_a_tenth_of_the_time_to_others() -> None:
     async def scenario() -> float:
         server = Server(seconds=0.2)
         server.start(names(10_000))
@@ -720,4 +720,4 @@ def test_where_requests_take_long_the_looks_leave_a_quarter_of_the_time_to_other
         await waits.stop()
         return share
 
-    assert 0.6 < run(scenario()) < 0.8
+    assert 0.75 < run(scenario()) < 0.95

@@ -39,14 +39,14 @@ SHARE_OF_NOMINAL = 0.005
 LEAST_RATE = 1.0
 """... if that is more than so many a second, and..."""
 
-SHARE_OF_TIME = 0.75
+SHARE_OF_TIME = 0.9
 """... how much of the time, as long as requests take: the rest is for finding what has ended, and for others. Not where
 the waits' own intervals ask for more: then only the rests are left."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
 
-REST = 0.1
+REST = 0.02
 """After a look, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
 
 _WEIGHT_OF_LATEST = 0.1
