@@ -63,7 +63,11 @@ def main() -> None:
 def _measure_costs(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
     parse.prepare()
     for _ in range(1 if is_quick else max(runs, 15)):
-        for name, measure in (("import", parse.import_seconds), ("parse", parse.parse_seconds)):
+        for name, measure in (
+            ("import", parse.import_seconds),
+            ("parse", parse.parse_seconds),
+            ("execute", parse.execute_seconds),
+        ):
             keep("costs", {"figure": name, "stock": measure("stock"), "durable": measure("durable")})
 
 
