@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OPERATORS = 200
 MODULES = {
@@ -35,69 +40,91 @@ begun = time.process_time()
 import {module}
 print(time.process_time() - begun)
 """
-# The Dag processor has Airflow itself imported before it parses a file in a fork of its own.
-_EXECUTE = """
-import runpy, time
-import airflow.sdk
-import airflow.serialization.serialized_objects
-begun = time.process_time()
-runpy.run_path({path!r})
-print(time.process_time() - begun)
-"""
-# What that fork does for a file: executes it, checks its Dags and serializes them.
+# As Airflow's Dag processor does it: the process that loads the plugins (with its Job) and imports what a file needs of
+# airflow.* forks another one for each parse. The pairs take turns in who is first.
 _PARSE = """
-import time
+import json, os, runpy, sys, time
 from pathlib import Path
 import structlog
+from airflow.cli.commands import dag_processor_command
 from airflow.dag_processing import processor
-path = Path({path!r})
-request = processor.DagFileParseRequest(file=str(path), bundle_path=path.parent, bundle_name="b", callback_requests=[])
-begun = time.process_time()
-result = processor._parse_file(request, structlog.get_logger())
-seconds = time.process_time() - begun
-assert len(result.serialized_dags) == 1 and not result.import_errors, result.import_errors
-print(seconds)
+from airflow.listeners.listener import get_listener_manager
+
+def parse(path):
+    request = processor.DagFileParseRequest(
+        file=str(path), bundle_path=path.parent, bundle_name="bench", callback_requests=[]
+    )
+    result = processor._parse_file(request, log)
+    assert len(result.serialized_dags) == 1 and not result.import_errors, result.import_errors
+
+def measure(function, path):
+    processor._pre_import_airflow_modules(str(path), log)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(2, 1)
+        try:
+            begun = time.process_time()
+            function(path)
+            os.write(writing, str(time.process_time() - begun).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        seconds = float(pipe.read())
+    os.waitpid(child, 0)
+    return seconds
+
+log = structlog.get_logger()
+get_listener_manager()
+paths = {{kind: Path(path) for kind, path in {paths!r}.items()}}
+functions = {{"parse": parse, "execute": runpy.run_path}}
+for number in range({pairs}):
+    for name, function in functions.items():
+        kinds = sorted(paths, reverse=number % 2 == 1)
+        print(json.dumps({{"figure": name, **{{kind: measure(function, paths[kind]) for kind in kinds}}}}))
 """
 
 
 def import_seconds(kind: str) -> float:
     """Return the processor time in which a new interpreter imports the operator, and with it Airflow."""
-    return _measure(_IMPORT.format(module=MODULES[kind]))
+    return float(_run(_IMPORT.format(module=MODULES[kind])).split()[-1])
 
 
-def execute_seconds(kind: str) -> float:
-    """Return the processor time in which a Dag file is executed, where Airflow itself is imported already."""
-    return _measure_file(_EXECUTE, kind)
+def measure_parse(pairs: int) -> Iterator[dict[str, Any]]:
+    """
+    Yield figures of the processor time that the Dag processor takes for a Dag file, as often as there are pairs.
 
-
-def parse_seconds(kind: str) -> float:
-    """Return the processor time of all that the Dag processor does for a Dag file: Airflow's own function for it."""
-    return _measure_file(_PARSE, kind)
+    "parse" is all that it does for the file, by Airflow's own function: it executes the file, checks its Dags and
+    serializes them; "execute" is the first of the three alone.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        for kind, module in MODULES.items():
+            path = paths[kind] = Path(folder) / kind / "dag.py"
+            path.parent.mkdir()
+            more = "durable=True," if kind == "durable" else ""
+            path.write_text(_DAG_FILE.format(module=module, operators=OPERATORS, more=more))
+        code = _PARSE.format(paths={kind: str(path) for kind, path in paths.items()}, pairs=pairs)
+        for line in _run(code).splitlines():
+            if line.startswith('{"figure"'):
+                yield json.loads(line)
 
 
 def prepare() -> None:
     """Have the bytecode of all that is measured written, as it is where packages are installed."""
     for kind in MODULES:
         import_seconds(kind)
-        parse_seconds(kind)
+    list(measure_parse(1))
 
 
-def _measure_file(code: str, kind: str) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "dag.py"
-        more = "durable=True," if kind == "durable" else ""
-        path.write_text(_DAG_FILE.format(module=MODULES[kind], operators=OPERATORS, more=more))
-        return _measure(code.format(path=str(path)))
-
-
-def _measure(code: str) -> float:
+def _run(code: str) -> str:
     environment = {**os.environ, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    result = subprocess.run(  # noqa: S603 - our own code
+    return subprocess.run(  # noqa: S603 - our own code
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,
         check=True,
         capture_output=True,
         text=True,
-    )
-    return float(result.stdout.split()[-1])
+    ).stdout

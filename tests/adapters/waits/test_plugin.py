@@ -70,3 +70,16 @@ def test_addresses_are_relative_to_airflows_base() -> None:
     for view in DurableWaitsPlugin.external_views:
         assert not view["href"].startswith(("/", "http"))
         assert view["href"].startswith(plugin.URL_PREFIX.removeprefix("/"))
+
+
+def test_dag_processor_imports_the_operator_before_it_forks_and_no_other_process_does() -> None:
+    code = (
+        "import sys\n"
+        "import {module}\n"
+        "from airflow.listeners.listener import get_listener_manager\n"
+        "get_listener_manager()\n"
+        "print([f'airflow_durable.{{name}}' in sys.modules for name in ('waits.plugin', 'operators.trigger_dagrun')])"
+    )
+    assert run_python(code.format(module="airflow.cli.commands.dag_processor_command")) == "[True, True]"
+    for module in ("airflow.jobs.scheduler_job_runner", "airflow.sdk.execution_time.task_runner"):
+        assert run_python(code.format(module=module)) == "[True, False]"
