@@ -47,10 +47,10 @@ that it ended. A parent's end includes what its worker does after its last look.
 """
 
 
-_ABOUT_COSTS = """Processor time. In brackets the quartiles: each figure was measured many times, in pairs. A Dag file is
-parsed as the Dag processor does it, in a fork of a process that has the plugins loaded and has imported what the file
-needs of `airflow.*`. Of what the durable operator adds, most is Airflow's own handling of `default_args`, once for each
-class that an operator inherits from and that has an `__init__`.
+_ABOUT_COSTS = """Processor time. In brackets the quartiles: each figure was measured many times, in pairs. A Dag file
+is parsed as the Dag processor does it, in a fork of a process that has the plugins loaded and has imported what the
+file needs of `airflow.*`. Of what the durable operator adds, most is Airflow's own handling of `default_args`, once for
+each class that an operator inherits from and that has an `__init__`.
 """
 
 
