@@ -31,6 +31,7 @@ SPREAD = 50
 
 FULL_WAITS = (
     waits.Plan("durable", 10_000),
+    waits.Plan("durable", 10_000, triggerers=2),
     waits.Plan("durable", 5000),
     waits.Plan("stock", 1000),
     waits.Plan("durable", 1000),

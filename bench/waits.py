@@ -52,12 +52,14 @@ class Plan:
     One run of the benchmark.
 
     :param kind: ``stock`` or ``durable``.
+    :param triggerers: how many triggerers share the waits.
     :param ends_a_minute: how many children end in a minute, at random moments.
     """
 
     kind: str
     waits: int
     child_dags: int = 1
+    triggerers: int = 1
     poll_interval: float = 5.0
     ends_a_minute: int = 100
     warm_up_seconds: float = 15.0
@@ -142,7 +144,8 @@ class Bench:
     def run(self) -> Outcome:
         """Start the triggerer and measure."""
         plan = self._plan
-        self._airflow.start_component("triggerer")
+        for _ in range(plan.triggerers):
+            self._airflow.start_component("triggerer")
         self._airflow.wait_until_ready()
         # What a first wait makes the triggerer load is not what a wait takes.
         self._lay(0, WARM_UP_WAITS)
