@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PARTS = ("costs", "sync", "sync-live", "waits")
 CHILD_SECONDS = (1.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 10800.0)
 LIVE_CHILD_SECONDS = (1, 10, 60)
+IMPORT_PAIRS = 15
 PARSE_PAIRS = 200
 SPREAD = 50
 """How many durations near each of those are simulated: how long the last pause is depends on the exact one."""
@@ -64,11 +65,9 @@ def main() -> None:
 
 def _measure_costs(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
     parse.prepare()
-    for _ in range(1 if is_quick else max(runs, 15)):
-        keep(
-            "costs",
-            {"figure": "import", "stock": parse.import_seconds("stock"), "durable": parse.import_seconds("durable")},
-        )
+    for number in range(1 if is_quick else max(runs, IMPORT_PAIRS)):
+        kinds = sorted(parse.MODULES, reverse=number % 2 == 1)
+        keep("costs", {"figure": "import", **{kind: parse.import_seconds(kind) for kind in kinds}})
     for figures in parse.measure_parse(2 if is_quick else PARSE_PAIRS):
         keep("costs", figures)
 

@@ -43,7 +43,7 @@ print(time.process_time() - begun)
 # As Airflow's Dag processor does it: the process that loads the plugins (with its Job) and imports what a file needs of
 # airflow.* forks another one for each parse. The pairs take turns in who is first.
 _PARSE = """
-import json, os, runpy, sys, time
+import json, os, runpy, sys, time, traceback
 from pathlib import Path
 import structlog
 from airflow.cli.commands import dag_processor_command
@@ -67,13 +67,16 @@ def measure(function, path):
             begun = time.process_time()
             function(path)
             os.write(writing, str(time.process_time() - begun).encode())
-        finally:
-            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        seconds = float(pipe.read())
-    os.waitpid(child, 0)
-    return seconds
+        seconds = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert not status, f"The measurement of {{path}} failed."
+    return float(seconds)
 
 log = structlog.get_logger()
 get_listener_manager()
@@ -93,9 +96,9 @@ def import_seconds(kind: str) -> float:
 
 def measure_parse(pairs: int) -> Iterator[dict[str, Any]]:
     """
-    Yield figures of the processor time that the Dag processor takes for a Dag file, as often as there are pairs.
+    Yield figures of the processor time that the Dag processor's fork takes for a Dag file, as often as there are pairs.
 
-    "parse" is all that it does for the file, by Airflow's own function: it executes the file, checks its Dags and
+    "parse" is all that it does with the file, by Airflow's own function: it executes the file, checks its Dags and
     serializes them; "execute" is the first of the three alone.
     """
     with tempfile.TemporaryDirectory() as folder:

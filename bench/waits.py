@@ -70,11 +70,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured. Rates are a second's, latencies are seconds, memory is in bytes."""
+    """
+    What was measured. Rates are a second's, latencies are seconds, memory is in bytes.
+
+    ``fewest`` is the number of waits on the triggerer that has the fewest.
+    """
 
     plan: Plan
     assigned_seconds: float
     running: int
+    fewest: int
     idle_look_ups: float
     idle_transactions: float
     look_ups: float
@@ -157,6 +162,7 @@ class Bench:
         self._wait_until_assigned()
         running = self._wait_until_running()
         assigned_seconds = time.monotonic() - laid_at
+        fewest = self._fewest()
         time.sleep(plan.settle_seconds)
         before = self._read()
         time.sleep(plan.idle_seconds)
@@ -172,6 +178,7 @@ class Bench:
             plan=plan,
             assigned_seconds=assigned_seconds,
             running=running,
+            fewest=fewest,
             idle_look_ups=_rate(before, middle, "look_ups"),
             idle_transactions=_rate(before, middle, "transactions"),
             look_ups=_rate(middle, after, "look_ups"),
@@ -209,6 +216,15 @@ class Bench:
                 break
             time.sleep(3)
         return running
+
+    def _fewest(self) -> int:
+        """Return how many waits the triggerer has that has the fewest."""
+        with self._engine.connect() as connection:
+            counts = connection.exec_driver_sql("SELECT count(*) FROM trigger GROUP BY triggerer_id").scalars().all()
+        if len(counts) < self._plan.triggerers:
+            message = f"Of {self._plan.triggerers} triggerers only {len(counts)} have waits."
+            raise RuntimeError(message)
+        return min(counts)
 
     def _end_children(self) -> None:
         """End children at random moments, and wait until their parents have resumed."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_durable.port import AirflowPort
 
 # What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
-# again, and takes no longer to parse than with the stock one.
+# again.
 
 
 class DurableRetriesWarning(UserWarning):

@@ -8,6 +8,9 @@ import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+import pytest
+from airflow import plugins_manager
+
 from airflow_durable.waits import plugin
 from airflow_durable.waits.plugin import DurableWaitsPlugin
 from tests.adapters.versions import needs_pages
@@ -72,14 +75,47 @@ def test_addresses_are_relative_to_airflows_base() -> None:
         assert view["href"].startswith(plugin.URL_PREFIX.removeprefix("/"))
 
 
-def test_dag_processor_imports_the_operator_before_it_forks_and_no_other_process_does() -> None:
-    code = (
-        "import sys\n"
-        "import {module}\n"
-        "from airflow.listeners.listener import get_listener_manager\n"
-        "get_listener_manager()\n"
-        "print([f'airflow_durable.{{name}}' in sys.modules for name in ('waits.plugin', 'operators.trigger_dagrun')])"
-    )
-    assert run_python(code.format(module="airflow.cli.commands.dag_processor_command")) == "[True, True]"
-    for module in ("airflow.jobs.scheduler_job_runner", "airflow.sdk.execution_time.task_runner"):
-        assert run_python(code.format(module=module)) == "[True, False]"
+_IMPORTED = (
+    "import sys\n"
+    "import {module}\n"
+    "from airflow.listeners.listener import get_listener_manager\n"
+    "get_listener_manager()\n"
+    "from airflow import plugins_manager\n"
+    "names = ('waits.plugin', 'operators.trigger_dagrun')\n"
+    "print([f'airflow_durable.{{name}}' in sys.modules for name in names], plugins_manager.{errors})"
+)
+_DAG_PROCESSOR = "airflow.cli.commands.dag_processor_command"
+
+
+def _imported(module: str, **environment: str) -> str:
+    """Tell of a process with this module that has loaded the plugins: has it the plugin, the operator; the errors."""
+    errors = "get_import_errors()" if hasattr(plugins_manager, "get_import_errors") else "import_errors"
+    return run_python(_IMPORTED.format(module=module, errors=errors), **environment)
+
+
+def test_dag_processor_imports_the_operator_before_it_forks() -> None:
+    assert _imported(_DAG_PROCESSOR) == "[True, True] {}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "airflow.jobs.scheduler_job_runner",
+        "airflow.jobs.triggerer_job_runner",
+        "airflow.sdk.execution_time.task_runner",
+        "airflow.api_fastapi.app",
+        "airflow.cli.commands.standalone_command",
+        "airflow.cli.commands.dag_command",
+    ],
+)
+def test_no_other_process_imports_the_operator(module: str) -> None:
+    assert _imported(module) == "[True, False] {}"
+
+
+def test_dag_processor_that_may_not_import_modules_before_it_forks_does_not() -> None:
+    environment = {"AIRFLOW__DAG_PROCESSOR__PARSING_PRE_IMPORT_MODULES": "False"}
+    assert _imported(_DAG_PROCESSOR, **environment) == "[True, False] {}"
+
+
+def test_operator_that_cannot_be_imported_takes_nothing_from_the_page() -> None:
+    assert _imported(_DAG_PROCESSOR, AIRFLOW__DURABLE__DEFAULT_DURABLE="perhaps") == "[True, False] {}"
