@@ -145,7 +145,7 @@ test-docs: $(VENV)/.dev ## Execute every code block of the README and of docs/.
 	$(BIN)/pytest tests/docs
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure against the stock operator, and write docs/benchmarks.md (about an hour and a half).
+bench: $(VENV)/.dev ## Measure against the stock operator, and write docs/benchmarks.md (about an hour and three quarters).
 	rm -f bench-results.json
 	$(BIN)/python -W ignore -m bench --write docs/benchmarks.md
 

@@ -220,7 +220,8 @@ class Bench:
     def _fewest(self) -> int:
         """Return how many waits the triggerer has that has the fewest."""
         with self._engine.connect() as connection:
-            counts = connection.exec_driver_sql("SELECT count(*) FROM trigger GROUP BY triggerer_id").scalars().all()
+            rows = connection.exec_driver_sql("SELECT count(*) FROM trigger GROUP BY triggerer_id")
+            counts = [int(count) for (count,) in rows]
         if len(counts) < self._plan.triggerers:
             message = f"Of {self._plan.triggerers} triggerers only {len(counts)} have waits."
             raise RuntimeError(message)
