@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PARTS = ("costs", "sync", "sync-live", "waits")
-CHILD_SECONDS = (1.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 10800.0)
-LIVE_CHILD_SECONDS = (1, 10, 60)
 IMPORT_PAIRS = 15
 PARSE_PAIRS = 200
+CHILD_SECONDS = (1.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 10800.0)
+LIVE_CHILD_SECONDS = (1, 10, 60)
 SPREAD = 50
 """How many durations near each of those are simulated: how long the last pause is depends on the exact one."""
 

@@ -40,8 +40,8 @@ begun = time.process_time()
 import {module}
 print(time.process_time() - begun)
 """
-# As Airflow's Dag processor does it: the process that loads the plugins (with its Job) and imports what a file needs of
-# airflow.* forks another one for each parse. The pairs take turns in who is first.
+# As Airflow's Dag processor does it: the process that loads the plugins (with its Job) and imports the airflow.*
+# modules that a file names forks another one for each parse. The pairs take turns in who is first.
 _PARSE = """
 import json, os, runpy, sys, time, traceback
 from pathlib import Path

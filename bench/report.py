@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
         ]
         if triggerers > 1:
             rows.append(_compare(f"{what}: waits on the triggerer with the fewest", stock, ours, "fewest"))
-        else:  # of several, some load their modules while it is measured
+        else:  # a second one loads its modules while it is measured
             rows.append(_compare(f"{what}: memory a wait (KiB)", stock, ours, "memory_kib"))
     return [
         "## Deferred waits\n",
@@ -153,7 +154,7 @@ def _write_costs(results: list[dict[str, Any]]) -> list[str]:
         "execute": "of that, to execute the file alone",
     }
     rows = []
-    counts = {name: sum(result["figure"] == name for result in results) for name in names}
+    counts = Counter(result["figure"] for result in results)
     for name, text in names.items():
         pairs = [result for result in results if result["figure"] == name]
         if not pairs:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import warnings
 from datetime import timedelta
@@ -16,6 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning, TriggerDagRunOperator
+from tests.support.interpreter import run_python
 
 from .versions import dag_serialization
 
@@ -170,19 +169,6 @@ def test_a_serialized_dag_is_the_stock_one_but_for_the_module_and_durable() -> N
     mine = json.dumps("airflow_durable.operators.trigger_dagrun")
     without_durable = ours.replace(mine, theirs).replace('"durable": true, ', "")
     assert without_durable == stock
-
-
-def run_python(code: str, **environment: str) -> str:
-    """Run code in an interpreter of its own and return what it printed last."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
 
 
 DEFAULT = """

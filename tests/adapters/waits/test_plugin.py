@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -14,22 +11,10 @@ from airflow import plugins_manager
 from airflow_durable.waits import plugin
 from airflow_durable.waits.plugin import DurableWaitsPlugin
 from tests.adapters.versions import needs_pages
+from tests.support.interpreter import run_python
 
 if TYPE_CHECKING:
     from .conftest import Client
-
-
-def run_python(code: str, **environment: str) -> str:
-    """Return what a fresh interpreter prints, on its last line."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    return done.stdout.strip().splitlines()[-1]
 
 
 @needs_pages
