@@ -1,72 +1,141 @@
 """
-The decision table, whole. Both functions are pure: equal arguments, equal answers.
+The decision table, whole. All functions are pure: equal arguments, equal answers.
+
+What is told apart first: an **automatic retry** goes on with what an earlier try started. After a person's **clear** the
+child counts only if it still is what the task asks for; and a child that is active is never joined by a second one.
 
 ==========================================  ==============================================================
-before any look-up (:func:`plan`)
+the record alone (:func:`plan`)
 ------------------------------------------  --------------------------------------------------------------
-no record                                   FRESH_SUBMIT
 consumed, an automatic retry                SUCCEED_AGAIN
-consumed, cleared by a person               FRESH_SUBMIT
-not consumed, cleared by a person, and
-another request than the recorded one       FRESH_SUBMIT
 else                                        look the recorded run up
 ==========================================  ==============================================================
 
 ==========================================  ==============================================================
 the recorded run (:func:`decide`)
 ------------------------------------------  --------------------------------------------------------------
-missing, or unreadable                      RESUBMIT, under the recorded run id
-not ours (a fixed identity)                 FOREIGN
+missing                                     RESUBMIT, under the recorded run id; FRESH_SUBMIT if the task
+                                            asks for another run by now, or for the work anew
+unreadable                                  RESUBMIT; FRESH_SUBMIT if the work is asked for anew
+not ours, fixed identity                    FOREIGN
+not ours, generated identity (another       active, same request: RECONNECT; active: WAIT_OUT;
+life of the parent)                         ended: FRESH_SUBMIT
 its reset was recorded and has not arrived  RESET
-there at all, fire-and-forget               ALREADY_SUCCEEDED
-in a failed state, generated identity       TERMINAL_RESUBMIT, under a fresh run id
-in a failed state, fixed identity           RESET with ``reset_dag_run``, else REFUSE
-in an allowed state                         ALREADY_SUCCEEDED
-any other state                             RECONNECT
+in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
+is allowed                                  RESET with ``reset_dag_run``, else REFUSE
+in an allowed state                         ALREADY_SUCCEEDED; after a clear only if the work is not asked
+                                            for anew (below), else FRESH_SUBMIT; with a fixed identity
+                                            RESET with ``reset_dag_run``, else USED_UP
+active                                      RECONNECT; after a clear only if it carries the same request,
+                                            else WAIT_OUT
 ==========================================  ==============================================================
+
+After a clear the work is asked for anew if the task's success was marked, if the child carries another request, or if
+something upstream of the task ran again since the child was asked for. ``on_clear`` overrides: with ``adopt`` what was
+not consumed counts whatever changed, with ``fresh`` nothing counts.
+
+Fire-and-forget promises the start alone, so any run of ours that exists counts as in an allowed state, and none is waited
+out: beside an active run of another request a fresh one is started, and the log says so.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import Decision, Look, Mode
+from airflow_durable.core.model import Decision, Look, Mode, OnClear
 
 if TYPE_CHECKING:
-    from airflow_durable.core.model import Attempt, ChildRun, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
     from airflow_durable.core.record import Record
 
 
-def plan(record: Record | None, request: Request, attempt: Attempt) -> Decision | None:
+def plan(record: Record, clear: Clear | None) -> Decision | None:
     """Decide what can be decided from the record alone. None: the recorded run has to be looked up."""
-    if record is None:
-        return Decision.FRESH_SUBMIT
-    is_cleared = record.is_cleared_before(attempt)
-    if record.is_consumed:
-        return Decision.FRESH_SUBMIT if is_cleared else Decision.SUCCEED_AGAIN
-    if is_cleared and record.digest != request.digest:
-        return Decision.FRESH_SUBMIT
-    return None
+    return Decision.SUCCEED_AGAIN if record.is_consumed and clear is None else None
 
 
-def decide(record: Record, request: Request, seen: ChildRun | Look) -> Decision:  # noqa: PLR0911 - a row a return
-    """Decide about the recorded run, from what the look-up said of it."""
+def decide(  # noqa: PLR0911 - a row a return
+    record: Record,
+    request: Request,
+    attempt: Attempt,
+    seen: ChildRun | Look,
+    clear: Clear | None = None,
+    *,
+    is_upstream_newer: bool | None = None,
+) -> Decision:
+    """
+    Decide about the recorded run, from what the look-up said of it.
+
+    :param clear: what a person did since the record was written; None: nothing, this is an automatic retry.
+    :param is_upstream_newer: whether something upstream ran again since the run was asked for; None: not known. It is
+        asked only where :func:`is_upstream_asked` says so.
+    """
     if isinstance(seen, Look):
-        return Decision.RESUBMIT
-    if not record.is_author_of(seen):
-        return Decision.FOREIGN
+        return _decide_unseen(record, request, seen, clear)
+    if not record.is_author_of(seen, attempt):
+        return Decision.FOREIGN if record.is_fixed else _decide_other_life(request, seen)
     if record.is_reset_pending(seen):
         return Decision.RESET
     if request.mode is Mode.FIRE_AND_FORGET:
-        return Decision.ALREADY_SUCCEEDED
-    if seen.state in request.failed_states:
+        return _decide_done(record, request, seen, clear, is_upstream_newer=is_upstream_newer)
+    if request.is_failure(seen.state):
         return _decide_failed(record, request)
-    if seen.state in request.allowed_states:
-        return Decision.ALREADY_SUCCEEDED
-    return Decision.RECONNECT
+    if request.is_success(seen.state):
+        return _decide_done(record, request, seen, clear, is_upstream_newer=is_upstream_newer)
+    return _decide_active(record, request, seen, clear)
+
+
+def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, clear: Clear | None) -> bool:
+    """Tell whether the decision hangs on what ran upstream of the task: that costs requests."""
+    if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
+        return False
+    is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)
+    return is_done and seen.is_same_request is True and record.dag_id == request.dag_id
+
+
+def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | None) -> Decision:
+    if clear is not None and (clear.is_anew or request.on_clear is OnClear.FRESH):
+        return Decision.FRESH_SUBMIT
+    if seen is Look.MISSING and not record.is_same_identity(request):
+        return Decision.FRESH_SUBMIT
+    return Decision.RESUBMIT
+
+
+def _decide_other_life(request: Request, seen: ChildRun) -> Decision:
+    if not seen.is_active:
+        return Decision.FRESH_SUBMIT
+    if seen.is_same_request or request.on_clear is OnClear.ADOPT:
+        return Decision.RECONNECT
+    is_beside = request.mode is Mode.FIRE_AND_FORGET or request.on_clear is OnClear.FRESH
+    return Decision.FRESH_SUBMIT if is_beside else Decision.WAIT_OUT
 
 
 def _decide_failed(record: Record, request: Request) -> Decision:
-    if not record.is_fixed or (request.dag_id, request.run_id) != (record.dag_id, record.run_id):
+    if not record.is_fixed or not record.is_same_identity(request):
         return Decision.TERMINAL_RESUBMIT
     return Decision.RESET if request.is_reset else Decision.REFUSE
+
+
+def _decide_done(
+    record: Record, request: Request, seen: ChildRun, clear: Clear | None, *, is_upstream_newer: bool | None
+) -> Decision:
+    if clear is None or (request.on_clear is OnClear.ADOPT and not clear.is_anew):
+        return Decision.ALREADY_SUCCEEDED
+    is_same = seen.is_same_request is True and is_upstream_newer is False
+    if is_same and not clear.is_anew and request.on_clear is OnClear.AUTO:
+        return Decision.ALREADY_SUCCEEDED
+    return _start_anew(record, request)
+
+
+def _decide_active(record: Record, request: Request, seen: ChildRun, clear: Clear | None) -> Decision:
+    if clear is None or request.on_clear is OnClear.ADOPT:
+        return Decision.RECONNECT
+    if request.on_clear is OnClear.FRESH:
+        return Decision.WAIT_OUT if record.is_fixed and not request.is_reset else _start_anew(record, request)
+    return Decision.RECONNECT if seen.is_same_request else Decision.WAIT_OUT
+
+
+def _start_anew(record: Record, request: Request) -> Decision:
+    if not record.is_fixed or not record.is_same_identity(request):
+        return Decision.FRESH_SUBMIT
+    return Decision.RESET if request.is_reset else Decision.USED_UP

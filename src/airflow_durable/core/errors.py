@@ -1,4 +1,9 @@
-"""Every way in which an attempt can end without success. Each says what happened, to which run, and what to do."""
+"""
+Every way in which a try can end without success. Each says what happened, to which run, and what to do.
+
+What comes next depends on whether the task will be tried again, which only Airflow knows: so each error has a sentence for
+either case, and :meth:`DurableError.explain` puts together what is true.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +12,63 @@ class DurableError(Exception):
     """
     The base of all errors of the protocol.
 
+    :param text: what happened, to which run.
+    :param if_retried: what the next try will do; empty: nothing that is worth saying.
+    :param if_final: what a person can do where there is no next try; empty: the same as ever.
     :cvar is_terminal: True: another try can change nothing, so the task fails without one.
     """
 
     is_terminal = False
 
+    def __init__(self, text: str, *, if_retried: str = "", if_final: str = "") -> None:
+        super().__init__(text)
+        self._if_retried = if_retried
+        self._if_final = if_final
+
+    def explain(self, *, has_next_try: bool) -> str:
+        """Return the whole message, true of a task that will, or will not, be tried again."""
+        further = self._if_retried if has_next_try and not self.is_terminal else self._if_final
+        return f"{self} {further}".rstrip()
+
 
 class ChildRunFailedError(DurableError):
-    """The child reached one of the failed states. The next attempt starts a fresh child."""
+    """The child ended in a failed state, or in one that is not allowed."""
 
-    def __init__(self, dag_id: str, run_id: str, state: str) -> None:
+    def __init__(
+        self, dag_id: str, run_id: str, state: str, *, is_awaited: bool, is_fixed: bool, is_reset: bool
+    ) -> None:
+        ended = (
+            f"ended in the failed state {state!r}"
+            if is_awaited
+            else f"has ended in state {state!r}, which is neither in allowed_states nor in failed_states"
+        )
+        fresh = "The next try of this task starts a new run."
+        anew = "Clear this task to start a new run."
+        if is_fixed:
+            fresh = (
+                "The next try of this task resets that run."
+                if is_reset
+                else "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared "
+                "before it."
+            )
+            anew = "Its run id is fixed: clear that run, then this task."
         super().__init__(
-            f"Child run {run_id!r} of Dag {dag_id!r} ended in the failed state {state!r}. Look at that run for the "
-            f"cause; the next try of this task starts a new one."
+            f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause.",
+            if_retried=fresh,
+            if_final=anew,
         )
 
 
 class ChildRunMissingError(DurableError):
-    """The child does not exist any more. The next attempt submits it again, under the same run id."""
+    """The child does not exist any more. The next try submits it again, under the same run id."""
 
     def __init__(self, dag_id: str, run_id: str) -> None:
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} does not exist any more: it was deleted while this task waited "
-            f"for it. The next try of this task starts it again under the same run id; if it should not run at all, "
-            f"mark this task as you want it to end."
+            f"for it.",
+            if_retried="The next try of this task starts it again under the same run id. If it should not run at all, "
+            "mark this task as you want it to end.",
+            if_final="Clear this task to start it again under the same run id.",
         )
 
 
@@ -42,9 +80,22 @@ class ChildRunForeignError(DurableError):
     def __init__(self, dag_id: str, run_id: str, *, state: str | None = None) -> None:
         seen = f" It is {state}." if state else ""
         super().__init__(
-            f"Dag {dag_id!r} already has a run {run_id!r}, and this task did not start it.{seen} Nothing was "
-            f"triggered. Choose another trigger_run_id or logical_date, delete that run, or set "
+            f"Dag {dag_id!r} already has a run {run_id!r}, and it is not known that this task started it.{seen} "
+            f"Nothing was triggered. Choose another trigger_run_id or logical_date, delete that run, or set "
             f"skip_when_already_exists or reset_dag_run."
+        )
+
+
+class RunUsedUpError(DurableError):
+    """The run under the fixed identity is this task's own, and its outcome was used before the task was cleared."""
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, state: str) -> None:
+        super().__init__(
+            f"Dag {dag_id!r} already has the run {run_id!r}. This task started it before it was cleared; it is {state}, "
+            f"and a fixed trigger_run_id or logical_date admits no second run. Nothing was triggered. Clear that run "
+            f"and then this task (it waits for the run again), or set reset_dag_run=True."
         )
 
 
@@ -68,8 +119,8 @@ class ForeignRunSkipError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str) -> None:
         super().__init__(
-            f"Dag {dag_id!r} already has the run {run_id!r} or one with its logical date, and this task did not start "
-            f"it: skipped, as skip_when_already_exists asks."
+            f"Dag {dag_id!r} already has the run {run_id!r} or one with its logical date: skipped, as "
+            f"skip_when_already_exists asks."
         )
 
 
@@ -86,22 +137,44 @@ class FixedRunFailedError(DurableError):
         )
 
 
-class SubmissionRefusedError(DurableError):
-    """The API server refused the request for good: nothing was started."""
+class CallsDifferError(DurableError):
+    """The task makes several calls, and not those that an earlier try made."""
 
-    def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
+    def __init__(self, dag_id: str, run_id: str, call: int) -> None:
         super().__init__(
-            f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered."
+            f"Call {call} of this try asks for something else than call {call} of an earlier try, which started run "
+            f"{run_id!r} of Dag {dag_id!r}. A task that triggers several runs has to make the same calls in the same "
+            f"order in every try: else it cannot be known which of them are done. Nothing was triggered by this call.",
+            if_retried="The next try can continue if it makes the calls of the earlier try.",
+            if_final="Make the calls follow from something that does not change between tries; then clear this task. "
+            "To start all of them again, delete the task's entries under 'durable_child_run' from its state store.",
         )
 
 
+class SubmissionRefusedError(DurableError):
+    """
+    The API server refused the request: nothing was started, and the next try builds its request anew.
+
+    :param status: of the HTTP answer; None: the request could not even be built.
+    """
+
+    def __init__(self, dag_id: str, run_id: str, reason: str, *, status: int | None = None) -> None:
+        super().__init__(
+            f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
+            if_retried="The next try asks again, for what the Dag says by then.",
+            if_final="Correct what it says, and clear this task.",
+        )
+        self.status = status
+
+
 class SubmissionUnknownError(DurableError):
-    """The request may or may not have arrived. The run id is in the journal, so the next attempt finds out."""
+    """The request may or may not have arrived. The run id is known, so the next try finds out."""
 
     def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
         super().__init__(
-            f"It is not known whether run {run_id!r} of Dag {dag_id!r} was started: {reason}. Its run id is recorded: "
-            f"the next try of this task adopts it if it exists, and starts it under the same id if not."
+            f"It is not known whether run {run_id!r} of Dag {dag_id!r} was started: {reason}.",
+            if_retried="The next try of this task adopts it if it exists, and starts it under the same run id if not.",
+            if_final="Clear this task: it adopts the run if it exists, and starts it under the same run id if not.",
         )
 
 
@@ -111,7 +184,19 @@ class LogicalDateClashError(DurableError):
     def __init__(self, dag_id: str, run_id: str, times: int) -> None:
         super().__init__(
             f"Run {run_id!r} of Dag {dag_id!r} could not be started: its logical date was taken by another run "
-            f"{times} times in a row. The next try of this task goes on with the same run id."
+            f"{times} times in a row. Nothing was triggered.",
+            if_retried="The next try of this task uses the same run id, with another date.",
+            if_final="Clear this task to try another date.",
+        )
+
+
+class RunIdsTakenError(DurableError):
+    """Runs of other lives of this parent have all the run ids that were tried."""
+
+    def __init__(self, dag_id: str, run_id: str) -> None:
+        super().__init__(
+            f"Dag {dag_id!r} has runs under all run ids up to {run_id!r}, of earlier Dag runs of the same name as this "
+            f"task's. Nothing was triggered. Delete those runs, or run this task's Dag under another run id."
         )
 
 
@@ -124,8 +209,9 @@ class LookUpFailedError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str, reason: str, *, is_transient: bool) -> None:
         super().__init__(
-            f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. The run goes on; the next "
-            f"try of this task finds it by its run id."
+            f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. Nothing was done to that run.",
+            if_retried="The next try of this task finds it by its run id, if it exists.",
+            if_final="Clear this task once the run can be read: it finds it by its run id, if it exists.",
         )
         self.dag_id = dag_id
         self.run_id = run_id
@@ -136,22 +222,28 @@ class LookUpFailedError(DurableError):
 class JournalReadError(DurableError):
     """The journal could not be read, so nothing was triggered."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, is_transient: bool = False) -> None:
         super().__init__(
-            f"The journal of this task (its task state store) could not be read: {reason}. Nothing was triggered, as "
-            f"a run of an earlier attempt might be overlooked. The next try of this task reads it again."
+            f"The record of this task (in its task state store) could not be read: {reason}. Nothing was triggered, as "
+            f"a run of an earlier try might be overlooked.",
+            if_retried="The next try of this task reads it again.",
+            if_final="Clear this task once it can be read.",
         )
+        self.is_transient = is_transient
 
 
 class JournalWriteError(DurableError):
-    """The journal could not be written, so nothing was triggered."""
+    """The journal could not be written, so nothing was triggered since."""
 
-    def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
+    def __init__(self, dag_id: str, run_id: str, reason: str, *, is_transient: bool = False) -> None:
         super().__init__(
-            f"The journal of this task (its task state store) could not be written for run {run_id!r} of Dag "
-            f"{dag_id!r}: {reason}. Nothing was triggered since. If a newer attempt of this task runs elsewhere, it "
-            f"has taken over; else the next try goes on from what was last recorded."
+            f"The record of this task (in its task state store) could not be written for run {run_id!r} of Dag "
+            f"{dag_id!r}: {reason}. Nothing was triggered since. If a newer try of this task runs elsewhere, it has "
+            f"taken over.",
+            if_retried="Else the next try continues from what was last recorded.",
+            if_final="Else clear this task: it continues from what was last recorded.",
         )
+        self.is_transient = is_transient
 
 
 class RecordDamagedError(DurableError):
@@ -165,47 +257,62 @@ class RecordDamagedError(DurableError):
         )
 
 
-class RunIdInvalidError(DurableError):
-    """The rendered run id is one that Airflow would refuse, or take for another."""
+class RequestInvalidError(DurableError):
+    """
+    A parameter has a value that Airflow cannot use. Nothing was recorded or sent.
 
-    is_terminal = True
+    Another try may render it otherwise, so it is made, as with the stock operator.
+    """
 
-    def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(
-            f"trigger_run_id {run_id!r} for Dag {dag_id!r} cannot be used: {reason}. Nothing was triggered. Change "
-            f"trigger_run_id (or its template)."
+            f"{text} Nothing was triggered.",
+            if_retried="The next try uses what the parameter is rendered to by then.",
+            if_final="Correct it, and clear this task.",
         )
 
 
-class ConfInvalidError(DurableError):
-    """The conf is not JSON. The message never shows it: it may hold secrets."""
+class DagIdInvalidError(RequestInvalidError):
+    """The rendered ``trigger_dag_id`` names no Dag."""
 
-    is_terminal = True
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"trigger_dag_id cannot be used: {reason}.")
+
+
+class RunIdInvalidError(RequestInvalidError):
+    """The rendered run id is one that Airflow would refuse, or take for another."""
+
+    def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
+        super().__init__(f"trigger_run_id {run_id!r} for Dag {dag_id!r} cannot be used: {reason}.")
+
+
+class ConfInvalidError(RequestInvalidError):
+    """The conf is not JSON. The message never shows its values: they may be secrets."""
 
     def __init__(self, dag_id: str, reason: str) -> None:
         super().__init__(
-            f"The conf for Dag {dag_id!r} is not JSON: {reason}. Nothing was triggered. Pass a dict (or its JSON "
-            f"text) of strings, numbers, booleans, None, lists and dicts."
+            f"The conf for Dag {dag_id!r} is not JSON: {reason}. Pass a dict (or its JSON text) of strings, numbers, "
+            f"booleans, None, lists and dicts."
         )
 
 
-class DateInvalidError(DurableError):
+class DateInvalidError(RequestInvalidError):
     """The logical date or the run-after date is none that Airflow can use."""
-
-    is_terminal = True
 
     def __init__(self, dag_id: str, name: str, reason: str) -> None:
         super().__init__(
-            f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Nothing was triggered. Pass a date with a time "
-            f"zone, or its ISO 8601 text."
+            f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Pass a date with a time zone, or its ISO 8601 "
+            f"text."
         )
 
 
 class EventInvalidError(DurableError):
-    """The event that ended the deferred wait cannot be understood. The child goes on."""
+    """The event that ended the deferred wait cannot be understood. Nothing was done to the child."""
 
     def __init__(self, dag_id: object, run_id: object, reason: str) -> None:
         super().__init__(
-            f"The event that ended the wait for run {run_id!r} of Dag {dag_id!r} cannot be understood: {reason}. The "
-            f"run goes on; the next try of this task finds it by its record."
+            f"The event that ended the wait for run {run_id!r} of Dag {dag_id!r} cannot be understood: {reason}. "
+            f"Nothing was done to that run.",
+            if_retried="The next try of this task finds it by its record.",
+            if_final="Clear this task: it finds the run by its record.",
         )

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+ENDED_STATES = frozenset({"success", "failed"})
+"""Dag run states after which nothing happens any more, unless a person clears the run (Airflow 3.0 to 3.4,
+``utils/state.py``, ``State.finished_dr_states``)."""
+
+UNFINISHED_STATES = ("queued", "running")
+"""Dag run states of a run that will still end (3.0 to 3.4, ``utils/state.py``, ``State.unfinished_dr_states``)."""
+
 
 class Mode(str, Enum):
     """How the parent waits for its child."""
@@ -18,32 +25,85 @@ class Mode(str, Enum):
     FIRE_AND_FORGET = "fire_and_forget"
 
 
+class OnClear(str, Enum):
+    """What a try does about the child that was started before a person cleared the parent task."""
+
+    AUTO = "auto"
+    """Adopt it if it carries the present request and nothing upstream ran again; never start another beside it."""
+
+    ADOPT = "adopt"
+    """Adopt it, or take its success, whatever changed since."""
+
+    FRESH = "fresh"
+    """Start a fresh child at once, even beside an active one."""
+
+
+class Proof(str, Enum):
+    """By what of the child run it is known that this parent started it."""
+
+    RUN_ID = "run_id"
+    """The run id is generated, and follows from the parent: no other parent asks for it."""
+
+    LOGICAL_DATE = "logical_date"
+    """The run id is the user's; the logical date is ours, to the microsecond."""
+
+    RUN_AFTER = "run_after"
+    """Run id and logical date are the user's; ``run_after`` is ours, to the microsecond (Airflow 3.3)."""
+
+    REPLY = "reply"
+    """Nothing of the run is ours: only the reply that created it, once recorded, proves it."""
+
+
+class Phase(str, Enum):
+    """How far the recorded child has come, as far as this parent has written down."""
+
+    INTENDED = "intended"
+    """Recorded before its request was sent. The run may or may not exist."""
+
+    SENT = "sent"
+    """The server said that it created the run, or the run was seen and is ours."""
+
+    CONSUMED = "consumed"
+    """Its outcome is known, and success is about to be reported."""
+
+    WAITED_OUT = "waited_out"
+    """Only in the trigger's arguments, never in the journal: the run is not adopted; its end is waited for, and
+    then the task decides anew."""
+
+
 class Decision(str, Enum):
-    """What one attempt does about the child run. The values stand in the record and in the logs."""
+    """What one try does about the child run. The values are in the record and in the logs."""
 
     FRESH_SUBMIT = "fresh_submit"
     """Start a run under an id that was never used."""
 
     RESUBMIT = "resubmit"
-    """Send the recorded request again, under the recorded run id."""
+    """Send the request again, under the recorded run id."""
 
     RECONNECT = "reconnect"
-    """Adopt the recorded run, which is active, and go on waiting."""
+    """Adopt the recorded run, which is active, and wait for it."""
 
     ALREADY_SUCCEEDED = "already_succeeded"
     """The recorded run is in an allowed state: succeed at once."""
 
     SUCCEED_AGAIN = "succeed_again"
-    """The outcome was consumed by an attempt that died before it could report success."""
+    """The outcome was consumed by a try that died before it could report success."""
 
     TERMINAL_RESUBMIT = "terminal_resubmit"
     """The recorded run failed: start a fresh one."""
+
+    WAIT_OUT = "wait_out"
+    """The recorded run is active and is not known to carry the present request: wait for its end, then start a
+    fresh one."""
 
     RESET = "reset"
     """Clear the existing run under a fixed identity, once."""
 
     FOREIGN = "foreign"
     """The run under our id is not ours: do as the stock operator does."""
+
+    USED_UP = "used_up"
+    """The run under a fixed identity is ours, and its outcome was used: do as the stock operator does."""
 
     REFUSE = "refuse"
     """The run under a fixed identity failed, and nothing permits to start over."""
@@ -57,62 +117,157 @@ class Look(str, Enum):
 
 
 @dataclass(frozen=True)
+class Parent:
+    """
+    The task instance that triggers.
+
+    :param map_index: -1 for a task that is not mapped.
+    :param loop_index: which pass of a task loop this is, from 0 (Airflow 3.4); None outside a loop.
+    :param region: Airflow 3.4's region of the task instance, as text; empty elsewhere. It changes when a clear makes the
+        later passes of a loop anew, and stays otherwise.
+    :param run_after: of the parent's Dag run. Stays the same over retries and clears.
+    :param started_at: of the parent's Dag run. Moves when a finished Dag run is cleared, and when a Dag run is deleted
+        and created again under its name.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    run_after: datetime
+    loop_index: int | None = None
+    region: str = ""
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Attempt:
     """
     One execution of the parent.
 
+    :param task_instance_id: new for each try (3.0 to 3.4); two executions of one try share it.
     :param try_number: the task instance's try, from 1.
     :param max_tries: as the server gave it. Stays the same over automatic retries; a person's clear sets it to
-        ``try_number + retries`` (Airflow 3.0 to 3.3, ``models/taskinstance.py``, ``clear_task_instances``).
-    :param retries: the task's, as this attempt's Dag file has them.
+        ``try_number + retries`` (Airflow 3.0 to 3.4, ``models/taskinstance.py``, ``clear_task_instances``).
+    :param retries: the task's, as this try's Dag file has them.
     :param clear_number: the parent's Dag run's: a person's clear of any of its tasks raises it (3.2 and later; before,
         only the clear of a finished run does).
     """
 
+    parent: Parent
+    task_instance_id: str
     try_number: int
     max_tries: int
     retries: int
     clear_number: int
 
+    @property
+    def last_cleared_try(self) -> int:
+        """The try that a person's latest clear ended; 0: none. Always before this one, also if retries were edited."""
+        return max(0, min(self.try_number - 1, self.max_tries - self.retries))
+
+
+@dataclass(frozen=True)
+class Clear:
+    """
+    A person asked for the task again since the newest entry of its journal.
+
+    :param is_anew: the task's success had been marked, or the record of it is lost: the work is asked for anew, unless
+        the child is active. False: the task had not come to its end.
+    """
+
+    is_anew: bool
+
 
 @dataclass(frozen=True)
 class Request:
     """
-    What the user asks for, rendered.
+    What the user asks for, rendered. It never holds the conf.
 
     :param dag_id: the child's Dag.
     :param run_id: the run id that the user fixed, by ``trigger_run_id`` or by ``logical_date`` (from which the stock
         operator makes one). None: the identity is generated, and is this parent's alone.
-    :param logical_date: the date that the user fixed; None if there is none, or if the date is for us to choose.
+    :param logical_date: the date that the user fixed; None if there is none, or if the date is ours to choose.
     :param is_date_ours: the user gave neither ``logical_date`` nor ``run_after``. The stock operator takes the present
-        moment then, so do we; and since (dag_id, logical_date) is a unique key, the date proves who made a run.
-    :param digest: of the child's Dag, conf and fixed identity: tells one request from another. Never the conf.
+        moment then, so do we.
+    :param is_run_after_ours: the user gave no ``run_after``, and this Airflow lets a task send one (3.3). The server
+        takes the present moment where none is sent.
     :param allowed_states: Dag run states that mean success.
     :param failed_states: Dag run states that mean failure. They win over ``allowed_states``, as in the stock operator.
+    :param call: the how-manieth child this is that the try asks for, from 1.
+    :param epoch: of the first call of this try, for later calls; None: this is the first.
+    :param is_journal_proven: this try has read an entry of the first call: that a later call has none is believed.
     """
 
     dag_id: str
     run_id: str | None
     logical_date: datetime | None
     is_date_ours: bool
-    digest: str
+    is_run_after_ours: bool
     mode: Mode
     allowed_states: frozenset[str]
     failed_states: frozenset[str]
     is_reset: bool = False
     is_skip: bool = False
+    on_clear: OnClear = OnClear.AUTO
+    call: int = 1
+    epoch: int | None = None
+    is_journal_proven: bool = False
+
+    @property
+    def proof(self) -> Proof:
+        """By what the run of this request will be known as ours."""
+        if self.run_id is None:
+            return Proof.RUN_ID
+        if self.is_date_ours:
+            return Proof.LOGICAL_DATE
+        return Proof.RUN_AFTER if self.is_run_after_ours else Proof.REPLY
+
+    def is_failure(self, state: str) -> bool:
+        """Tell whether a run in this state has failed: it is a failed state, or the run has ended in no allowed one."""
+        return state in self.failed_states or (state in ENDED_STATES and state not in self.allowed_states)
+
+    def is_success(self, state: str) -> bool:
+        """Tell whether a run in this state has done its part."""
+        return state in self.allowed_states and state not in self.failed_states
 
 
 @dataclass(frozen=True)
 class ChildRun:
     """
-    A Dag run as a look-up saw it.
+    A Dag run as a look-up saw it. What a look-up of the state alone, or an Airflow before 3.2, does not say is None.
 
     :param state: its Dag run state.
-    :param clear_number: how often it was cleared; None if the look-up was not a detailed one.
-    :param logical_date: with its time zone; None if it has none, or the look-up was not a detailed one.
+    :param clear_number: how often it was cleared.
+    :param logical_date: with its time zone; None also if it has none.
+    :param run_after: with its time zone.
+    :param started_at: when its first task could run; None also while it is queued.
+    :param is_same_request: whether it is of the child Dag, and has the conf, that the present try asks for.
     """
 
     state: str
     clear_number: int | None = None
     logical_date: datetime | None = None
+    run_after: datetime | None = None
+    started_at: datetime | None = None
+    is_same_request: bool | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something will still happen in it. A state that this release does not know counts as active."""
+        return self.state not in ENDED_STATES
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a child run ended, as far as the parent needs it. Later forms say more of it.
+
+    :param state: its Dag run state; None: the run does not exist any more.
+    :param at: when it was seen, with its time zone.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str | None
+    at: datetime

@@ -1,288 +1,345 @@
 """
 The protocol: the order of calls, and for each the crash argument.
 
-Written against a small :class:`Port`, so that the same code runs against Airflow and against a simulated server which
-may crash it between any two calls. Everything random or timely comes through the port.
+Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash it
+between any two calls. Everything random or timely comes through the port.
 
-The one invariant: **the run id is in the journal before the request that creates the run is sent**, and a new run id is
-recorded only when the run under the old one has failed, or a person asked for the work to be done again. So at any
-moment at most one healthy run can come of what was sent: the unique key (dag_id, run_id) makes every repetition of a
-request, by a retry, by the client or by a superseded attempt, the same request.
+The invariants: **the run id is in the journal before the request that creates the run is sent, and it follows from the
+parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the work
+anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key (dag_id,
+run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same request; and a
+record that is lost is found again by its run ids. **A run counts only if something of it shows that this parent started
+it**; else the task ends as with the stock operator.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from airflow_durable.core.decide import decide, plan
+from airflow_durable.core import port as calls
+from airflow_durable.core.decide import decide, is_upstream_asked, plan
 from airflow_durable.core.errors import (
-    ChildRunFailedError,
+    CallsDifferError,
     ChildRunForeignError,
-    ChildRunMissingError,
     FixedRunFailedError,
     ForeignRunSkipError,
     LogicalDateClashError,
     LogicalDateTakenError,
     LookUpFailedError,
-    SubmissionUnknownError,
+    RunIdsTakenError,
+    RunUsedUpError,
 )
-from airflow_durable.core.model import ChildRun, Decision, Look, Mode
-from airflow_durable.core.record import Baseline, Record
+from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase, Proof
+from airflow_durable.core.record import Record, baseline_of
+from airflow_durable.core.recovery import recover
+from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.core.model import Attempt, Request
-
-RESEND_PAUSES_SECONDS = (1.0, 5.0, 15.0)
-"""Pauses before a request with an unknown or unreadable answer is repeated. Airflow's client has by then repeated it
-5 times itself (3.1 to 3.3, ``sdk/api/client.py``)."""
+    from airflow_durable.core.port import Port
 
 MAX_DATE_CLASHES = 5
-
-
-class Port(Protocol):
-    """What the protocol needs of the world. Every call may crash, fail, or take effect and lose its answer."""
-
-    def read(self) -> Record | None:
-        """Return the journal's record, None if there is none. Raises JournalReadError, RecordDamagedError."""
-
-    def write(self, record: Record) -> None:
-        """
-        Store the record, durably, if this attempt is still the current one.
-
-        Raises JournalWriteError if it is not, or if the record may not have been stored.
-        """
-
-    def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
-        """
-        Return the run, None if there is none. Raises LookUpFailedError.
-
-        :param is_detailed: ``clear_number`` and ``logical_date`` are wanted too.
-        """
-
-    def submit(self, record: Record) -> bool:
-        """
-        Ask for the recorded run: True if it was created, False on a 409.
-
-        Raises SubmissionRefusedError (nothing was started), SubmissionUnknownError (it may have been).
-        """
-
-    def reset(self, record: Record) -> None:
-        """Clear the recorded run, or create it if it has gone. Raises as :meth:`submit` does."""
-
-    def fresh_run_id(self, generation: int) -> str:
-        """Return a run id that this parent alone uses: the same one for the same try and generation."""
-
-    def now(self) -> datetime:
-        """Return the present, with its time zone, to the microsecond."""
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep."""
-
-    def report(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
-        """Tell people what was decided. Must not fail."""
-
-    def report_trouble(self, error: Exception) -> None:
-        """Tell people of a failed call that will be repeated. Must not fail."""
+MAX_OTHER_LIVES = 20
+"""How many run ids of other lives of the parent are passed over before the try fails."""
 
 
 @dataclass(frozen=True)
 class Started:
     """
-    How :func:`start` left things.
+    How :func:`trigger` left things.
 
-    :param record: as last written (or read).
+    :param record: as last written (or read, or recovered).
     :param run: the child as last seen; None if it was only just created.
     :param is_settled: the outcome is known to be success.
-    :param is_consumed_before: an earlier attempt consumed the outcome; there is nothing left to write.
+    :param is_waiting_out: the run is not adopted: when it has ended, :func:`trigger` has to decide anew.
     """
 
     record: Record
     run: ChildRun | None = None
     is_settled: bool = False
-    is_consumed_before: bool = False
+    is_waiting_out: bool = False
 
 
 def trigger(port: Port, request: Request, attempt: Attempt) -> Started:
     """
-    Make sure that the one child run exists; consume its outcome if that is known already.
+    Make sure that the one child run exists.
 
-    :returns: ``is_settled``: the task succeeds now. Else the child is to be waited for (:func:`wait`, or a deferral
-        and :func:`resume`).
+    :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done what
+        hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
+        :func:`.waiting.resume`).
     """
-    started = _start(port, request, attempt)
-    if started.is_settled and not started.is_consumed_before:
-        return replace(started, record=_consume(port, started.record))
-    return started
+    # A first try reads nothing. What it sends is refused with a 409 if an earlier execution of it, or an earlier task
+    # instance of its name, had sent it: then it reads.
+    if attempt.try_number > 1 and port.has_store:
+        record = calls.read(port, request.call)
+        if record is not None:
+            return _continue(port, request, attempt, record)
+    if _may_have_started(port, request, attempt):
+        found = recover(port, request, attempt)
+        if found is not None:
+            return _act(port, request, attempt, found.record, found.seen, found.clear)
+    return _start_fresh(port, request, attempt, None, Decision.FRESH_SUBMIT)
 
 
-def wait(port: Port, request: Request, started: Started, *, poke_interval: float) -> Record:
-    """
-    Wait until the child has ended; consume its success.
-
-    Looks first, then sleeps. A crash anywhere here leaves the unconsumed record: the next attempt adopts the run.
-
-    :param poke_interval: the longest sleep between two looks, in seconds.
-    :raises ChildRunFailedError: the child ended in a failed state.
-    :raises ChildRunMissingError: the child was deleted.
-    :raises LookUpFailedError: the child cannot be looked up, for a reason that will not pass.
-    """
-    record, run, waited_seconds = started.record, started.run, 0.0
-    while True:
-        state = run.state if run else _look_up_state(port, record)
-        if state is not None and is_success(request, record, state):
-            return _consume(port, record)
-        pause_seconds = min(max(1.0, waited_seconds / 10), poke_interval)
-        port.sleep(pause_seconds)
-        waited_seconds += pause_seconds
-        run = None
+def _may_have_started(port: Port, request: Request, attempt: Attempt) -> bool:
+    """Tell whether there can be a child, although there is no record of one."""
+    if attempt.try_number == 1:
+        # Where a look-up says no dates (3.0, 3.1) a run of an earlier life of this parent can be told from our own only
+        # by looking before anything is sent.
+        return not port.has_details
+    return not request.is_journal_proven
 
 
-def resume(port: Port, request: Request, record: Record, state: str | None) -> bool:
-    """
-    Go on after a deferral; consume the child's success.
-
-    :param state: the child's, as the trigger saw it; None: the run was missing.
-    :returns: False if the child has not ended: defer again.
-    :raises ChildRunFailedError: the child ended in a failed state.
-    :raises ChildRunMissingError: the child was deleted.
-    """
-    if state is None:
-        raise ChildRunMissingError(record.dag_id, record.run_id)
-    if not is_success(request, record, state):
-        return False
-    _consume(port, record)
-    return True
-
-
-def is_success(request: Request, record: Record, state: str) -> bool:
-    """Tell whether the state is an allowed one; raise ChildRunFailedError if it is a failed one."""
-    if state in request.failed_states:
-        raise ChildRunFailedError(record.dag_id, record.run_id, state)
-    return state in request.allowed_states
-
-
-def _start(port: Port, request: Request, attempt: Attempt) -> Started:
-    # A first attempt has nothing to read. If its try is executed twice (run_ids.generate_run_id says when), a generated
-    # run id is the same again, and a fixed identity finds a run: then it reads.
-    record = port.read() if attempt.try_number > 1 else None
-    if record is None:
-        return _start_fresh(port, request, attempt, None, Decision.FRESH_SUBMIT)
-    return _go_on(port, request, attempt, record)
-
-
-def _go_on(port: Port, request: Request, attempt: Attempt, record: Record) -> Started:  # noqa: PLR0911 - a decision a return
-    decision = plan(record, request, attempt)
-    if decision is Decision.FRESH_SUBMIT:
-        return _start_fresh(port, request, attempt, record, decision)
+def _continue(port: Port, request: Request, attempt: Attempt, record: Record) -> Started:
+    """Continue from the record of an earlier try."""
+    clear = _find_clear(port, request, attempt, record)
+    decision = plan(record, clear)
     if decision is Decision.SUCCEED_AGAIN:
+        _check_calls(port, request, record, None, clear)
         port.report(decision, record, None)
-        return Started(record, is_settled=True, is_consumed_before=True)
+        return Started(record, is_settled=True)
+    seen = _look_once(port, request, record)
+    _check_calls(port, request, record, seen, clear)
+    return _act(port, request, attempt, record, seen, clear)
 
-    seen = _look_once(port, record)
-    decision = decide(record, request, seen)
-    if decision is Decision.TERMINAL_RESUBMIT:
-        return _start_fresh(port, request, attempt, record, decision, seen)
+
+def _find_clear(port: Port, request: Request, attempt: Attempt, record: Record) -> Clear | None:
+    """
+    Return what a person did to the task since the record was written.
+
+    The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows it:
+    where that one's epoch moved, all work is asked for anew.
+    """
+    if request.epoch is not None and record.epoch < request.epoch:
+        return Clear(is_anew=True)
+    if not record.is_cleared_before(attempt):
+        return None
+    return Clear(is_anew=request.epoch is None and _is_success_marked(port, record))
+
+
+def _is_success_marked(port: Port, record: Record) -> bool:
+    call = record.call
+    while record.is_consumed:
+        call += 1
+        following = calls.read(port, call)
+        if following is None or following.epoch < record.epoch:
+            return True
+        record = following
+    return False
+
+
+def _check_calls(
+    port: Port, request: Request, record: Record, seen: ChildRun | Look | None, clear: Clear | None
+) -> None:
+    """
+    Refuse a retry that makes other calls than the earlier try.
+
+    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that makes
+    several it could not be known which are done.
+
+    :raises CallsDifferError: this call differs.
+    """
+    if clear is not None or (request.call == 1 and seen is not None and _is_same_call(record, request, seen)):
+        return
+    if request.call == 1 and calls.read(port, 2) is None:
+        return
+    if seen is None:
+        seen = _look_once(port, request, record)
+    if not _is_same_call(record, request, seen):
+        raise CallsDifferError(record.dag_id, record.run_id, request.call)
+
+
+def _is_same_call(record: Record, request: Request, seen: ChildRun | Look) -> bool:
+    is_other_conf = isinstance(seen, ChildRun) and seen.is_same_request is False
+    return record.is_same_identity(request) and not is_other_conf
+
+
+def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what a try knows when it decides
+    port: Port, request: Request, attempt: Attempt, record: Record, seen: ChildRun | Look, clear: Clear | None
+) -> Started:
+    """Decide about the run, and do it."""
+    is_newer = None
+    if is_upstream_asked(record, request, seen, clear):
+        is_newer = port.is_upstream_newer(record.asked_at)
+    decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+    if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
+        is_anew = clear is not None and decision is Decision.FRESH_SUBMIT
+        return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
     port.report(decision, record, seen)
-    entered = record.with_entry(attempt, decision, port.now())
+    if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
+        # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
+        return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
+    entered = record.with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
-        # What a reset found is no more: the run that is created now must not be taken for it, and reset again.
-        entered = replace(entered, reset=None)
-        if seen is Look.MISSING:
-            # What is sent is the present request, which may have been edited: a later clear has to know it again. Where
-            # the run may be there after all, the recorded request made it.
-            entered = replace(entered, digest=request.digest, mode=request.mode)
-        return _submit(port, request, entered)
+        return _resubmit(port, request, attempt, entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
-        # Consumed by the caller in its next call. A crash before that: the next attempt finds the same.
-        return Started(entered, seen, is_settled=True)
+        # Consumed by the caller in its next call. A crash before that: the next try finds the same.
+        return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
     if decision is Decision.RECONNECT:
-        # Reconnected already; the write is for the people who read the record, and a sign to a superseded attempt
-        # that it is one: it fails here.
-        port.write(entered)
+        # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it is
+        # one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
+        entered = replace(entered, phase=Phase.SENT, mode=request.mode, outcome=None)
+        calls.write(port, entered)
         return Started(entered, seen)
     if decision is Decision.REFUSE:
         raise FixedRunFailedError(record.dag_id, record.run_id, seen.state)
     if decision is Decision.RESET:
         return _reset(port, request, entered, seen)
-    return _as_stock_does(port, request, entered, seen)
+    return _end_like_stock(port, request, entered, seen, is_own=decision is Decision.USED_UP)
 
 
-def _start_fresh(  # noqa: PLR0913, PLR0917 - what an attempt knows when it decides to start a child
+def _start_fresh(  # noqa: PLR0913 - what a try knows when it decides to start a child
     port: Port,
     request: Request,
     attempt: Attempt,
     previous: Record | None,
     decision: Decision,
     seen: ChildRun | Look | None = None,
+    *,
+    is_anew: bool = False,
 ) -> Started:
-    """Choose the run id, record it, submit it. Nothing of the attempt exists before the record does."""
-    generation = previous.generation + 1 if previous else 0
+    """
+    Choose the run id, record it, send it. Nothing of the try exists before the record does.
+
+    :param is_anew: a person asked for the work anew: the epoch moves.
+    """
+    epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
+    run_id = request.run_id or child_run_id(attempt.parent, epoch=epoch, call=request.call, generation=generation)
+    if generation > attempt.try_number + MAX_OTHER_LIVES:
+        raise RunIdsTakenError(request.dag_id, run_id)
     record = Record(
         dag_id=request.dag_id,
-        run_id=request.run_id or port.fresh_run_id(generation),
-        logical_date=port.now() if request.is_date_ours else request.logical_date,
-        is_fixed=request.run_id is not None,
-        is_date_ours=request.is_date_ours,
-        digest=request.digest,
+        run_id=run_id,
+        proof=request.proof,
         mode=request.mode,
         max_tries=attempt.max_tries,
         clear_number=attempt.clear_number,
+        call=request.call,
+        epoch=epoch,
         generation=generation,
-        attempts=previous.attempts if previous else (),
+        tries=previous.tries if previous else (),
     )
-    # A fixed identity is recorded only once it was seen to be free: that is the proof that a run under it is ours.
-    found = _look_persistently(port, record) if record.is_fixed else None
-    if found is not None:
-        if attempt.try_number == 1 and (earlier := port.read()) is not None:
-            return _go_on(port, request, attempt, earlier)
-        decision = Decision.RESET if request.is_reset else Decision.FOREIGN
-    port.report(decision, record, found or seen)
-    entered = record.with_entry(attempt, decision, port.now())
-    if found is not None:
-        return _as_stock_does(port, request, entered, found)
-    return _submit(port, request, entered)
+    # The record that is reported is that of the run that was decided about.
+    port.report(decision, previous if previous and seen else record, seen)
+    entered = _with_new_dates(port, request, attempt, record).with_try(attempt, decision, port.now())
+    return _submit(port, request, attempt, entered, None)
 
 
-def _submit(port: Port, request: Request, record: Record) -> Started:
+def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:
+    """Return epoch and generation of a new run id. Neither was ever used together before."""
+    if previous is None:
+        return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
+    if request.epoch is not None and previous.epoch < request.epoch:
+        return request.epoch, 0
+    if is_anew and request.epoch is None:
+        return max(previous.epoch + 1, attempt.last_cleared_try), 0
+    return previous.epoch, previous.generation + 1
+
+
+def _with_new_dates(port: Port, request: Request, attempt: Attempt, record: Record) -> Record:
+    """
+    Return the record with the dates that are sent.
+
+    What is ours of them is the latest moment whose microseconds are our tag: never in the future.
+    """
+    if request.is_date_ours:
+        tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
+        return record.with_dates(logical_date=_tagged(port.now(), tag, record.dates), run_after=None)
+    if record.proof is Proof.RUN_AFTER:
+        date = _tagged(port.now(), tag_of_parent(attempt.parent, request.call), ())
+        return record.with_dates(logical_date=request.logical_date, run_after=date)
+    return record.with_dates(logical_date=request.logical_date, run_after=None)
+
+
+def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
+    date = now.replace(microsecond=tag)
+    while date > now or date in taken:
+        date -= timedelta(seconds=1)
+    return date
+
+
+def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
+    port: Port, request: Request, attempt: Attempt, record: Record, seen: Look, clear: Clear | None
+) -> Started:
+    """
+    Send the present request under the recorded run id.
+
+    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that it is
+    there, and it is looked at then.
+    """
+    record = replace(record, mode=request.mode, phase=_phase_after(record, seen), outcome=None)
+    if seen is Look.MISSING:
+        # What a reset found is not there any more: the run that is created now must not be taken for it, and reset again.
+        record = replace(record, reset=None)
+    return _submit(port, request, attempt, _with_new_dates(port, request, attempt, record), clear)
+
+
+def _phase_after(record: Record, seen: Look) -> Phase:
+    return Phase.INTENDED if seen is Look.MISSING or record.is_consumed else record.phase
+
+
+def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
     """
     Record, then send.
 
-    Crash before the write is done: nothing was sent. After it: the next attempt looks the recorded run up, finds it
-    or not, and sends the same request again or adopts what came of it. A superseded attempt fails at the write.
+    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not, and
+    sends the same request again or adopts what came of it. A superseded try fails at the write.
     """
     for _ in range(MAX_DATE_CLASHES):
-        port.write(record)
-        if _send_persistently(port, record):
-            return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
-        # 409. An earlier send arrived (its reply was lost, or an earlier attempt's request was late); or a run under
-        # another id has our logical date: both unique keys of dag_run answer alike.
-        found = _look_persistently(port, record)
+        calls.write(port, record)
+        if calls.submit(port, record):
+            return _created(port, request, record)
+        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's run
+        # has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer alike.
+        found = calls.look_up(port, record.dag_id, record.run_id)
         if found is not None:
-            return _adopt(port, request, record, found)
-        if record.is_fixed and not record.is_date_ours:
+            return _meet(port, request, attempt, record, found, clear)
+        if not request.is_date_ours and record.is_fixed:
             raise _taken(request, record)
-        if record.is_date_ours:
-            record = replace(record, logical_date=port.now())
+        record = _with_new_dates(port, request, attempt, record)
     raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
 
 
-def _adopt(port: Port, request: Request, record: Record, found: ChildRun) -> Started:
-    """Go on with the run that a 409 told of, if it is ours."""
-    if not record.is_author_of(found):
-        return _as_stock_does(port, request, record, found)
-    port.report(Decision.RECONNECT, record, found)
-    return Started(record, found, is_settled=request.mode is Mode.FIRE_AND_FORGET)
+def _created(port: Port, request: Request, record: Record) -> Started:
+    """The run is ours. Where nothing of it could show that later, this is recorded at once."""
+    if record.proof is Proof.REPLY:
+        record = replace(record, phase=Phase.SENT)
+        calls.write(port, record)
+    return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
-def _as_stock_does(port: Port, request: Request, record: Record, found: ChildRun) -> Started:
-    """End as the stock operator would where somebody else's run has our fixed identity: reset, skip or fail."""
+def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
+    port: Port, request: Request, attempt: Attempt, record: Record, found: ChildRun, clear: Clear | None
+) -> Started:
+    """Go on with the run that a 409 told of, if it is ours; else decide about it."""
+    if attempt.try_number == 1 and port.has_store:
+        # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance of
+        # its name that was deleted.
+        earlier = calls.read(port, request.call)
+        if earlier is not None and earlier != record:
+            return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
+    if clear is None and record.is_author_of(found, attempt):
+        port.report(Decision.RECONNECT, record, found)
+        return Started(record, found, is_settled=request.mode is Mode.FIRE_AND_FORGET)
+    return _act(port, request, attempt, record, found, clear)
+
+
+def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRun, *, is_own: bool) -> Started:
+    """
+    End as the stock operator would where a run has our fixed identity: reset, skip or fail.
+
+    :param is_own: the run is ours, and its outcome was used before.
+    """
     if request.is_reset:
         return _reset(port, request, record, found)
     if request.is_skip:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
+    if is_own:
+        raise RunUsedUpError(record.dag_id, record.run_id, found.state)
     raise ChildRunForeignError(record.dag_id, record.run_id, state=found.state)
 
 
@@ -290,29 +347,13 @@ def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Sta
     """
     Reset the run, once.
 
-    What it was like is durable before the request: whichever attempt comes next resets only a run that is still like
-    that. What cannot be prevented from here: a request that is delivered after its attempt was superseded.
+    What it was like is durable before the request: whichever try comes next resets only a run that is still like that. What
+    cannot be prevented from here: a request that is delivered after its try was superseded.
     """
-    record = replace(
-        record,
-        logical_date=port.now() if record.is_date_ours else record.logical_date,
-        reset=Baseline(found.clear_number or 0, found.logical_date),
-    )
-    port.write(record)
+    record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
+    calls.write(port, record)
     port.reset(record)
     return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
-
-
-def _consume(port: Port, record: Record) -> Record:
-    """
-    Mark the outcome as consumed, before success is reported.
-
-    Crash before: the next attempt finds the run in its allowed state and consumes it then. After: an automatic
-    retry succeeds again without a look, and a person's clear, which changes ``max_tries``, starts a fresh child.
-    """
-    consumed = replace(record, is_consumed=True)
-    port.write(consumed)
-    return consumed
 
 
 def _taken(request: Request, record: Record) -> Exception:
@@ -321,56 +362,18 @@ def _taken(request: Request, record: Record) -> Exception:
     return LogicalDateTakenError(record.dag_id, record.run_id, str(record.logical_date))
 
 
-def _look_once(port: Port, record: Record) -> ChildRun | Look:
+def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:
     """
-    Look the recorded run up, once: a submission under its id answers the same question.
+    Look the recorded run up, once: sending its request again answers the same question.
 
-    Not so where a reset is pending: there, another reset would be the answer to a question not asked.
+    Not so where a reset is pending, or where the task asks for another run by now: there the answer is waited for.
     """
     try:
-        if record.reset is not None:
-            return _look_persistently(port, record) or Look.MISSING
-        return port.look_up(record.dag_id, record.run_id, is_detailed=record.is_fixed) or Look.MISSING
+        if record.reset is not None or not record.is_same_identity(request) or request.on_clear is OnClear.FRESH:
+            return calls.look_up(port, record.dag_id, record.run_id) or Look.MISSING
+        return port.look_up(record.dag_id, record.run_id, is_detailed=True) or Look.MISSING
     except LookUpFailedError as error:
-        if record.reset is not None:
+        if record.reset is not None or not record.is_same_identity(request):
             raise
         port.report_trouble(error)
         return Look.UNREADABLE
-
-
-def _look_up_state(port: Port, record: Record) -> str | None:
-    """Return the child's state; None if it cannot be told just now."""
-    try:
-        run = port.look_up(record.dag_id, record.run_id, is_detailed=False)
-    except LookUpFailedError as error:
-        if not error.is_transient:
-            raise
-        port.report_trouble(error)
-        return None
-    if run is None:
-        raise ChildRunMissingError(record.dag_id, record.run_id)
-    return run.state
-
-
-def _look_persistently(port: Port, record: Record) -> ChildRun | None:
-    """Look the run up; repeat what fails for a reason that may pass."""
-    for pause_seconds in RESEND_PAUSES_SECONDS:
-        try:
-            return port.look_up(record.dag_id, record.run_id, is_detailed=record.is_fixed)
-        except LookUpFailedError as error:
-            if not error.is_transient:
-                raise
-            port.report_trouble(error)
-        port.sleep(pause_seconds)
-    return port.look_up(record.dag_id, record.run_id, is_detailed=record.is_fixed)
-
-
-def _send_persistently(port: Port, record: Record) -> bool:
-    """Submit; repeat what may not have arrived. The repetition cannot make a second run: it has the same run id."""
-    for pause_seconds in RESEND_PAUSES_SECONDS:
-        try:
-            return port.submit(record)
-        except SubmissionUnknownError as error:
-            port.report_trouble(error)
-        port.sleep(pause_seconds)
-    return port.submit(record)

@@ -1,47 +1,34 @@
 """
-The record: what survives between attempts, one readable JSON value.
+The record: what survives between tries.
 
-Version 1, as stored (dates ISO 8601 with their zone)::
-
-    {
-      "version": 1,
-      "child": {"dag_id": str, "run_id": str, "logical_date": str | null},
-      "is_fixed": bool,         the user fixed the run id or the logical date
-      "is_date_ours": bool,     the logical date was chosen by us, so it proves who made the run
-      "digest": str,            of the request (child Dag, conf, fixed identity); never the conf itself
-      "mode": "wait" | "defer" | "fire_and_forget",
-      "max_tries": int,         the parent's, when it was written
-      "clear_number": int,      the parent's Dag run's, when it was written
-      "generation": int,        how many fresh run ids came before this one
-      "reset": {"clear_number": int, "logical_date": str | null} | null,    the run as it was before its reset
-      "consumed": bool,         success was about to be reported
-      "attempts": [{"try_number": int, "decision": str, "run_id": str, "at": str}, ...]    the latest 50
-    }
+A journal holds a list of entries for each call; an entry is never changed once it is written, and each holds the whole
+record as it was then. So a write that arrives twice or late puts down what is there already, and can undo nothing. The
+newest entry is what counts. :mod:`.stored` has the stored form.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode
+from airflow_durable.core import run_ids
+from airflow_durable.core.model import Phase, Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from datetime import datetime
 
-KEY = "durable_child_run"
-"""The record's key in the parent's task state store."""
+    from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Outcome, Request
 
-VERSION = 1
-MAX_ATTEMPTS = 50
-"""How many attempts a record remembers: its size must stay bounded over any number of clears."""
+MAX_TRIES = 50
+"""How many tries a record remembers: its size must stay bounded over any number of clears."""
+
+MAX_DATES = 8
+"""How many of the dates that were sent with one run id a record remembers."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What one attempt decided, about which run, and when (with its time zone)."""
+class TryEntry:
+    """What one try decided, about which run, and when (with its time zone)."""
 
     try_number: int
     decision: Decision
@@ -51,190 +38,165 @@ class Entry:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run as it was before its reset. It has been reset once either value has moved."""
+    """A run as it was before its reset. It has been reset once ``clear_number`` has moved."""
 
     clear_number: int
     logical_date: datetime | None
+    run_after: datetime | None = None
+
+    def is_of(self, run: ChildRun) -> bool:
+        """Tell whether this is that run, reset or not. Release 0.1.0 recorded no ``run_after``."""
+        return self.logical_date == run.logical_date and self.run_after in {None, run.run_after}
 
 
 @dataclass(frozen=True)
 class Record:
-    """The journal's one entry. See the module's docstring for its stored form."""
+    """
+    One entry of the journal.
+
+    :param proof: by what of the run it is known as ours.
+    :param logical_date: as sent; None: none was.
+    :param run_after: as sent; None: none was.
+    :param epoch: the try whose clear asked for the work anew; 0: none.
+    :param generation: how many run ids of this epoch came before this one.
+    :param dates: all values that were sent with this run id for what is ours of it.
+    :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
+    :param reset: the run as it was before the reset that was asked for.
+    :param is_recovered: it was not read from a journal, but rebuilt from the run that was found.
+    """
 
     dag_id: str
     run_id: str
-    logical_date: datetime | None
-    is_fixed: bool
-    is_date_ours: bool
-    digest: str
+    proof: Proof
     mode: Mode
     max_tries: int
     clear_number: int
+    logical_date: datetime | None = None
+    run_after: datetime | None = None
+    call: int = 1
+    epoch: int = 0
     generation: int = 0
+    phase: Phase = Phase.INTENDED
+    outcome: Outcome | None = None
+    dates: tuple[datetime, ...] = ()
     reset: Baseline | None = None
-    is_consumed: bool = False
-    attempts: tuple[Entry, ...] = ()
+    task_instance_id: str = ""
+    tries: tuple[TryEntry, ...] = ()
+    is_recovered: bool = False
 
-    def with_entry(self, attempt: Attempt, decision: Decision, at: datetime) -> Record:
-        """Return the record as this attempt leaves it: what tells of a later clear, and its decision as last entry."""
-        entry = Entry(attempt.try_number, decision, self.run_id, at)
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the user fixed the run id or the logical date."""
+        return self.proof is not Proof.RUN_ID
+
+    @property
+    def is_consumed(self) -> bool:
+        """Whether success was about to be reported."""
+        return self.phase is Phase.CONSUMED
+
+    @property
+    def asked_at(self) -> datetime | None:
+        """When the run was first asked for; None if that is not known."""
+        return next((entry.at for entry in self.tries if entry.run_id == self.run_id), None)
+
+    @property
+    def last_try(self) -> int:
+        """The try that wrote the newest entry; 0 if none is known."""
+        return self.tries[-1].try_number if self.tries else 0
+
+    def with_try(self, attempt: Attempt, decision: Decision, at: datetime) -> Record:
+        """Return the record as this try leaves it: what shows a later clear, and its decision as last entry."""
+        entry = TryEntry(attempt.try_number, decision, self.run_id, at)
         return replace(
             self,
             max_tries=attempt.max_tries,
             clear_number=attempt.clear_number,
-            attempts=(*self.attempts, entry)[-MAX_ATTEMPTS:],
+            task_instance_id=attempt.task_instance_id,
+            tries=(*self.tries, entry)[-MAX_TRIES:],
+            is_recovered=False,
         )
+
+    def with_dates(self, *, logical_date: datetime | None, run_after: datetime | None) -> Record:
+        """Return the record of a request that is sent with these dates."""
+        ours = logical_date if self.proof in {Proof.RUN_ID, Proof.LOGICAL_DATE} else run_after
+        known = self.dates if ours is None or ours in self.dates else (*self.dates, ours)[-MAX_DATES:]
+        return replace(self, logical_date=logical_date, run_after=run_after, dates=known)
+
+    def is_same_identity(self, request: Request) -> bool:
+        """Whether the request is for the run that the record names: same Dag, same fixed id and dates."""
+        if self.dag_id != request.dag_id or self.proof is not request.proof:
+            return False
+        return not self.is_fixed or (self.run_id == request.run_id and self._is_same_date(request))
+
+    def _is_same_date(self, request: Request) -> bool:
+        return request.is_date_ours or self.logical_date == request.logical_date
 
     def is_cleared_before(self, attempt: Attempt) -> bool:
         """
-        Tell whether a person cleared the task between the latest entry and this attempt.
+        Tell whether a person asked for the task again between the newest entry and this try.
 
         A clear sets ``max_tries`` to the try it cleared plus the retries that the Dag has by then. The sum is as before
         only where the retries were edited meanwhile: there, and only there, the Dag run's ``clear_number`` decides,
-        which a clear of any other task of the Dag run raises too.
+        which a clear of any other task of the Dag run raises too. A task instance that was deleted and made anew starts
+        from its first try again, under another id.
         """
-        if self.max_tries != attempt.max_tries:
+        if self.max_tries != attempt.max_tries or self.is_remade_before(attempt):
             return True
-        written_by = self.attempts[-1].try_number if self.attempts else 1
+        written_by = self.last_try or 1
         is_sum_of_a_clear = written_by <= attempt.max_tries - attempt.retries < attempt.try_number
         return is_sum_of_a_clear and self.clear_number != attempt.clear_number
 
-    def is_author_of(self, run: ChildRun) -> bool:
-        """
-        Tell whether the run under the recorded id is the one that the record speaks of.
+    def is_remade_before(self, attempt: Attempt) -> bool:
+        """Tell whether the task instance was deleted and made anew since the newest entry."""
+        if attempt.try_number == self.last_try:
+            return bool(self.task_instance_id) and self.task_instance_id != attempt.task_instance_id
+        return attempt.try_number < self.last_try
 
-        A generated run id is this parent's alone. A fixed one may be somebody else's run: where the logical date was
-        ours to choose, it tells; where the user fixed it too, the record itself is the proof, since it is written
-        only when no run was there.
+    def is_author_of(self, run: ChildRun, attempt: Attempt) -> bool:
         """
-        if not self.is_fixed or not self.is_date_ours:
+        Tell whether the run under the recorded id is one that this parent started.
+
+        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone; there an
+        earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
+        """
+        if self.proof is Proof.REPLY:
+            return self.phase is not Phase.INTENDED
+        if self.proof is Proof.RUN_AFTER:
+            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run)
+        if self.proof is Proof.LOGICAL_DATE:
+            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run)
+        if run.clear_number is None or self.generation < 0:
             return True
-        dates = {self.logical_date} if self.reset is None else {self.logical_date, self.reset.logical_date}
-        return run.logical_date in dates
+        is_undated = not self.dates and not (self.is_recovered and run.logical_date)
+        if is_undated:
+            return not _is_of_earlier_life(run, attempt)
+        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run)
+
+    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun) -> bool:
+        if seen is not None:
+            # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under a
+            # fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
+            is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
+            if seen in self.dates or is_tagged:
+                return True
+        # Once reset it is ours, whoever made it.
+        return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
         """Tell whether the recorded reset has not reached the run yet."""
-        return self.reset is not None and self.reset == Baseline(run.clear_number or 0, run.logical_date)
-
-    def dump(self) -> dict[str, Any]:
-        """Return the stored form, JSON-serializable."""
-        return {
-            "version": VERSION,
-            "child": {
-                "dag_id": self.dag_id,
-                "run_id": self.run_id,
-                "logical_date": _dump_date(self.logical_date),
-            },
-            "is_fixed": self.is_fixed,
-            "is_date_ours": self.is_date_ours,
-            "digest": self.digest,
-            "mode": self.mode.value,
-            "max_tries": self.max_tries,
-            "clear_number": self.clear_number,
-            "generation": self.generation,
-            "reset": self.reset
-            and {
-                "clear_number": self.reset.clear_number,
-                "logical_date": _dump_date(self.reset.logical_date),
-            },
-            "consumed": self.is_consumed,
-            "attempts": [
-                {
-                    "try_number": entry.try_number,
-                    "decision": entry.decision.value,
-                    "run_id": entry.run_id,
-                    "at": entry.at.isoformat(),
-                }
-                for entry in self.attempts
-            ],
-        }
+        return self.reset is not None and self.reset.is_of(run) and self.reset.clear_number == (run.clear_number or 0)
 
 
-def load(stored: object) -> Record:
+def baseline_of(run: ChildRun) -> Baseline:
+    """Return what the run is like before its reset."""
+    return Baseline(run.clear_number or 0, run.logical_date, run.run_after)
+
+
+def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
     """
-    Return the record that was stored.
+    Tell whether a run without a date of ours began before the parent's Dag run did.
 
-    :raises RecordDamagedError: it is not a record of a version that this release knows. It is never guessed at:
-        a wrong guess would start a second child.
+    Only a first try can tell: a clear of a finished Dag run moves its start.
     """
-    fields = _Fields(stored, "the record")
-    version = fields.get("version", int)
-    if version != VERSION:
-        raise RecordDamagedError(
-            KEY, f"it is of version {version}, and this release of airflow-durable knows version {VERSION}"
-        )
-    child = _Fields(fields.get("child", dict), "its child")
-    reset = fields.get("reset", dict, type(None))
-    return Record(
-        dag_id=child.text("dag_id"),
-        run_id=child.text("run_id"),
-        logical_date=child.date("logical_date"),
-        is_fixed=fields.get("is_fixed", bool),
-        is_date_ours=fields.get("is_date_ours", bool),
-        digest=fields.text("digest"),
-        mode=fields.choice("mode", Mode),
-        max_tries=fields.get("max_tries", int),
-        clear_number=fields.get("clear_number", int),
-        generation=fields.get("generation", int),
-        reset=None if reset is None else _load_baseline(_Fields(reset, "its reset")),
-        is_consumed=fields.get("consumed", bool),
-        attempts=tuple(_load_entry(_Fields(entry, "one of its attempts")) for entry in fields.get("attempts", list)),
-    )
-
-
-def _load_baseline(fields: _Fields) -> Baseline:
-    return Baseline(fields.get("clear_number", int), fields.date("logical_date"))
-
-
-def _load_entry(fields: _Fields) -> Entry:
-    at = fields.date("at")
-    if at is None:
-        raise RecordDamagedError(KEY, "one of its attempts has no time")
-    return Entry(fields.get("try_number", int), fields.choice("decision", Decision), fields.text("run_id"), at)
-
-
-def _dump_date(date: datetime | None) -> str | None:
-    return date.isoformat() if date else None
-
-
-class _Fields:
-    """The fields of one stored object, each checked as it is read. Values are not shown: they are not ours to show."""
-
-    def __init__(self, stored: object, name: str) -> None:
-        if not isinstance(stored, dict):
-            raise RecordDamagedError(KEY, f"{name} is {type(stored).__name__}, not an object")
-        self._stored: Mapping[str, Any] = stored
-        self._name = name
-
-    def get(self, key: str, *types: type) -> Any:  # noqa: ANN401 - as many types as there are fields
-        if key not in self._stored:
-            raise RecordDamagedError(KEY, f"{self._name} has no {key!r}")
-        value = self._stored[key]
-        if type(value) not in types:
-            raise RecordDamagedError(KEY, f"{key!r} of {self._name} is {type(value).__name__}")
-        return value
-
-    def text(self, key: str) -> str:
-        value: str = self.get(key, str)
-        if not value:
-            raise RecordDamagedError(KEY, f"{key!r} of {self._name} is empty")
-        return value
-
-    def date(self, key: str) -> datetime | None:
-        value = self.get(key, str, type(None))
-        if value is None:
-            return None
-        try:
-            date = datetime.fromisoformat(value)
-        except ValueError:
-            date = None
-        if date is None or date.tzinfo is None:
-            raise RecordDamagedError(KEY, f"{key!r} of {self._name} is not a date with a time zone")
-        return date
-
-    def choice(self, key: str, choices: type[Any]) -> Any:  # noqa: ANN401 - an enum, whichever it is
-        value = self.get(key, str)
-        try:
-            return choices(value)
-        except ValueError:
-            raise RecordDamagedError(KEY, f"{key!r} of {self._name} is none that this release knows") from None
+    before = attempt.parent.started_at
+    return attempt.try_number == 1 and None not in {run.started_at, before} and run.started_at < before  # type: ignore[operator] # neither is None

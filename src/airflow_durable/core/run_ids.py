@@ -1,17 +1,32 @@
-"""Run ids: which of them Airflow would mangle, and how one is derived where there is no journal."""
+"""
+Run ids: which of them Airflow would mangle, and how a child's follows from its parent.
+
+A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try it
+is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
+the run; it does not end in a second run.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import RunIdInvalidError
+
+if TYPE_CHECKING:
+    from airflow_durable.core.model import Parent
 
 MAX_LENGTH = 248
 """Longer ones pass the API, but the folder of the child's logs cannot be made: ``run_id=`` and the id are one name,
 of at most 255 bytes (seen on Airflow 3.0 to 3.3)."""
 
+_DIGEST_LENGTH = 12
+"""60 bits: of all children that start with the same date, this many tell one from another."""
+
+_MICROSECONDS = 1_000_000
 _MANGLED = re.compile(r"[#?/\\%\x00-\x20\x7f]")
 _DOTS = frozenset({".", ".."})
 
@@ -31,8 +46,8 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
         reason = f"it contains {found.group()!r}, which Airflow's client does not quote in the request's path"
     elif run_id in _DOTS:
         reason = "it is a relative path in the request's address"
-    elif len(run_id.encode()) > MAX_LENGTH:
-        reason = f"it has {len(run_id.encode())} bytes, and over {MAX_LENGTH} the run's log folder cannot be made"
+    elif len(run_id.encode(errors="surrogatepass")) > MAX_LENGTH:
+        reason = f"it has more than {MAX_LENGTH} bytes, with which the run's log folder cannot be made"
     elif allowed_pattern and not re.match(allowed_pattern, run_id):
         reason = f"it does not match [scheduler] allowed_run_id_pattern ({allowed_pattern})"
     else:
@@ -40,42 +55,73 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
     raise RunIdInvalidError(dag_id, run_id, reason)
 
 
-def generate_run_id(task_instance_id: str, generation: int) -> str:
+def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> str:
     """
-    Return the run id of a parent's n-th child, this parent's alone.
+    Return the run id of one child of this parent: the same for the same arguments, for ever.
 
-    It follows from the task instance's id, which is new and random in every try, and is not random beside that: a try
-    may be executed twice (a workload that is delivered again to a process of the same host and pid, a task that was
-    taken for stuck in the queue while it started: 3.0 to 3.3, ``execution_api/routes/task_instances.py``, ``ti_run``,
-    and ``jobs/scheduler_job_runner.py``, ``_reschedule_stuck_task``). Both executions then ask for the same run.
+    It starts like the stock operator's, with the type and a date, the parent's Dag run's ``run_after``; then comes what
+    tells it from every other; then, readable, which child of the parent it is::
 
-    :param generation: how many run ids the parent had before.
+        manual__2026-11-26T03:00:00+00:00_k3v9xq2m4wfa          the first child of the parent
+        manual__2026-11-26T03:00:00+00:00_b7m2c5xh6tqd_r1       the run after one failed run
+        manual__2026-11-26T03:00:00+00:00_z4u6yf3n2kpa_c2       the second call of the try
+        manual__2026-11-26T03:00:00+00:00_p5e7wd4j3sqb_e3       after a clear of try 3
+
+    :param epoch: the try whose clear asked for the work anew; 0: none yet.
+    :param call: the how-manieth child of the try, from 1.
+    :param generation: how many runs of this epoch and call came before: they failed, or belong to another life of a
+        parent of this name.
     """
-    return f"manual__durable_{task_instance_id.replace('-', '')}_{generation}"
+    loop = [] if parent.loop_index is None else [parent.loop_index]
+    key = [parent.dag_id, parent.run_id, parent.task_id, parent.map_index, *loop]
+    digest = _digest([key, epoch, call, generation])
+    position = "".join(
+        f"_{letter}{number}" for letter, number in (("e", epoch), ("c", call - 1 and call), ("r", generation)) if number
+    )
+    return f"manual__{parent.run_after.isoformat()}_{digest}{position}"
 
 
-def derive_run_id(parent: tuple[str, ...], max_tries: int, generation: int) -> str:
+def tag_of_life(parent: Parent, call: int) -> int:
     """
-    Return the run id of a parent's n-th child where nothing can be recorded.
+    Return the microseconds of the logical date of a generated child.
 
-    The same for the same arguments, so that every attempt since the last clear asks for the same run, and another for
-    any other. The digest keeps it within :data:`MAX_LENGTH` and the allowed characters.
-
-    :param parent: what tells this parent from every other: its Dag run, in this life of it, task and map index.
-    :param max_tries: moves when a person clears the task, and so begins a new series.
-    :param generation: how many children of this series have failed.
+    They tell a run that this task instance started from one that an earlier Dag run of the same name did, or an earlier
+    pass of a task loop: there the record is lost, and the run ids are equal. One in a million is taken wrongly.
     """
-    text = json.dumps([*parent, max_tries], separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:24]
-    return f"manual__durable_{digest}_{generation}"
+    started_at = parent.started_at.isoformat() if parent.started_at else ""
+    return _tag([*_key(parent), parent.region, started_at, call])
 
 
-def digest_request(parent: tuple[str, ...], request: object) -> str:
+def tag_of_parent(parent: Parent, call: int) -> int:
     """
-    Return the digest by which one request is told from another.
+    Return the microseconds of the date that is ours in a child with a fixed run id.
 
-    :param parent: makes the digests of equal requests of two parents differ, so that they tell nothing.
-    :param request: JSON-serializable. Only its digest is ever kept.
+    They differ for parents that contend for one run id, and stay the same over clears.
     """
-    text = json.dumps([*parent, request], sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return _tag([*_key(parent), call])
+
+
+def legacy_run_id(parent: Parent, max_tries: int, generation: int) -> str:
+    """Return the run id that release 0.1.0 gave a child where Airflow has no task state store (3.0 to 3.2)."""
+    started_at = parent.started_at.isoformat() if parent.started_at else ""
+    text = json.dumps(
+        [parent.dag_id, parent.run_id, parent.task_id, str(parent.map_index), started_at, max_tries],
+        separators=(",", ":"),
+    )
+    return f"manual__durable_{hashlib.sha256(text.encode()).hexdigest()[:24]}_{generation}"
+
+
+def _key(parent: Parent) -> list[object]:
+    return [parent.dag_id, parent.run_id, parent.task_id, parent.map_index, parent.loop_index]
+
+
+def _tag(key: list[object]) -> int:
+    return int.from_bytes(_hash(key)[:8], "big") % _MICROSECONDS
+
+
+def _digest(key: list[object]) -> str:
+    return base64.b32encode(_hash(key)).decode().lower()[:_DIGEST_LENGTH]
+
+
+def _hash(key: list[object]) -> bytes:
+    return hashlib.sha256(json.dumps(key, separators=(",", ":")).encode()).digest()

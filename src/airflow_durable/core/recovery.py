@@ -1,0 +1,153 @@
+"""
+Without a record: find the child of this parent by the run ids that it can have.
+
+Airflow before 3.3 keeps no record; from 3.3 one can be lost: a person's clear discards it (3.4, by default), it is
+deleted, expires, or is restored away; and an upgrade to 3.3 finds none. The run ids follow from the parent, so that all
+candidates are known, and a count says whether one of them is active. That is what must be found: a second child must never
+be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not taken then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.model import UNFINISHED_STATES, Clear
+from airflow_durable.core.record import Record
+from airflow_durable.core.run_ids import child_run_id, legacy_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_durable.core.model import Attempt, ChildRun, Request
+    from airflow_durable.core.port import Port
+
+COUNTED_AT_ONCE = 100
+"""Run ids in one count: they travel in the address of the request, which servers limit (to 64 KiB in h11)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run id that a child of this parent can have."""
+
+    run_id: str
+    epoch: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """
+    What was found.
+
+    :param clear: None: the run was started since the latest clear, by a try that this one continues.
+    """
+
+    record: Record
+    seen: ChildRun
+    clear: Clear | None
+
+
+def recover(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
+    """
+    Return the child that an earlier try started, None if there is none.
+
+    :raises LookUpFailedError: it cannot be known.
+    """
+    if request.run_id is not None:
+        return _recover_fixed(port, request, attempt)
+    ids = candidates(attempt, request.call)
+    found = _find_active(port, request.dag_id, ids)
+    if found is None:
+        found = _find_newest(port, request.dag_id, [it for it in ids if it.epoch == attempt.last_cleared_try])
+    if found is None:
+        return None
+    candidate, seen = found
+    is_before_clear = candidate.epoch != attempt.last_cleared_try
+    return Recovered(_record(request, attempt, candidate), seen, Clear(is_anew=True) if is_before_clear else None)
+
+
+def candidates(attempt: Attempt, call: int) -> list[Candidate]:
+    """
+    Return all run ids that a child of this parent can have by now, the newest first.
+
+    An epoch is a try that was cleared, and each generation took a try at least. So epoch and generation together stay
+    below the number of this try. (Generations that were passed over because another life of the parent had them come on
+    top; one of those is found by the 409 that it answers with.)
+    """
+    latest = attempt.last_cleared_try
+    epochs = sorted(range(attempt.try_number), key=lambda epoch: (epoch != latest, -epoch))
+    found = [
+        Candidate(child_run_id(attempt.parent, epoch=epoch, call=call, generation=generation), epoch, generation)
+        for epoch in epochs
+        for generation in range(max(1, attempt.try_number - epoch) - 1, -1, -1)
+    ]
+    if call == 1:
+        # Generation -1: the next one is the first in the present form.
+        found += [
+            Candidate(legacy_run_id(attempt.parent, attempt.max_tries, generation), latest, -1)
+            for generation in range(attempt.try_number - 1, -1, -1)
+        ]
+    return found
+
+
+def _recover_fixed(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
+    """Look the fixed run up. It may be of before a clear: then its outcome is not taken."""
+    candidate = Candidate(request.run_id or "", attempt.last_cleared_try, 0)
+    seen = calls.look_up(port, request.dag_id, candidate.run_id)
+    if seen is None:
+        return None
+    clear = Clear(is_anew=True) if attempt.last_cleared_try else None
+    return Recovered(_record(request, attempt, candidate), seen, clear)
+
+
+def _record(request: Request, attempt: Attempt, candidate: Candidate) -> Record:
+    return Record(
+        dag_id=request.dag_id,
+        run_id=candidate.run_id,
+        proof=request.proof,
+        mode=request.mode,
+        max_tries=attempt.max_tries,
+        clear_number=attempt.clear_number,
+        logical_date=request.logical_date,
+        call=request.call,
+        epoch=candidate.epoch,
+        generation=candidate.generation,
+        task_instance_id=attempt.task_instance_id,
+        is_recovered=True,
+    )
+
+
+def _find_active(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
+    """Return the first of these runs that is active: one count for each hundred, then halves."""
+    for start in range(0, len(ids), COUNTED_AT_ONCE):
+        if found := _search_active(port, dag_id, ids[start : start + COUNTED_AT_ONCE]):
+            return found
+    return None
+
+
+def _search_active(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
+    if not _count(port, dag_id, ids, UNFINISHED_STATES):
+        return None
+    if len(ids) == 1:
+        seen = calls.look_up(port, dag_id, ids[0].run_id)
+        # It may have ended, or may have been deleted, since it was counted.
+        return (ids[0], seen) if seen is not None and seen.is_active else None
+    half = (len(ids) + 1) // 2
+    return _search_active(port, dag_id, ids[:half]) or _search_active(port, dag_id, ids[half:])
+
+
+def _find_newest(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
+    """Return the first of these runs that exists."""
+    if not ids or not _count(port, dag_id, ids, None):
+        return None
+    for candidate in ids:
+        seen = calls.look_up(port, dag_id, candidate.run_id)
+        if seen is not None:
+            return candidate, seen
+    return None
+
+
+def _count(port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None) -> int:
+    return calls.count(port, dag_id, [candidate.run_id for candidate in ids], states)

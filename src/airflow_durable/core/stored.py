@@ -1,0 +1,266 @@
+"""
+The stored form of a record: one readable JSON value for each entry of the journal.
+
+Version 2 (dates ISO 8601 with their zone)::
+
+    {
+      "version": 2,
+      "call": int,              the how-manieth child of the try, from 1
+      "phase": "intended" | "sent" | "consumed",
+      "child": {"dag_id": str, "run_id": str, "logical_date": str | null, "run_after": str | null},
+      "proof": "run_id" | "logical_date" | "run_after" | "reply",     by what of the run it is known as ours
+      "dates": [str, ...],      the latest 8 that were sent for what is ours of it
+      "mode": "wait" | "defer" | "fire_and_forget",
+      "epoch": int,             the try whose clear asked for the work anew; 0: none
+      "generation": int,        how many run ids of this epoch came before this one
+      "outcome": {"dag_id": str, "run_id": str, "state": str | null, "at": str} | null,
+      "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
+      "parent": {"task_instance_id": str, "max_tries": int, "clear_number": int},     when it was written
+      "attempts": [{"try_number": int, "decision": str, "run_id": str, "at": str}, ...]    the latest 50
+    }
+
+Version 1, of release 0.1.0, is read: one value that each try wrote over.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.model import Decision, Mode, Outcome, Phase, Proof
+from airflow_durable.core.record import Baseline, Record, TryEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY = "durable_child_run"
+"""The key of the first entry of the first call in the parent's task state store; all others start with it."""
+
+VERSION = 2
+_FIRST_VERSION = 1
+
+
+def key_of(call: int, sequence: int) -> str:
+    """
+    Return the key of an entry.
+
+    :param call: from 1.
+    :param sequence: the entry's number, from 0.
+    """
+    of_call = KEY if call == 1 else f"{KEY}.call_{call}"
+    return of_call if sequence == 0 else f"{of_call}.{sequence}"
+
+
+def position_of(key: str) -> tuple[int, int] | None:
+    """Return call and sequence number of a key; None: it is none of ours."""
+    head, *parts = key.split(".")
+    if head != KEY:
+        return None
+    call = 1
+    if parts and parts[0].startswith("call_"):
+        number = parts.pop(0).removeprefix("call_")
+        if not number.isdecimal():
+            return None
+        call = int(number)
+    if not parts:
+        return call, 0
+    return (call, int(parts[0])) if len(parts) == 1 and parts[0].isdecimal() else None
+
+
+def dump(record: Record) -> dict[str, Any]:
+    """Return the stored form, JSON-serializable."""
+    return {
+        "version": VERSION,
+        "call": record.call,
+        "phase": record.phase.value,
+        "child": {
+            "dag_id": record.dag_id,
+            "run_id": record.run_id,
+            "logical_date": _dump_date(record.logical_date),
+            "run_after": _dump_date(record.run_after),
+        },
+        "proof": record.proof.value,
+        "dates": [date.isoformat() for date in record.dates],
+        "mode": record.mode.value,
+        "epoch": record.epoch,
+        "generation": record.generation,
+        "outcome": record.outcome
+        and {
+            "dag_id": record.outcome.dag_id,
+            "run_id": record.outcome.run_id,
+            "state": record.outcome.state,
+            "at": record.outcome.at.isoformat(),
+        },
+        "reset": record.reset
+        and {
+            "clear_number": record.reset.clear_number,
+            "logical_date": _dump_date(record.reset.logical_date),
+            "run_after": _dump_date(record.reset.run_after),
+        },
+        "parent": {
+            "task_instance_id": record.task_instance_id,
+            "max_tries": record.max_tries,
+            "clear_number": record.clear_number,
+        },
+        "attempts": [
+            {
+                "try_number": entry.try_number,
+                "decision": entry.decision.value,
+                "run_id": entry.run_id,
+                "at": entry.at.isoformat(),
+            }
+            for entry in record.tries
+        ],
+    }
+
+
+def load(stored: object) -> Record:
+    """
+    Return the record that was stored.
+
+    :raises RecordDamagedError: it is not a record of a version that this release knows. It is never guessed at:
+        a wrong guess would start a second child.
+    """
+    fields = _Fields(stored, "the record")
+    version = fields.get("version", int)
+    if version == VERSION:
+        return _load(fields)
+    if version == _FIRST_VERSION:
+        return _load_first(fields)
+    raise RecordDamagedError(
+        KEY, f"it is of version {version}, and this release of airflow-durable knows versions 1 to {VERSION}"
+    )
+
+
+def _load(fields: _Fields) -> Record:
+    child, parent = fields.part("child"), fields.part("parent")
+    reset, outcome = fields.optional_part("reset"), fields.optional_part("outcome")
+    return Record(
+        dag_id=child.text("dag_id"),
+        run_id=child.text("run_id"),
+        proof=fields.choice("proof", Proof),
+        mode=fields.choice("mode", Mode),
+        max_tries=parent.get("max_tries", int),
+        clear_number=parent.get("clear_number", int),
+        logical_date=child.optional_date("logical_date"),
+        run_after=child.optional_date("run_after"),
+        call=fields.get("call", int),
+        epoch=fields.get("epoch", int),
+        generation=fields.get("generation", int),
+        phase=fields.choice("phase", Phase),
+        outcome=_load_outcome(outcome) if outcome else None,
+        dates=tuple(_parse_date(fields, "dates", date) for date in fields.get("dates", list)),
+        reset=_load_baseline(reset) if reset else None,
+        task_instance_id=parent.get("task_instance_id", str),
+        tries=_load_tries(fields),
+    )
+
+
+def _load_first(fields: _Fields) -> Record:
+    """
+    Return a record of version 1.
+
+    It was written over, and its generated run ids are random: they are this parent's whatever their date. A record of a
+    fixed identity was written only once no run was seen under it, and 0.1.0 took that for a proof; so do we for what it
+    started.
+    """
+    child = fields.part("child")
+    is_fixed, is_date_ours = fields.get("is_fixed", bool), fields.get("is_date_ours", bool)
+    logical_date = child.optional_date("logical_date")
+    reset = fields.optional_part("reset")
+    is_dated = is_fixed and is_date_ours
+    proof = Proof.LOGICAL_DATE if is_dated else Proof.REPLY if is_fixed else Proof.RUN_ID
+    phase = Phase.SENT if proof is Proof.REPLY else Phase.INTENDED
+    return Record(
+        dag_id=child.text("dag_id"),
+        run_id=child.text("run_id"),
+        proof=proof,
+        mode=fields.choice("mode", Mode),
+        max_tries=fields.get("max_tries", int),
+        clear_number=fields.get("clear_number", int),
+        logical_date=logical_date,
+        generation=fields.get("generation", int),
+        phase=Phase.CONSUMED if fields.get("consumed", bool) else phase,
+        dates=(logical_date,) if is_dated and logical_date else (),
+        reset=Baseline(reset.get("clear_number", int), reset.optional_date("logical_date")) if reset else None,
+        tries=_load_tries(fields),
+    )
+
+
+def _load_outcome(fields: _Fields) -> Outcome:
+    state = fields.get("state", str, type(None))
+    return Outcome(fields.text("dag_id"), fields.text("run_id"), state, fields.date("at"))
+
+
+def _load_baseline(fields: _Fields) -> Baseline:
+    dates = fields.optional_date("logical_date"), fields.optional_date("run_after")
+    return Baseline(fields.get("clear_number", int), *dates)
+
+
+def _load_tries(fields: _Fields) -> tuple[TryEntry, ...]:
+    entries = (_Fields(entry, "one of its attempts") for entry in fields.get("attempts", list))
+    return tuple(
+        TryEntry(
+            entry.get("try_number", int), entry.choice("decision", Decision), entry.text("run_id"), entry.date("at")
+        )
+        for entry in entries
+    )
+
+
+def _dump_date(date: datetime | None) -> str | None:
+    return date.isoformat() if date else None
+
+
+class _Fields:
+    """The fields of one stored object, each checked as it is read. Values are not shown: they are not ours to show."""
+
+    def __init__(self, stored: object, name: str) -> None:
+        if not isinstance(stored, dict):
+            raise RecordDamagedError(KEY, f"{name} is {type(stored).__name__}, not an object")
+        self._stored: Mapping[str, Any] = stored
+        self.name = name
+
+    def get(self, key: str, *types: type) -> Any:  # noqa: ANN401 - as many types as there are fields
+        if key not in self._stored:
+            raise RecordDamagedError(KEY, f"{self.name} has no {key!r}")
+        value = self._stored[key]
+        if type(value) not in types:
+            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is {type(value).__name__}")
+        return value
+
+    def part(self, key: str) -> _Fields:
+        return _Fields(self.get(key, dict), f"its {key}")
+
+    def optional_part(self, key: str) -> _Fields | None:
+        return None if self.get(key, dict, type(None)) is None else self.part(key)
+
+    def text(self, key: str) -> str:
+        value: str = self.get(key, str)
+        if not value:
+            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is empty")
+        return value
+
+    def date(self, key: str) -> datetime:
+        return _parse_date(self, key, self.get(key, str))
+
+    def optional_date(self, key: str) -> datetime | None:
+        value = self.get(key, str, type(None))
+        return None if value is None else _parse_date(self, key, value)
+
+    def choice(self, key: str, choices: type[Any]) -> Any:  # noqa: ANN401 - an enum, whichever it is
+        value = self.get(key, str)
+        try:
+            return choices(value)
+        except ValueError:
+            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is none that this release knows") from None
+
+
+def _parse_date(fields: _Fields, key: str, value: object) -> datetime:
+    try:
+        date = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        date = None
+    if date is None or date.tzinfo is None:
+        raise RecordDamagedError(KEY, f"{key!r} of {fields.name} is not a date with a time zone")
+    return date

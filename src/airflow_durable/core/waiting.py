@@ -1,0 +1,120 @@
+"""Waiting for the child, and taking its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.errors import ChildRunFailedError, ChildRunMissingError, LookUpFailedError
+from airflow_durable.core.model import ENDED_STATES, Outcome, Phase
+from airflow_durable.core.protocol import Started
+
+if TYPE_CHECKING:
+    from airflow_durable.core.model import ChildRun, Request
+    from airflow_durable.core.port import Port
+    from airflow_durable.core.record import Record
+
+FIRST_PAUSE_SECONDS = 1.0
+PAUSE_SHARE = 0.1
+"""Of the time waited so far: how late the child's end may be seen."""
+
+
+def wait(port: Port, request: Request, started: Started, *, poke_interval: float) -> Started:
+    """
+    Wait until the child has ended.
+
+    Looks first, then sleeps. A crash anywhere here leaves the unconsumed record: the next try adopts the run.
+
+    :param poke_interval: the longest sleep between two look-ups, in seconds.
+    :returns: ``is_settled``: the outcome is success, to be consumed. Else the run was waited out, and
+        :func:`.protocol.trigger` has to decide anew.
+    :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
+    :raises ChildRunMissingError: the child was deleted.
+    :raises LookUpFailedError: the child cannot be looked up, for a reason that will not pass.
+    """
+    record, run, waited_seconds = started.record, started.run, 0.0
+    while True:
+        is_missing = False
+        if run is None:
+            run, is_missing = _look_up_state(port, record)
+        port.report_wait(record, run.state if run else None, waited_seconds)
+        if started.is_waiting_out:
+            if is_missing or (run is not None and run.state in ENDED_STATES):
+                return replace(started, run=run)
+        elif is_missing:
+            raise ChildRunMissingError(record.dag_id, record.run_id)
+        elif run is not None and is_success(request, record, run.state):
+            return replace(started, run=run, is_settled=True)
+        pause_seconds = min(max(FIRST_PAUSE_SECONDS, waited_seconds * PAUSE_SHARE), poke_interval)
+        port.sleep(pause_seconds)
+        waited_seconds += pause_seconds
+        run = None
+
+
+def resume(request: Request, record: Record, outcome: Outcome) -> Started | None:
+    """
+    Go on after a deferral.
+
+    :param outcome: the child's, as the trigger saw it.
+    :returns: None if the child has not ended: defer again. Else the outcome is success, to be consumed; or the run was
+        waited out (``is_waiting_out``), and :func:`.protocol.trigger` has to decide anew.
+    :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
+    :raises ChildRunMissingError: the child was deleted.
+    """
+    if record.is_consumed:
+        return Started(record, is_settled=True)
+    if record.phase is Phase.WAITED_OUT:
+        is_over = outcome.state is None or outcome.state in ENDED_STATES
+        return Started(record, is_waiting_out=True) if is_over else None
+    if outcome.state is None:
+        raise ChildRunMissingError(record.dag_id, record.run_id)
+    if not is_success(request, record, outcome.state):
+        return None
+    return Started(replace(record, outcome=outcome), is_settled=True)
+
+
+def is_success(request: Request, record: Record, state: str) -> bool:
+    """Tell whether the run has done its part; raise ChildRunFailedError if it has failed."""
+    if request.is_failure(state):
+        raise ChildRunFailedError(
+            record.dag_id,
+            record.run_id,
+            state,
+            is_awaited=state in request.failed_states,
+            is_fixed=record.is_fixed,
+            is_reset=request.is_reset,
+        )
+    return request.is_success(state)
+
+
+def consume(port: Port, started: Started) -> Record:
+    """
+    Mark the outcome as consumed, before success is reported.
+
+    Crash before: the next try finds the run in its allowed state and consumes it then. After: an automatic retry
+    succeeds again without a look-up, and a person's clear, which changes ``max_tries``, starts a fresh child. The mark
+    is an entry of its own, so a late copy of an earlier write cannot undo it.
+    """
+    record = started.record
+    if record.is_consumed:
+        return record
+    # A run that was only just created is queued (``api/common/trigger_dag.py``, 3.0 to 3.4): that is all that
+    # fire-and-forget waits for.
+    state = started.run.state if started.run else "queued"
+    outcome = record.outcome or Outcome(record.dag_id, record.run_id, state, port.now())
+    consumed = replace(record, phase=Phase.CONSUMED, outcome=outcome)
+    calls.write(port, consumed)
+    return consumed
+
+
+def _look_up_state(port: Port, record: Record) -> tuple[ChildRun | None, bool]:
+    """Return the child, and whether it is missing; neither if it cannot be told just now."""
+    try:
+        run = port.look_up(record.dag_id, record.run_id, is_detailed=False)
+    except LookUpFailedError as error:
+        if not error.is_transient:
+            raise
+        port.report_trouble(error)
+        return None, False
+    return run, run is None
