@@ -6,14 +6,21 @@ SHELL := /bin/bash
 PYTHON ?= python3
 NEWEST := 3.3.2
 AIRFLOW ?= $(NEWEST)
-VENV ?= $(if $(filter $(NEWEST),$(AIRFLOW)),.venv,.envs/airflow-$(AIRFLOW))
-CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
-AIRFLOWS := $(patsubst constraints/airflow-%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
-GROUPS_DEV := test browser distributed docs lint
+# The standard provider, and all else, beside that Airflow: newest, or own (what was newest when the Airflow came out).
+PROVIDER ?= newest
+$(if $(filter newest own,$(PROVIDER)),,$(error PROVIDER is newest or own, not $(PROVIDER)))
+PINS := airflow-$(AIRFLOW)$(if $(filter own,$(PROVIDER)),-own)
+VENV ?= $(if $(filter airflow-$(NEWEST),$(PINS)),.venv,.envs/$(PINS))
+CONSTRAINTS := constraints/$(PINS).txt
+ALL_PINS := $(patsubst constraints/%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
+OWN_PINS := $(filter %-own,$(ALL_PINS))
+GROUPS_OWN := test browser distributed lint
+# The tools of the site do not go with every old Airflow's own dependencies.
+GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs)
 
-$(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins for Airflow $(AIRFLOW). There are for: $(AIRFLOWS)))
+$(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins $(PINS). There are: $(ALL_PINS)))
 
-# For the matrix: --airflow VERSION, --python INTERPRETER, --part unit|live.
+# For the matrix: --airflow VERSION, --provider newest|own, --python INTERPRETER, --part unit|live.
 MATRIX ?=
 
 BIN := $(VENV)/bin
@@ -31,14 +38,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	@$(NEED_UV)
 
-# Which Airflow an environment of ours holds: with another AIRFLOW= it is made anew.
-$(VENV)/.airflow-$(AIRFLOW): $(BIN)/python
+# Which Airflow an environment of ours holds: with another AIRFLOW= or PROVIDER= it is made anew.
+$(VENV)/.$(PINS): $(BIN)/python
 	@if ls $(VENV)/.airflow-* >/dev/null 2>&1; then $(PYTHON) -m venv --clear $(VENV); fi
 	@$(NEED_UV)
 	@touch $@
 
-$(VENV)/.run: $(VENV)/.airflow-$(AIRFLOW) pyproject.toml $(CONSTRAINTS)
-	@echo "Installing Airflow $(AIRFLOW) and this package into $(VENV)."
+$(VENV)/.run: $(VENV)/.$(PINS) pyproject.toml $(CONSTRAINTS)
+	@echo "Installing Airflow $(AIRFLOW) ($(PROVIDER) provider) and this package into $(VENV)."
 	$(INSTALL) --editable .
 	@touch $@
 
@@ -122,12 +129,25 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url
+
 .PHONY: constraints
 constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
-	@for version in $(AIRFLOWS); do \
-	  echo "constraints/airflow-$$version.txt"; \
-	  $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url \
-	    $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/airflow-$$version.in --output-file constraints/airflow-$$version.txt; \
+	@for pins in $(filter-out $(OWN_PINS),$(ALL_PINS)); do \
+	  echo "constraints/$$pins.txt"; \
+	  $(COMPILE) $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
+	done
+
+# Two steps: what Airflow needs as it was on the day that the .in file names, then our own tools beside that.
+.PHONY: constraints-own
+constraints-own: $(BIN)/python ## Choose anew the pins that stand for each Airflow's own constraints, by upload date.
+	@then=$$(mktemp); trap 'rm -f "$$then"' EXIT; \
+	for pins in $(OWN_PINS); do \
+	  echo "constraints/$$pins.txt"; \
+	  day=$$(sed -n 's/^# exclude-newer: //p' constraints/$$pins.in); \
+	  $(COMPILE) --exclude-newer "$$day" constraints/$$pins.in --output-file "$$then"; \
+	  $(COMPILE) $(addprefix --group ,$(GROUPS_OWN)) --constraint "$$then" \
+	    pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
 	done
 
 .PHONY: build

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSkipException,
-)
-from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
-
+from airflow_durable.compat import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_durable.core.errors import DurableError, ForeignRunSkipError
+from airflow_durable.stock import DagIsPaused
 
 
 class DurableTriggerError(AirflowException):

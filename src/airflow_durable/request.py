@@ -6,16 +6,8 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.models.dagrun import DagRun
-from airflow.providers.common.compat.sdk import conf as airflow_conf
-from airflow.providers.standard.operators.trigger_dagrun import (
-    _parse_datetime_param,
-    _validate_datetime_param,
-)
-from airflow.providers.standard.version_compat import is_arg_set
-from airflow.utils.types import DagRunType
-
-from airflow_durable import task_sdk
+from airflow_durable import stock, task_sdk
+from airflow_durable.compat import conf as airflow_conf
 from airflow_durable.core.errors import ConfInvalidError, DateInvalidError
 from airflow_durable.core.model import Attempt, Mode, Request
 from airflow_durable.core.run_ids import check_run_id, digest_request
@@ -36,10 +28,9 @@ def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
     :raises RunIdInvalidError: Airflow would refuse the rendered run id, or take it for another.
     """
     dag_id = str(operator.trigger_dag_id)
-    given_date = _validate_datetime_param("logical_date", operator.logical_date)
-    has_run_after = is_arg_set(operator.run_after)
-    logical_date = _parse(dag_id, "logical_date", given_date)
-    run_after = _parse(dag_id, "run_after", operator.run_after)
+    given_run_after = stock.run_after_of(operator)
+    logical_date = _parse(dag_id, "logical_date", operator.logical_date)
+    run_after = _parse(dag_id, "run_after", given_run_after)
     run_id = _fixed_run_id(operator, logical_date, run_after)
     logical_date = _utc(logical_date)
     if run_id is not None:
@@ -55,7 +46,7 @@ def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
         dag_id=dag_id,
         run_id=run_id,
         logical_date=logical_date,
-        is_date_ours=not is_arg_set(given_date) and not has_run_after,
+        is_date_ours=not stock.is_set(operator.logical_date) and not stock.is_set(given_run_after),
         digest=digest_request(identify_parent(context), asked),
         mode=_mode(operator),
         allowed_states=frozenset(state.value for state in operator.allowed_states),
@@ -138,25 +129,20 @@ def _fixed_run_id(
         return str(operator.trigger_run_id)
     if logical_date is None:
         return None
-    return str(
-        DagRun.generate_run_id(
-            run_type=DagRunType.MANUAL, logical_date=logical_date, run_after=run_after or logical_date
-        )
-    )
+    return stock.generate_run_id(logical_date=logical_date, run_after=run_after or logical_date)
 
 
 def _mode(operator: TriggerDagRunOperator) -> Mode:
-    if not operator.wait_for_completion and not (operator.deferrable and task_sdk.is_deferrable_waiting()):
+    is_deferrable = stock.is_deferrable(operator)
+    if not operator.wait_for_completion and not (is_deferrable and task_sdk.is_deferrable_waiting()):
         return Mode.FIRE_AND_FORGET
-    return Mode.DEFER if operator.deferrable else Mode.WAIT
+    return Mode.DEFER if is_deferrable else Mode.WAIT
 
 
 def _parse(dag_id: str, name: str, given: Any) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
     """Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
-    if not is_arg_set(given):
-        return None
     try:
-        date: datetime | None = _parse_datetime_param(given)
+        date = stock.parse_date(name, given)
     except ValueError as error:
         raise DateInvalidError(dag_id, name, str(error)) from error
     if date is not None and date.tzinfo is None:

@@ -438,8 +438,9 @@ def test_callbacks_are_called(supervisor: Supervisor, mode: dict[str, Any]) -> N
 @needs_retry_policy
 @pytest.mark.parametrize("mode", [WAIT, DEFER], ids=["wait", "defer"])
 def test_a_retry_policy_decides_about_a_failed_child(supervisor: Supervisor, mode: dict[str, Any]) -> None:
-    from airflow.providers.common.compat.sdk import AirflowException
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+
+    from airflow_durable.compat import AirflowException
 
     seen: list[BaseException] = []
 

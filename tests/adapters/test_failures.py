@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
+
+from airflow_durable.compat import AirflowException, AirflowFailException
 
 from .dags import DEFER, WAIT, each_mode, event_of, finish, killed_while_waiting, make_dag
 from .supervisor import Run, ServerError, Supervisor, not_found

@@ -8,12 +8,12 @@ from unittest.mock import patch
 
 import httpx
 import pytest
-from airflow.providers.common.compat.sdk import DagRunTriggerException
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 
 from airflow_durable import task_sdk
+from airflow_durable.compat import DagRunTriggerException
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
 

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from airflow.providers.common.compat.sdk import (
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms, task_runner
+
+from airflow_durable.compat import (
     AirflowFailException,
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import comms, task_runner
-
 from airflow_durable.core.record import KEY
 from airflow_durable.exceptions import DurableTriggerError, DurableTriggerFailError
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator

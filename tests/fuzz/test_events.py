@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_durable.compat import AirflowException, TaskDeferred
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.record import load
 from airflow_durable.exceptions import DurableTriggerError

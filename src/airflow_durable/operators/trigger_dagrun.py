@@ -5,11 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import DagRunTriggerException, conf
-from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, DagIsPaused
-from airflow.providers.standard.operators.trigger_dagrun import (
-    TriggerDagRunOperator as StockTriggerDagRunOperator,
-)
+from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -52,6 +49,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.durable = _check_durable(self.task_id, durable)
+        if durable:
+            check()
         if durable and self.retries == 0:
             warnings.warn(
                 f"Task {self.task_id!r} is durable but has retries=0: after a crash there is no next try that could "
