@@ -38,7 +38,7 @@ KEY = "durable_child_run"
 """The key of the first entry of the first call in the parent's task state store; all others start with it."""
 
 VERSION = 2
-_FIRST_VERSION = 1
+FIRST_VERSION = 1
 
 
 def key_of(call: int, sequence: int) -> str:
@@ -126,7 +126,7 @@ def load(stored: object) -> Record:
     version = fields.get("version", int)
     if version == VERSION:
         return _load(fields)
-    if version == _FIRST_VERSION:
+    if version == FIRST_VERSION:
         return _load_first(fields)
     raise RecordDamagedError(
         KEY, f"it is of version {version}, and this release of airflow-durable knows versions 1 to {VERSION}"

@@ -1,0 +1,161 @@
+"""
+What survives between tries: Airflow's task state store, or nothing where there is none.
+
+The store fails closed: a journal that cannot be read or written ends the try before anything is triggered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_durable import task_sdk
+from airflow_durable.core.errors import JournalReadError, JournalWriteError
+from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
+
+if TYPE_CHECKING:
+    from airflow_durable.core.record import Record
+
+
+class Journal(Protocol):
+    """Where the record is kept."""
+
+    has_store: bool
+
+    def read(self, call: int) -> Record | None:
+        """Return the newest entry of the call, None if there is none."""
+
+    def write(self, record: Record) -> None:
+        """Store the record as the newest entry of its call."""
+
+
+class StoreJournal:
+    """
+    The journal on ``context["task_state_store"]`` (Airflow 3.3 and later).
+
+    The store is keyed by (Dag run, task, map index): it outlives retry, clear and success, and goes with the parent's
+    Dag run. Every write is refused to a superseded try, as its task instance id exists no more
+    (``execution_api/routes/task_state_store.py``, 3.3); a read under one says that there is no such key.
+
+    Each entry has a key of its own and is never changed, so a write that arrives twice or late changes nothing. All
+    entries that belong together have one *root*: the id of the task instance that wrote the first of them without having
+    read. Entries with another root are of a task instance that was deleted and made anew.
+
+    :param task_instance_id: of this try.
+    """
+
+    has_store = True
+
+    def __init__(self, store: Any, task_instance_id: str) -> None:  # noqa: ANN401 - differs by version
+        self._store = store
+        self._task_instance_id = task_instance_id
+        self._calls: dict[int, _CallEntries] = {}
+
+    def read(self, call: int) -> Record | None:
+        """Return the newest entry; to a try that wrote before it read, that of an earlier task instance."""
+        known = self._calls.get(call)
+        is_blind = known is not None and not known.is_read
+        entries = self._read_all(call)
+        self._calls[call] = entries
+        if is_blind and (earlier := entries.newest_of_other_root()) is not None:
+            return earlier
+        return entries.newest()
+
+    def write(self, record: Record) -> None:
+        """
+        Store the entry, without an expiry: the default one could end before the child does.
+
+        The first entry after a read that found none is read again: a gateway, or a server without the route, answers 404,
+        and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
+        """
+        entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
+        if entries.is_first_version:
+            # Release 0.1.0 would go on from its own record, which is no more the newest: it has to fail on it.
+            self._set(record, 0, entries.root)
+            entries.is_first_version = False
+        self._set(record, entries.next, entries.root)
+        if entries.is_read and entries.next == 0:
+            self._confirm(record)
+        entries.wrote(record)
+
+    def _set(self, record: Record, sequence: int, root: str) -> None:
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+        try:
+            with task_sdk.undisturbed():
+                self._store.set(key_of(record.call, sequence), {**dump(record), "root": root}, retention=NEVER_EXPIRE)
+        except Exception as error:
+            raise JournalWriteError(
+                record.dag_id, record.run_id, task_sdk.describe(error), is_transient=task_sdk.is_transient(error)
+            ) from None
+
+    def _get(self, call: int, sequence: int) -> Any:  # noqa: ANN401 - whatever is stored
+        try:
+            with task_sdk.undisturbed():
+                return self._store.get(key_of(call, sequence))
+        except Exception as error:
+            raise JournalReadError(task_sdk.describe(error), is_transient=task_sdk.is_transient(error)) from None
+
+    def _read_all(self, call: int) -> _CallEntries:
+        entries = _CallEntries(self._task_instance_id, is_read=True)
+        while (stored := self._get(call, len(entries.found))) is not None:
+            record = load(stored)
+            if not entries.found and stored["version"] == FIRST_VERSION:
+                entries.is_first_version = True
+            entries.add(record, str(stored.get("root", "")))
+        return entries
+
+    def _confirm(self, record: Record) -> None:
+        is_there = self._get(record.call, 0) is not None
+        if not is_there or self._get(record.call, 1) is not None:
+            raise JournalReadError(
+                "it said that there was none, and a look at the entry that was written then shows that this was wrong"
+            )
+
+
+class _CallEntries:
+    """What is known of one call's entries."""
+
+    def __init__(self, task_instance_id: str, *, is_read: bool) -> None:
+        self.root = task_instance_id
+        self.is_read = is_read
+        self.is_first_version = False
+        self.found: list[tuple[Record, str]] = []
+
+    @property
+    def next(self) -> int:
+        """The number that the next entry gets."""
+        return len(self.found)
+
+    def add(self, record: Record, root: str) -> None:
+        if not self.found and root:
+            self.root = root
+        self.found.append((record, root))
+
+    def wrote(self, record: Record) -> None:
+        if not self.found or self.found[-1] != (record, self.root):
+            self.found.append((record, self.root))
+
+    def newest(self) -> Record | None:
+        return next((record for record, root in reversed(self.found) if root in {self.root, ""}), None)
+
+    def newest_of_other_root(self) -> Record | None:
+        return next((record for record, root in reversed(self.found) if root != self.root), None)
+
+
+@dataclass(frozen=True)
+class NoJournal:
+    """
+    No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table tells.
+
+    What it cannot know is in :mod:`airflow_durable.core.recovery`.
+    """
+
+    has_store: bool = False
+
+    def read(self, call: int) -> Record | None:  # noqa: ARG002 - see Journal
+        """Return None."""
+        return None
+
+    def write(self, record: Record) -> None:
+        """Do nothing: there is nothing that could be forgotten."""
