@@ -1,15 +1,15 @@
 """
 The protocol: the order of calls, and for each the crash argument.
 
-Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash it
-between any two calls. Everything random or timely comes through the port.
+Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash
+it between any two calls. Everything random or timely comes through the port.
 
 The invariants: **the run id is in the journal before the request that creates the run is sent, and it follows from the
-parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the work
-anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key (dag_id,
-run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same request; and a
-record that is lost is found again by its run ids. **A run counts only if something of it shows that this parent started
-it**; else the task ends as with the stock operator.
+parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the
+work anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key
+(dag_id, run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same
+request; and a record that is lost is found again by its run ids. **A run counts only if something of it shows that this
+parent started it**; else the task ends as with the stock operator.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def trigger(port: Port, request: Request, attempt: Attempt) -> Started:
     """
     Make sure that the one child run exists.
 
-    :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done what
-        hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
+    :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done
+        what hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
         :func:`.waiting.resume`).
     """
     # A first try reads nothing. What it sends is refused with a 409 if an earlier execution of it, or an earlier task
@@ -111,8 +111,8 @@ def _find_clear(port: Port, request: Request, attempt: Attempt, record: Record) 
     """
     Return what a person did to the task since the record was written.
 
-    The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows it:
-    where that one's epoch moved, all work is asked for anew.
+    The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows
+    it: where that one's epoch moved, all work is asked for anew.
     """
     if request.epoch is not None and record.epoch < request.epoch:
         return Clear(is_anew=True)
@@ -138,8 +138,8 @@ def _check_calls(
     """
     Refuse a retry that makes other calls than the earlier try.
 
-    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that makes
-    several it could not be known which are done.
+    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that
+    makes several it could not be known which are done.
 
     :raises CallsDifferError: this call differs.
     """
@@ -180,8 +180,8 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
         # Consumed by the caller in its next call. A crash before that: the next try finds the same.
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
     if decision is Decision.RECONNECT:
-        # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it is
-        # one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
+        # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
+        # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
         entered = replace(entered, phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen)
@@ -192,7 +192,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     return _end_like_stock(port, request, entered, seen, is_own=decision is Decision.USED_UP)
 
 
-def _start_fresh(  # noqa: PLR0913 - what a try knows when it decides to start a child
+def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides to start a child
     port: Port,
     request: Request,
     attempt: Attempt,
@@ -268,12 +268,13 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     """
     Send the present request under the recorded run id.
 
-    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that it is
-    there, and it is looked at then.
+    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
+    it is there, and it is looked at then.
     """
     record = replace(record, mode=request.mode, phase=_phase_after(record, seen), outcome=None)
     if seen is Look.MISSING:
-        # What a reset found is not there any more: the run that is created now must not be taken for it, and reset again.
+        # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
+        # again.
         record = replace(record, reset=None)
     return _submit(port, request, attempt, _with_new_dates(port, request, attempt, record), clear)
 
@@ -286,15 +287,16 @@ def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clea
     """
     Record, then send.
 
-    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not, and
-    sends the same request again or adopts what came of it. A superseded try fails at the write.
+    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not,
+    and sends the same request again or adopts what came of it. A superseded try fails at the write.
     """
     for _ in range(MAX_DATE_CLASHES):
         calls.write(port, record)
         if calls.submit(port, record):
             return _created(port, request, record)
-        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's run
-        # has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer alike.
+        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's
+        # run has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer
+        # alike.
         found = calls.look_up(port, record.dag_id, record.run_id)
         if found is not None:
             return _meet(port, request, attempt, record, found, clear)
@@ -305,7 +307,7 @@ def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clea
 
 
 def _created(port: Port, request: Request, record: Record) -> Started:
-    """The run is ours. Where nothing of it could show that later, this is recorded at once."""
+    """Take the run as ours. Where nothing of it could show that later, this is recorded at once."""
     if record.proof is Proof.REPLY:
         record = replace(record, phase=Phase.SENT)
         calls.write(port, record)
@@ -317,8 +319,8 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
 ) -> Started:
     """Go on with the run that a 409 told of, if it is ours; else decide about it."""
     if attempt.try_number == 1 and port.has_store:
-        # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance of
-        # its name that was deleted.
+        # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance
+        # of its name that was deleted.
         earlier = calls.read(port, request.call)
         if earlier is not None and earlier != record:
             return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
@@ -347,8 +349,8 @@ def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Sta
     """
     Reset the run, once.
 
-    What it was like is durable before the request: whichever try comes next resets only a run that is still like that. What
-    cannot be prevented from here: a request that is delivered after its try was superseded.
+    What it was like is durable before the request: whichever try comes next resets only a run that is still like that.
+    What cannot be prevented from here: a request that is delivered after its try was superseded.
     """
     record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
     calls.write(port, record)
