@@ -15,36 +15,26 @@ parent started it**; else the task ends as with the stock operator.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
+from airflow_durable.core import sending
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
 from airflow_durable.core.errors import (
     CallsDifferError,
     ChildRunForeignError,
     FixedRunFailedError,
     ForeignRunSkipError,
-    LogicalDateClashError,
-    LogicalDateTakenError,
     LookUpFailedError,
-    RunIdsTakenError,
     RunUsedUpError,
 )
-from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase, Proof
-from airflow_durable.core.record import Record, baseline_of
+from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase
 from airflow_durable.core.recovery import recover
-from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_durable.core.model import Attempt, Request
     from airflow_durable.core.port import Port
-
-MAX_DATE_CLASHES = 5
-MAX_OTHER_LIVES = 20
-"""How many run ids of other lives of the parent are passed over before the try fails."""
+    from airflow_durable.core.record import Record
 
 
 @dataclass(frozen=True)
@@ -207,59 +197,11 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
 
     :param is_anew: a person asked for the work anew: the epoch moves.
     """
-    epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
-    run_id = request.run_id or child_run_id(attempt.parent, epoch=epoch, call=request.call, generation=generation)
-    if generation > attempt.try_number + MAX_OTHER_LIVES:
-        raise RunIdsTakenError(request.dag_id, run_id)
-    record = Record(
-        dag_id=request.dag_id,
-        run_id=run_id,
-        proof=request.proof,
-        mode=request.mode,
-        max_tries=attempt.max_tries,
-        clear_number=attempt.clear_number,
-        call=request.call,
-        epoch=epoch,
-        generation=generation,
-        tries=previous.tries if previous else (),
-    )
+    record = sending.new_record(request, attempt, previous, is_anew=is_anew)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
-    entered = _with_new_dates(port, request, attempt, record).with_try(attempt, decision, port.now())
-    return _submit(port, request, attempt, entered, None)
-
-
-def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:
-    """Return epoch and generation of a new run id. Neither was ever used together before."""
-    if previous is None:
-        return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
-    if request.epoch is not None and previous.epoch < request.epoch:
-        return request.epoch, 0
-    if is_anew and request.epoch is None:
-        return max(previous.epoch + 1, attempt.last_cleared_try), 0
-    return previous.epoch, previous.generation + 1
-
-
-def _with_new_dates(port: Port, request: Request, attempt: Attempt, record: Record) -> Record:
-    """
-    Return the record with the dates that are sent.
-
-    What is ours of them is the latest moment whose microseconds are our tag: never in the future.
-    """
-    if request.is_date_ours:
-        tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
-        return record.with_dates(logical_date=_tagged(port.now(), tag, record.dates), run_after=None)
-    if record.proof is Proof.RUN_AFTER:
-        date = _tagged(port.now(), tag_of_parent(attempt.parent, request.call), ())
-        return record.with_dates(logical_date=request.logical_date, run_after=date)
-    return record.with_dates(logical_date=request.logical_date, run_after=None)
-
-
-def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
-    date = now.replace(microsecond=tag)
-    while date > now or date in taken:
-        date -= timedelta(seconds=1)
-    return date
+    dated = sending.with_new_dates(port, request, attempt, record)
+    return _submit(port, request, attempt, dated.with_try(attempt, decision, port.now()), None)
 
 
 def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
@@ -276,7 +218,7 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
         record = replace(record, reset=None)
-    return _submit(port, request, attempt, _with_new_dates(port, request, attempt, record), clear)
+    return _submit(port, request, attempt, sending.with_new_dates(port, request, attempt, record), clear)
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
@@ -284,34 +226,11 @@ def _phase_after(record: Record, seen: Look) -> Phase:
 
 
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
-    """
-    Record, then send.
-
-    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not,
-    and sends the same request again or adopts what came of it. A superseded try fails at the write.
-    """
-    for _ in range(MAX_DATE_CLASHES):
-        calls.write(port, record)
-        if calls.submit(port, record):
-            return _created(port, request, record)
-        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's
-        # run has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer
-        # alike.
-        found = calls.look_up(port, record.dag_id, record.run_id)
-        if found is not None:
-            return _meet(port, request, attempt, record, found, clear)
-        if not request.is_date_ours and record.is_fixed:
-            raise _taken(request, record)
-        record = _with_new_dates(port, request, attempt, record)
-    raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
-
-
-def _created(port: Port, request: Request, record: Record) -> Started:
-    """Take the run as ours. Where nothing of it could show that later, this is recorded at once."""
-    if record.proof is Proof.REPLY:
-        record = replace(record, phase=Phase.SENT)
-        calls.write(port, record)
-    return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
+    """Record, then send. The run that is met there already is decided about."""
+    sent, found = sending.send(port, request, attempt, record)
+    if found is not None:
+        return _meet(port, request, attempt, sent, found, clear)
+    return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
@@ -346,22 +265,7 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
 
 
 def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Started:
-    """
-    Reset the run, once.
-
-    What it was like is durable before the request: whichever try comes next resets only a run that is still like that.
-    What cannot be prevented from here: a request that is delivered after its try was superseded.
-    """
-    record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
-    calls.write(port, record)
-    port.reset(record)
-    return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
-
-
-def _taken(request: Request, record: Record) -> Exception:
-    if request.is_skip:
-        return ForeignRunSkipError(record.dag_id, record.run_id)
-    return LogicalDateTakenError(record.dag_id, record.run_id, str(record.logical_date))
+    return Started(sending.reset(port, request, record, found), is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:
