@@ -160,7 +160,7 @@ class Record:
         an earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
         """
         if self.proof is Proof.REPLY:
-            return self.phase is not Phase.INTENDED
+            return self.phase is not Phase.INTENDED or self._was_reset(run)
         if self.proof is Proof.RUN_AFTER:
             return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run)
         if self.proof is Proof.LOGICAL_DATE:
@@ -179,7 +179,10 @@ class Record:
             is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
             if seen in self.dates or is_tagged:
                 return True
-        # Once reset it is ours, whoever made it.
+        return self._was_reset(run)
+
+    def _was_reset(self, run: ChildRun) -> bool:
+        """Tell whether its reset was asked for: from then on it is ours, whoever made it."""
         return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
