@@ -94,7 +94,7 @@ def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tupl
         found = calls.look_up(port, record.dag_id, record.run_id)
         if found is not None:
             return record, found
-        if not request.is_date_ours and record.is_fixed:
+        if not request.is_date_ours and record.logical_date is not None:
             raise _taken(request, record)
         record = with_new_dates(port, request, attempt, record)
     raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
