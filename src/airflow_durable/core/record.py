@@ -167,8 +167,8 @@ class Record:
             return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run)
         if run.clear_number is None or self.generation < 0:
             return True
-        is_undated = not self.dates and not (self.is_recovered and run.logical_date)
-        if is_undated:
+        is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
+        if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run)
 
