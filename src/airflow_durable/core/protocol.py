@@ -172,7 +172,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if decision is Decision.RECONNECT:
         # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
         # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
-        entered = replace(entered, phase=Phase.SENT, mode=request.mode, outcome=None)
+        entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen)
     if decision is Decision.REFUSE:

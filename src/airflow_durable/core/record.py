@@ -122,6 +122,13 @@ class Record:
         known = self.dates if ours is None or ours in self.dates else (*self.dates, ours)[-MAX_DATES:]
         return replace(self, logical_date=logical_date, run_after=run_after, dates=known)
 
+    def with_seen(self, run: ChildRun) -> Record:
+        """Return the record of a run that is adopted: what it has in the place of what is ours makes it ours."""
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        if seen is None or seen in self.dates:
+            return self
+        return replace(self, dates=(*self.dates, seen)[-MAX_DATES:])
+
     def is_same_identity(self, request: Request) -> bool:
         """Whether the request is for the run that the record names: same Dag, same fixed id and dates."""
         if self.dag_id != request.dag_id or self.proof is not request.proof:
