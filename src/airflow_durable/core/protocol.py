@@ -241,6 +241,8 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
         # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance
         # of its name that was deleted.
         earlier = calls.read(port, request.call)
+        if earlier is not None and earlier.run_id != record.run_id:
+            return _continue(port, request, attempt, earlier)
         if earlier is not None and earlier != record:
             return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
     if clear is None and record.is_author_of(found, attempt):
