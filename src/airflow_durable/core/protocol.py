@@ -156,14 +156,15 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if is_upstream_asked(record, request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+    is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        is_anew = clear is not None and decision is Decision.FRESH_SUBMIT
         return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
         return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
-    entered = record.with_try(attempt, decision, port.now())
+    epoch = sending.epoch_of(request, attempt, record, is_anew=is_anew)
+    entered = replace(record, epoch=epoch).with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
         return _resubmit(port, request, attempt, entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
