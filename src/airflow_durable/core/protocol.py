@@ -223,7 +223,9 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
-    return Phase.INTENDED if seen is Look.MISSING or record.is_consumed else record.phase
+    if seen is Look.MISSING:
+        return Phase.INTENDED
+    return Phase.SENT if record.is_consumed else record.phase
 
 
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
