@@ -249,8 +249,8 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
         if earlier is not None and earlier != record:
             return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
     if clear is None and attempt.try_number == 1 and found.is_same_request is False:
-        # Not what this try sent. A task instance of its name that was deleted sent it, and its entry is overwritten, or was
-        # never kept.
+        # Not what this try sent. A task instance of its name that was deleted sent it, and its entry is overwritten,
+        # or was never kept.
         clear = Clear(is_anew=False)
     if clear is None and record.is_author_of(found, attempt):
         port.report(Decision.RECONNECT, record, found)

@@ -163,20 +163,17 @@ class Record:
         """
         Tell whether the run under the recorded id is one that this parent started.
 
-        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone. There an
-        earlier life of the parent can be told only by a first try, which looks before it sends: what it finds is not
-        ours. The ids of release 0.1.0 (generation -1) tell by themselves.
+        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone. There
+        an earlier life of the parent can be told only by a first try, which looks before it sends: what it finds is
+        not ours. The ids of release 0.1.0 (generation -1) tell by themselves.
         """
         if self.proof is Proof.REPLY:
             return self.phase is not Phase.INTENDED or self._was_reset(run)
-        if self.proof is Proof.RUN_AFTER:
-            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run)
-        if self.proof is Proof.LOGICAL_DATE:
-            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run)
-        if self.generation < 0:
-            return True
-        if run.clear_number is None:
-            return not (self.is_recovered and attempt.try_number == 1)
+        if self.is_fixed:
+            seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+            return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run)
+        if self.generation < 0 or run.clear_number is None:
+            return self.generation < 0 or not (self.is_recovered and attempt.try_number == 1)
         is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
         if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
