@@ -218,7 +218,7 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     if seen is Look.MISSING:
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
-        record = replace(record, reset=None)
+        record = replace(record, reset=None, proof=request.proof)
     return _submit(port, request, attempt, sending.with_new_dates(port, request, attempt, record), clear)
 
 
@@ -281,14 +281,18 @@ def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:
     """
     Look the recorded run up, once: sending its request again answers the same question.
 
-    Not so where a reset is pending, or where the task asks for another run by now: there the answer is waited for.
+    Not so where a reset is pending, or where the task asks for another run by now, or for one that is known by another
+    thing: there the answer is waited for.
     """
+    is_answer_needed = (
+        record.reset is not None or record.proof is not request.proof or not record.is_same_identity(request)
+    )
     try:
-        if record.reset is not None or not record.is_same_identity(request) or request.on_clear is OnClear.FRESH:
+        if is_answer_needed or request.on_clear is OnClear.FRESH:
             return calls.look_up(port, record.dag_id, record.run_id) or Look.MISSING
         return port.look_up(record.dag_id, record.run_id, is_detailed=True) or Look.MISSING
     except LookUpFailedError as error:
-        if record.reset is not None or not record.is_same_identity(request):
+        if is_answer_needed:
             raise
         port.report_trouble(error)
         return Look.UNREADABLE
