@@ -85,12 +85,12 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision hangs on
     return _decide_active(record, request, seen, clear)
 
 
-def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, clear: Clear | None) -> bool:
+def is_upstream_asked(request: Request, seen: ChildRun | Look, clear: Clear | None) -> bool:
     """Tell whether the decision hangs on what ran upstream of the task: that costs requests."""
     if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
         return False
     is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)
-    return is_done and seen.is_same_request is True and record.dag_id == request.dag_id
+    return is_done and seen.is_same_request is True
 
 
 def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | None) -> Decision:

@@ -153,7 +153,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
 ) -> Started:
     """Decide about the run, and do it."""
     is_newer = None
-    if is_upstream_asked(record, request, seen, clear):
+    if is_upstream_asked(request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
     is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
