@@ -14,6 +14,8 @@ from airflow_durable.core.errors import JournalReadError, JournalWriteError
 from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_durable.core.record import Record
 
 
@@ -27,6 +29,12 @@ class Journal(Protocol):
 
     def write(self, record: Record) -> None:
         """Store the record as the newest entry of its call."""
+
+    def position(self, call: int) -> dict[str, Any]:
+        """Return where the journal of the call stands, as a deferral carries it: JSON."""
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """Continue where the journal of the call stood before the deferral."""
 
 
 class StoreJournal:
@@ -78,6 +86,22 @@ class StoreJournal:
             self._confirm(record)
         entries.wrote(record)
 
+    def position(self, call: int) -> dict[str, Any]:
+        """Return the number of the next entry, and the root, as a deferral carries them."""
+        entries = self._calls[call]
+        return {"root": entries.root, "next": entries.next}
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """
+        Continue where the journal stood before the deferral, without a request: the try is the same, so nobody else
+        wrote. A deferral that release 0.1.0 began says no position: then it is read.
+        """
+        root, following = position.get("root"), position.get("next")
+        if isinstance(root, str) and type(following) is int and following >= 0:
+            self._calls[call] = _CallEntries(root, is_read=True, start=following)
+        else:
+            self.read(call)
+
     def _set(self, record: Record, sequence: int, root: str) -> None:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
@@ -116,16 +140,17 @@ class StoreJournal:
 class _CallEntries:
     """What is known of one call's entries."""
 
-    def __init__(self, task_instance_id: str, *, is_read: bool) -> None:
+    def __init__(self, task_instance_id: str, *, is_read: bool, start: int = 0) -> None:
         self.root = task_instance_id
         self.is_read = is_read
+        self._start = start
         self.is_first_version = False
         self.found: list[tuple[Record, str]] = []
 
     @property
     def next(self) -> int:
         """The number that the next entry gets."""
-        return len(self.found)
+        return self._start + len(self.found)
 
     def add(self, record: Record, root: str) -> None:
         if not self.found and root:
@@ -159,3 +184,10 @@ class NoJournal:
 
     def write(self, record: Record) -> None:
         """Do nothing: there is nothing that could be forgotten."""
+
+    def position(self, call: int) -> dict[str, Any]:  # noqa: ARG002 - see Journal
+        """Return nothing."""
+        return {}
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """Do nothing."""
