@@ -156,8 +156,8 @@ class Record:
         """
         Tell whether the run under the recorded id is one that this parent started.
 
-        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone; there an
-        earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
+        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone; there
+        an earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
         """
         if self.proof is Proof.REPLY:
             return self.phase is not Phase.INTENDED
@@ -174,8 +174,8 @@ class Record:
 
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun) -> bool:
         if seen is not None:
-            # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under a
-            # fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
+            # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
+            # a fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
             is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
             if seen in self.dates or is_tagged:
                 return True
@@ -199,4 +199,6 @@ def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
     Only a first try can tell: a clear of a finished Dag run moves its start.
     """
     before = attempt.parent.started_at
-    return attempt.try_number == 1 and None not in {run.started_at, before} and run.started_at < before  # type: ignore[operator] # neither is None
+    if attempt.try_number != 1 or before is None or run.started_at is None:
+        return False
+    return run.started_at < before

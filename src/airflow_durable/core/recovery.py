@@ -3,8 +3,9 @@ Without a record: find the child of this parent by the run ids that it can have.
 
 Airflow before 3.3 keeps no record; from 3.3 one can be lost: a person's clear discards it (3.4, by default), it is
 deleted, expires, or is restored away; and an upgrade to 3.3 finds none. The run ids follow from the parent, so that all
-candidates are known, and a count says whether one of them is active. That is what must be found: a second child must never
-be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not taken then.
+candidates are known, and a count says whether one of them is active. That is what must be found: a second child must
+never be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not
+taken then.
 """
 
 from __future__ import annotations

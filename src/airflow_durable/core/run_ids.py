@@ -1,8 +1,8 @@
 """
 Run ids: which of them Airflow would mangle, and how a child's follows from its parent.
 
-A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try it
-is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
+A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try
+it is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
 the run; it does not end in a second run.
 """
 
