@@ -6,17 +6,15 @@ Each item says why the internal is needed, the versions it was read in, and when
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.alarm import undisturbed as undisturbed  # noqa: PLC0414 - for those who send by way of Airflow
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
@@ -323,25 +321,6 @@ def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> Ch
         reason = f"the answer {type(answer).__name__} has no clear_number or logical_date"
         raise LookUpFailedError(dag_id, run_id, reason, is_transient=False)
     return ChildRun(state, clear_number or 0, logical_date)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """
-    Let ``execution_timeout`` wait until a request has its answer.
-
-    It raises from a SIGALRM handler (``sdk/execution_time/timeout.py``, 3.0 to 3.3). Raised while the answer is being
-    read, it would leave that answer in the channel, to be taken for the answer to the next message: the one that
-    reports the failure. Dag.test() and other threads have no alarm.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages

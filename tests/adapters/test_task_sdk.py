@@ -277,33 +277,3 @@ def test_deferring() -> None:
     with left, right, patch.object(task_runner, "SUPERVISOR_COMMS", comms.CommsDecoder(socket=left), create=True):
         assert task_sdk.can_defer()
     assert task_sdk.is_deferrable_waiting() is IS_DEFERRABLE_WAITING
-
-
-def test_the_alarm_waits_and_is_not_lost() -> None:
-    import signal
-
-    seen: list[str] = []
-    before = signal.signal(signal.SIGALRM, lambda *_: seen.append("alarm"))
-    try:
-        with task_sdk.undisturbed():
-            with task_sdk.undisturbed():
-                signal.raise_signal(signal.SIGALRM)
-            assert seen == []
-        assert seen == ["alarm"]
-    finally:
-        signal.signal(signal.SIGALRM, before)
-
-
-def test_other_threads_have_no_alarm() -> None:
-    import threading
-
-    seen: list[str] = []
-
-    def run() -> None:
-        with task_sdk.undisturbed():
-            seen.append("ran")
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert seen == ["ran"]
