@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from airflow.providers.standard.version_compat import is_arg_set
 from airflow.utils.types import DagRunType
 
 from airflow_durable import task_sdk
-from airflow_durable.core.errors import ConfInvalidError, DateInvalidError
+from airflow_durable.conf import parse_conf
+from airflow_durable.core.errors import DateInvalidError
 from airflow_durable.core.model import Attempt, Mode, Request
 from airflow_durable.core.run_ids import check_run_id, digest_request
 
@@ -31,7 +31,7 @@ def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
     """
     Return what the user asks for, checked before anything is sent or recorded.
 
-    :raises ConfInvalidError: the conf is not JSON.
+    :raises ConfInvalidError: the conf has something that Airflow cannot send.
     :raises DateInvalidError: a date that Airflow cannot use.
     :raises RunIdInvalidError: Airflow would refuse the rendered run id, or take it for another.
     """
@@ -104,26 +104,6 @@ def identify_life_of_parent(context: Context) -> tuple[str, ...]:
     """
     started = context["dag_run"].start_date
     return (*identify_parent(context), started.isoformat() if started else "")
-
-
-def parse_conf(dag_id: str, given: Any) -> Any:  # noqa: ANN401 - it is for the user to get wrong
-    """
-    Return the conf as the server will see it.
-
-    Checked here, as the stock operator's message would show the conf (standard provider 1.21.0).
-    """
-    try:
-        parsed = json.loads(given) if given and isinstance(given, str) else given
-        conf = json.loads(json.dumps(parsed))
-    except (TypeError, ValueError, RecursionError) as error:
-        # Chained from nothing: a JSONDecodeError holds the whole text.
-        reason = f"{type(error).__name__} when it was serialized"
-        if isinstance(error, json.JSONDecodeError):
-            reason = f"{error.msg} at line {error.lineno} column {error.colno}"
-        raise ConfInvalidError(dag_id, reason) from None
-    if conf is not None and not isinstance(conf, dict):
-        raise ConfInvalidError(dag_id, f"it is a {type(conf).__name__}, not an object")
-    return conf
 
 
 def _fixed_run_id(
