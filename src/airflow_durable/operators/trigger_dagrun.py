@@ -290,7 +290,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         except Exception as error:
             if not is_pause_checked or not task_sdk.is_from_server(error):
                 raise
-            failure = task_sdk.as_submission_error(dag_id, run_id, task_sdk.read_failure(error))
+            failure = task_sdk.as_submission_error(dag_id, run_id, error)
         finally:
             self.fail_when_dag_is_paused = is_failing
             # The stock operator replaced some by what it made of them.
