@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def format_duration(seconds: float) -> str:
@@ -11,11 +11,10 @@ def format_duration(seconds: float) -> str:
 
     :param seconds: negative ones count as 0.
     """
-    whole = max(0, round(seconds))
-    if whole < _MINUTE:
-        return f"{whole} s"
-    for size, name, smaller, smaller_name in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s")):
-        if whole >= size:
-            break
-    rest = whole % size // smaller
-    return f"{whole // size} {name} {rest} {smaller_name}" if rest else f"{whole // size} {name}"
+    rest = max(0, round(seconds))
+    parts = []
+    for size, name in _UNITS:
+        count, rest = divmod(rest, size)
+        parts.append((count, name))
+    largest = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {name}" for count, name in parts[largest : largest + 2] if count) or "0 s"

@@ -1,8 +1,8 @@
 """
 The errors that a task ends with: Airflow's own kinds, so that retries, policies and callbacks treat them alike.
 
-Each also is of the class that the stock operator raises in that case, so that a rule of a ``retry_policy`` or an ``except``
-for that still fits.
+Each also is of the class that the stock operator raises in that case, so that a rule of a ``retry_policy`` or an
+``except`` for that still fits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DurableTriggerValueError(DurableTriggerError, ValueError):
     """A parameter has a value that cannot be used. The stock operator raises a ``ValueError``."""
 
 
-class DurableTriggerDateError(DurableTriggerValueError, ParserError):  # type: ignore[misc] # pendulum is not typed here
+class DurableTriggerDateError(DurableTriggerValueError, ParserError):
     """A date that is none. The stock operator raises pendulum's ``ParserError``, or a ``TypeError``."""
 
     def __init__(self, text: str) -> None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.task.alarm import undisturbed
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
 from airflow_durable.refusals import name_invalid_fields
@@ -23,6 +22,7 @@ from airflow_durable.server_errors import (
     is_transient,
     read_failure,
 )
+from airflow_durable.task.alarm import undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +50,7 @@ __all__ = [
     "is_transient",
     "look_up",
     "loop_index_of",
+    "read_failure",
     "submit",
     "task_ended_at",
     "undisturbed",
@@ -67,8 +68,8 @@ def look_up(
     There is no public call for it: ``RuntimeTaskInstance.get_dagrun_state`` gives the state alone. ``GetDagRun`` exists
     from 3.2, in a task only (``sdk/execution_time/comms.py``).
 
-    :param is_same_request: says whether a run of this Dag with this conf carries the request of the present try. The conf
-        goes no further.
+    :param is_same_request: says whether a run of this Dag with this conf carries the request of the present try. The
+        conf goes no further.
     :raises LookUpFailedError: with ``is_transient`` where the same look-up may succeed later.
     """
     from airflow.sdk.execution_time import comms
@@ -107,9 +108,10 @@ def task_ended_at(dag_id: str, run_id: str, task_id: str, logical_date: datetime
     """
     Return when a task of this very Dag run ended last; None if that cannot be known.
 
-    Nothing says that of a task. ``GetPreviousTI`` (3.2 and later) gives the newest task instance of a Dag run before a
-    logical date, so it is asked for what is before the moment after this one
-    (``execution_api/routes/task_instances.py``, ``get_previous_task_instance``). Of a mapped task the first part counts.
+    Nothing says that of a task. ``GetPreviousTI`` (3.2 and later) gives the newest task instance of a Dag run before
+    a logical date, so it is asked for what is before the moment after this one
+    (``execution_api/routes/task_instances.py``, ``get_previous_task_instance``). Of a mapped task the first part
+    counts.
 
     :param logical_date: of the Dag run.
     """
@@ -393,11 +395,12 @@ def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> Ch
     if not is_detailed:
         return ChildRun(state)
     clear_number = getattr(answer, "clear_number", _NOTHING)
-    dates = [getattr(answer, name, _NOTHING) for name in ("logical_date", "run_after", "start_date")]
+    dates: list[Any] = [getattr(answer, name, _NOTHING) for name in ("logical_date", "run_after", "start_date")]
     if not isinstance(clear_number, int | None) or not all(isinstance(date, datetime | None) for date in dates):
         reason = f"the answer {type(answer).__name__} has no clear_number or dates"
         raise LookUpFailedError(dag_id, run_id, reason, is_transient=False)
-    return ChildRun(state, clear_number or 0, *dates)
+    logical_date, run_after, started_at = dates
+    return ChildRun(state, clear_number or 0, logical_date, run_after, started_at)
 
 
 def _send(message: Any, *, conf: object = None) -> Any:  # noqa: ANN401 - as many types as there are messages

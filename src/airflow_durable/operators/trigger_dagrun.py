@@ -38,16 +38,16 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
     It takes every parameter of the stock operator; without ``durable`` it is the stock operator.
 
-    With ``durable`` the child's run id follows from the parent task, and it is recorded before the run is requested, in the
-    task state store (Airflow 3.3). Whatever dies, the next try looks that run up: it waits on if the run is active, succeeds
-    at once if it has finished, submits it again under the same run id if it is not there, and starts a fresh one only if
-    it failed. :mod:`airflow_durable.core.decide` has the whole table.
+    With ``durable`` the child's run id follows from the parent task, and it is recorded before the run is requested, in
+    the task state store (Airflow 3.3). Whatever dies, the next try looks that run up: it waits on if the run is active,
+    succeeds at once if it has finished, submits it again under the same run id if it is not there, and starts a fresh
+    one only if it failed. :mod:`airflow_durable.core.decide` has the whole table.
 
     The synchronous wait looks before it sleeps; it sleeps a tenth of the time waited so far, at least one second and
     at most ``poke_interval`` seconds. ``execution_timeout`` covers it.
 
-    A task may make several calls: ``.execute(context)`` in a loop of a ``@task``, or ``super().execute(context)`` in a loop
-    of a subclass. Each has a child of its own; every try has to make the same calls in the same order.
+    A task may make several calls: ``.execute(context)`` in a loop of a ``@task``, or ``super().execute(context)`` in a
+    loop of a subclass. Each has a child of its own; every try has to make the same calls in the same order.
 
     :param durable: find the child again after a crash. The default is ``[durable] default_durable`` (False).
     :param on_clear: what becomes of the child that was started before a person cleared this task. ``"auto"``: it is
@@ -165,7 +165,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 if started.is_settled:
                     break
             call.started(started.record, has_record=port.has_record)
-            if is_deferred and not is_resumed and type(self).execute_complete is not TriggerDagRunOperator.execute_complete:
+            if (
+                is_deferred
+                and not is_resumed
+                and type(self).execute_complete is not TriggerDagRunOperator.execute_complete
+            ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
                 state = started.run.state if started.run else None
                 return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))

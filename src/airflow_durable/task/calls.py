@@ -2,8 +2,8 @@
 Which call of the try this is.
 
 A task normally starts one child. A ``@task`` that calls ``.execute(context)`` in a loop, or a subclass that calls
-``super().execute()`` several times, starts several: they are numbered in the order in which the try makes them, and each
-has its own entries in the journal.
+``super().execute()`` several times, starts several: they are numbered in the order in which the try makes them, and
+each has its own entries in the journal.
 """
 
 from __future__ import annotations
@@ -87,4 +87,6 @@ def _of(context: Context) -> Calls:
 
 def _open_journal(context: Context, task_instance_id: str) -> Journal:
     store: Any = context.get("task_state_store")
-    return NoJournal() if store is None else StoreJournal(store, task_instance_id)
+    if store is None:
+        return NoJournal()
+    return StoreJournal(store, task_instance_id)

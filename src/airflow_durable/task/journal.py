@@ -46,8 +46,8 @@ class StoreJournal:
     (``execution_api/routes/task_state_store.py``, 3.3); a read under one says that there is no such key.
 
     Each entry has a key of its own and is never changed, so a write that arrives twice or late changes nothing. All
-    entries that belong together have one *root*: the id of the task instance that wrote the first of them without having
-    read. Entries with another root are of a task instance that was deleted and made anew.
+    entries that belong together have one *root*: the id of the task instance that wrote the first of them without
+    having read. Entries with another root are of a task instance that was deleted and made anew.
 
     :param task_instance_id: of this try.
     """
@@ -73,8 +73,8 @@ class StoreJournal:
         """
         Store the entry, without an expiry: the default one could end before the child does.
 
-        The first entry after a read that found none is read again: a gateway, or a server without the route, answers 404,
-        and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
+        The first entry after a read that found none is read again: a gateway, or a server without the route, answers
+        404, and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
         """
         entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
         if entries.is_first_version:
@@ -93,8 +93,9 @@ class StoreJournal:
 
     def restore(self, call: int, position: Mapping[str, Any]) -> None:
         """
-        Continue where the journal stood before the deferral, without a request: the try is the same, so nobody else
-        wrote. A deferral that release 0.1.0 began says no position: then it is read.
+        Continue where the journal stood before the deferral, without a request.
+
+        The try is the same, so nobody else wrote. A deferral of release 0.1.0 says no position: then it is read.
         """
         root, following = position.get("root"), position.get("next")
         if isinstance(root, str) and type(following) is int and following >= 0:
@@ -108,17 +109,20 @@ class StoreJournal:
         try:
             with task_sdk.undisturbed():
                 self._store.set(key_of(record.call, sequence), {**dump(record), "root": root}, retention=NEVER_EXPIRE)
-        except Exception as error:
-            raise JournalWriteError(
-                record.dag_id, record.run_id, task_sdk.describe(error), is_transient=task_sdk.is_transient(error)
-            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
+            failure = task_sdk.read_failure(error)
+        else:
+            return
+        # Out of the except block: what is raised in it is logged with the error's text, too.
+        raise JournalWriteError(record.dag_id, record.run_id, failure.said, is_transient=failure.is_transient)
 
     def _get(self, call: int, sequence: int) -> Any:  # noqa: ANN401 - whatever is stored
         try:
             with task_sdk.undisturbed():
                 return self._store.get(key_of(call, sequence))
-        except Exception as error:
-            raise JournalReadError(task_sdk.describe(error), is_transient=task_sdk.is_transient(error)) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
+            failure = task_sdk.read_failure(error)
+        raise JournalReadError(failure.said, is_transient=failure.is_transient)
 
     def _read_all(self, call: int) -> _CallEntries:
         entries = _CallEntries(self._task_instance_id, is_read=True)
@@ -169,7 +173,7 @@ class _CallEntries:
 
 
 @dataclass(frozen=True)
-class NoJournal:
+class NoJournal(Journal):
     """
     No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table tells.
 

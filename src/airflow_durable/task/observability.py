@@ -2,8 +2,8 @@
 What people and dashboards see of a try: log lines, counters, a span.
 
 The counters and the span are those of Airflow's ``ResumableJobMixin`` (3.3, ``sdk/bases/resumablejobmixin.py``), tagged
-with the operator, so that what counts resumable jobs counts these too; they mean what Airflow's registry of metrics says
-of them. Log lines have Airflow's keys: ``dag_id`` and ``run_id`` are the child's.
+with the operator, so that what counts resumable jobs counts these too; they mean what Airflow's registry of metrics
+says of them. Log lines have Airflow's keys: ``dag_id`` and ``run_id`` are the child's.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _MESSAGES = {
     Decision.SUCCEED_AGAIN: "An earlier try recorded its success and died before it reported it; succeeding again.",
     Decision.TERMINAL_RESUBMIT: "The run that an earlier try triggered failed; starting a fresh one.",
     Decision.WAIT_OUT: (
-        "A run that this task triggered before it was cleared is active, and it is not known to carry the same request: "
-        "waiting for its end before a fresh run is started. To wait no longer, mark that run as failed; to take its "
-        "outcome, set on_clear='adopt'."
+        "A run that this task triggered before it was cleared is active, and it is not known to carry the same "
+        "request: waiting for its end before a fresh run is started. To wait no longer, mark that run as failed; to "
+        "take its outcome, set on_clear='adopt'."
     ),
     Decision.RESET: "Resetting the run that exists under the fixed identity.",
     Decision.FOREIGN: "A run that this task is not known to have started has its identity; doing what the stock "
@@ -53,8 +53,8 @@ _MESSAGES = {
 }
 _LOST_REPLY = "The run is there already: an earlier request of this try arrived. Continuing with it."
 _BESIDE = (
-    "Starting a fresh run beside an active one that this task triggered before it was cleared. End that run if it is not "
-    "wanted: mark it as failed."
+    "Starting a fresh run beside an active one that this task triggered before it was cleared. End that run if it is "
+    "not wanted: mark it as failed."
 )
 _ANEW = "Starting a fresh run; the run of before the clear stays as it is."
 

@@ -46,9 +46,9 @@ def build_payload(operator: TriggerDagRunOperator) -> Payload:
     :raises DagIdInvalidError: ``trigger_dag_id`` was rendered to nothing.
     :raises ConfInvalidError: the conf has something that Airflow cannot send.
     """
-    given = operator.trigger_dag_id
+    given: Any = operator.trigger_dag_id
     if given is None or not str(given).strip():
-        raise DagIdInvalidError("it is empty" if given is not None else "it is None")
+        raise DagIdInvalidError("it is None" if given is None else "it is empty")
     return Payload(str(given), parse_conf(str(given), operator.conf))
 
 
@@ -125,7 +125,7 @@ def build_parent(context: Context) -> Parent:
         dag_id=ti.dag_id,
         run_id=ti.run_id,
         task_id=ti.task_id,
-        map_index=ti.map_index,
+        map_index=-1 if ti.map_index is None else ti.map_index,
         run_after=_utc(dag_run.run_after) or datetime.min.replace(tzinfo=timezone.utc),
         loop_index=loop_index,
         # Outside a loop it tells nothing that the map index does not, and an upgrade to 3.4 moves it.
@@ -149,7 +149,9 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     given: Any = operator.poke_interval
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise RequestInvalidError(f"poke_interval has to be a number of seconds above 0, or a timedelta, not {given!r}.")
+        raise RequestInvalidError(
+            f"poke_interval has to be a number of seconds above 0, or a timedelta, not {given!r}."
+        )
     return float(seconds)
 
 
