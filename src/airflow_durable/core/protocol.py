@@ -165,7 +165,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
         return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
     entered = record.with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
-        return _resubmit(port, request, attempt, entered, seen, clear)
+        return _resubmit(port, request, attempt, entered, record if clear else entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next try finds the same.
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
@@ -205,20 +205,38 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
 
 
 def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
-    port: Port, request: Request, attempt: Attempt, record: Record, seen: Look, clear: Clear | None
+    port: Port,
+    request: Request,
+    attempt: Attempt,
+    entered: Record,
+    record: Record,
+    seen: Look,
+    clear: Clear | None,
 ) -> Started:
     """
     Send the present request under the recorded run id.
 
     The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
     it is there, and it is looked at then.
+
+    After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its run
+    may carry another request. Only the reply that creates the run settles it.
+
+    :param entered: the record as this try leaves it.
+    :param record: what is written ahead: the same, or, after a clear, what was read.
     """
     record = replace(record, mode=request.mode, phase=_phase_after(record, seen), outcome=None)
     if seen is Look.MISSING:
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
         record = replace(record, reset=None)
-    return _submit(port, request, attempt, sending.with_new_dates(port, request, attempt, record), clear)
+    sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
+    if found is not None:
+        return _meet(port, request, attempt, sent, found, clear)
+    if clear is not None:
+        sent = sent.settled_by(entered)
+        calls.write(port, sent)
+    return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
@@ -257,6 +275,9 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     if request.is_reset:
         return _reset(port, request, record, found)
+    if not is_own:
+        # The entry before says that this run was to be started. People who read the record see what became of that.
+        calls.write(port, record)
     if request.is_skip:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
     if is_own:

@@ -9,18 +9,25 @@ newest entry is what counts. :mod:`.stored` has the stored form.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import run_ids
-from airflow_durable.core.model import Phase, Proof
+from airflow_durable.core.model import Decision, Phase, Proof
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Outcome, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Mode, Outcome, Request
 
 MAX_TRIES = 50
 """How many tries a record remembers: its size must stay bounded over any number of clears."""
+
+_ASKING = frozenset({Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESET})
+"""Decisions by which the server is asked for the run, or to start it over."""
+
+TAG_REACH = timedelta(seconds=2)
+"""How far before the present a date of ours may lie, so that its microseconds are our tag."""
 
 MAX_DATES = 8
 """How many of the dates that were sent with one run id a record remembers."""
@@ -96,8 +103,11 @@ class Record:
 
     @property
     def asked_at(self) -> datetime | None:
-        """When the run was first asked for; None if that is not known."""
-        return next((entry.at for entry in self.tries if entry.run_id == self.run_id), None)
+        """When the run was last asked for; None if that is not known."""
+        return next((entry.at for entry in reversed(self.tries) if self._is_asking(entry)), None)
+
+    def _is_asking(self, entry: TryEntry) -> bool:
+        return entry.run_id == self.run_id and entry.decision in _ASKING
 
     @property
     def last_try(self) -> int:
@@ -114,6 +124,16 @@ class Record:
             task_instance_id=attempt.task_instance_id,
             tries=(*self.tries, entry)[-MAX_TRIES:],
             is_recovered=False,
+        )
+
+    def settled_by(self, entered: Record) -> Record:
+        """Return the record as a try leaves it that has settled a clear: later tries of the task continue from it."""
+        return replace(
+            self,
+            max_tries=entered.max_tries,
+            clear_number=entered.clear_number,
+            task_instance_id=entered.task_instance_id,
+            tries=entered.tries,
         )
 
     def with_dates(self, *, logical_date: datetime | None, run_after: datetime | None) -> Record:
@@ -162,21 +182,21 @@ class Record:
         if self.proof is Proof.REPLY:
             return self.phase is not Phase.INTENDED
         if self.proof is Proof.RUN_AFTER:
-            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run)
+            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
         if self.proof is Proof.LOGICAL_DATE:
-            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run)
+            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
         if run.clear_number is None or self.generation < 0:
             return True
         is_undated = not self.dates and not (self.is_recovered and run.logical_date)
         if is_undated:
             return not _is_of_earlier_life(run, attempt)
-        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run)
+        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
-    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun) -> bool:
+    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
-            # a fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
-            is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
+            # a fixed identity the tag is the same in every life of the parent, and another parent may have it by chance.
+            is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
             if seen in self.dates or is_tagged:
                 return True
         # Once reset it is ours, whoever made it.
@@ -190,6 +210,19 @@ class Record:
 def baseline_of(run: ChildRun) -> Baseline:
     """Return what the run is like before its reset."""
     return Baseline(run.clear_number or 0, run.logical_date, run.run_after)
+
+
+def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
+    """
+    Tell whether a run with a fixed identity and our tag carries our request, and was asked for by this life of the parent.
+
+    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the parent's
+    Dag run, unless a clear has moved that.
+    """
+    if run.is_same_request is not True:
+        return False
+    before = attempt.parent.started_at
+    return before is None or attempt.last_cleared_try > 0 or seen >= before - TAG_REACH
 
 
 def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
