@@ -156,14 +156,15 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if is_upstream_asked(record, request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+    is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        is_anew = clear is not None and decision is Decision.FRESH_SUBMIT
         return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
         return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
-    entered = record.with_try(attempt, decision, port.now())
+    epoch = sending.epoch_of(request, attempt, record, is_anew=is_anew)
+    entered = replace(record, epoch=epoch).with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
         return _resubmit(port, request, attempt, entered, record if clear else entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
@@ -172,7 +173,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if decision is Decision.RECONNECT:
         # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
         # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
-        entered = replace(entered, phase=Phase.SENT, mode=request.mode, outcome=None)
+        entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen)
     if decision is Decision.REFUSE:
@@ -240,7 +241,9 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
-    return Phase.INTENDED if seen is Look.MISSING or record.is_consumed else record.phase
+    if seen is Look.MISSING:
+        return Phase.INTENDED
+    return Phase.SENT if record.is_consumed else record.phase
 
 
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
@@ -259,8 +262,14 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
         # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance
         # of its name that was deleted.
         earlier = calls.read(port, request.call)
+        if earlier is not None and earlier.run_id != record.run_id:
+            return _continue(port, request, attempt, earlier)
         if earlier is not None and earlier != record:
             return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
+    if clear is None and attempt.try_number == 1 and found.is_same_request is False:
+        # Not what this try sent. A task instance of its name that was deleted sent it, and its entry is overwritten,
+        # or was never kept.
+        clear = Clear(is_anew=False)
     if clear is None and record.is_author_of(found, attempt):
         port.report(Decision.RECONNECT, record, found)
         return Started(record, found, is_settled=request.mode is Mode.FIRE_AND_FORGET)

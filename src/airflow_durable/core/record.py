@@ -142,6 +142,13 @@ class Record:
         known = self.dates if ours is None or ours in self.dates else (*self.dates, ours)[-MAX_DATES:]
         return replace(self, logical_date=logical_date, run_after=run_after, dates=known)
 
+    def with_seen(self, run: ChildRun) -> Record:
+        """Return the record of a run that is adopted: what it has in the place of what is ours makes it ours."""
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        if seen is None or seen in self.dates:
+            return self
+        return replace(self, dates=(*self.dates, seen)[-MAX_DATES:])
+
     def is_same_identity(self, request: Request) -> bool:
         """Whether the request is for the run that the record names: same Dag, same fixed id and dates."""
         if self.dag_id != request.dag_id or self.proof is not request.proof:
@@ -176,30 +183,33 @@ class Record:
         """
         Tell whether the run under the recorded id is one that this parent started.
 
-        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone; there
-        an earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
+        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone. There
+        an earlier life of the parent can be told only by a first try, which looks before it sends: what it finds is
+        not ours. The ids of release 0.1.0 (generation -1) tell by themselves.
         """
         if self.proof is Proof.REPLY:
-            return self.phase is not Phase.INTENDED
-        if self.proof is Proof.RUN_AFTER:
-            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
-        if self.proof is Proof.LOGICAL_DATE:
-            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
-        if run.clear_number is None or self.generation < 0:
-            return True
-        is_undated = not self.dates and not (self.is_recovered and run.logical_date)
-        if is_undated:
+            return self.phase is not Phase.INTENDED or self._was_reset(run)
+        if self.is_fixed:
+            seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+            return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
+        if self.generation < 0 or run.clear_number is None:
+            return self.generation < 0 or not (self.is_recovered and attempt.try_number == 1)
+        is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
+        if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
-            # a fixed identity the tag is the same in every life of the parent, and another parent may have it by chance.
+            # a fixed identity the tag is the same in every life of the parent, and another may have it by chance.
             is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
             if seen in self.dates or is_tagged:
                 return True
-        # Once reset it is ours, whoever made it.
+        return self._was_reset(run)
+
+    def _was_reset(self, run: ChildRun) -> bool:
+        """Tell whether its reset was asked for: from then on it is ours, whoever made it."""
         return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
@@ -214,10 +224,10 @@ def baseline_of(run: ChildRun) -> Baseline:
 
 def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
     """
-    Tell whether a run with a fixed identity and our tag carries our request, and was asked for by this life of the parent.
+    Tell whether a run with a fixed identity and our tag carries our request, and is of this life of the parent.
 
-    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the parent's
-    Dag run, unless a clear has moved that.
+    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the
+    parent's Dag run, unless a clear has moved that.
     """
     if run.is_same_request is not True:
         return False

@@ -73,6 +73,17 @@ def with_new_dates(port: Port, request: Request, attempt: Attempt, record: Recor
     return record.with_dates(logical_date=request.logical_date, run_after=None)
 
 
+def epoch_of(request: Request, attempt: Attempt, record: Record, *, is_anew: bool) -> int:
+    """
+    Return the epoch of what is done now about the recorded run.
+
+    Of the first call it moves when a person asks for the work anew, and the later calls follow: they compare.
+    """
+    if request.epoch is not None:
+        return max(record.epoch, request.epoch)
+    return max(record.epoch + 1, attempt.last_cleared_try) if is_anew else record.epoch
+
+
 def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tuple[Record, ChildRun | None]:
     """
     Record, then send.
@@ -94,7 +105,7 @@ def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tupl
         found = calls.look_up(port, record.dag_id, record.run_id)
         if found is not None:
             return record, found
-        if not request.is_date_ours and record.is_fixed:
+        if not request.is_date_ours and record.logical_date is not None:
             raise _taken(request, record)
         record = with_new_dates(port, request, attempt, record)
     raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
@@ -117,11 +128,8 @@ def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_an
     """Return epoch and generation of a new run id. Neither was ever used together before."""
     if previous is None:
         return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
-    if request.epoch is not None and previous.epoch < request.epoch:
-        return request.epoch, 0
-    if is_anew and request.epoch is None:
-        return max(previous.epoch + 1, attempt.last_cleared_try), 0
-    return previous.epoch, previous.generation + 1
+    epoch = epoch_of(request, attempt, previous, is_anew=is_anew)
+    return (epoch, 0) if epoch > previous.epoch else (epoch, previous.generation + 1)
 
 
 def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
