@@ -220,8 +220,8 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
     it is there, and it is looked at then.
 
-    After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its run
-    may carry another request. Only the reply that creates the run settles it.
+    After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its
+    run may carry another request. Only the reply that creates the run settles it.
 
     :param entered: the record as this try leaves it.
     :param record: what is written ahead: the same, or, after a clear, what was read.
