@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import airflow_durable.example_dags
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
 from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError, ScratchAirflow

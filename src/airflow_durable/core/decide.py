@@ -1,8 +1,8 @@
 """
 The decision table, whole. All functions are pure: equal arguments, equal answers.
 
-What is told apart first: an **automatic retry** goes on with what an earlier try started. After a person's **clear** the
-child counts only if it still is what the task asks for; and a child that is active is never joined by a second one.
+What is told apart first: an **automatic retry** goes on with what an earlier try started. After a person's **clear**
+the child counts only if it still is what the task asks for; and a child that is active is never joined by a second one.
 
 ==========================================  ==============================================================
 the record alone (:func:`plan`)
@@ -34,8 +34,8 @@ After a clear the work is asked for anew if the task's success was marked, if th
 something upstream of the task ran again since the child was asked for. ``on_clear`` overrides: with ``adopt`` what was
 not consumed counts whatever changed, with ``fresh`` nothing counts.
 
-Fire-and-forget promises the start alone, so any run of ours that exists counts as in an allowed state, and none is waited
-out: beside an active run of another request a fresh one is started, and the log says so.
+Fire-and-forget promises the start alone, so any run of ours that exists counts as in an allowed state, and none is
+waited out: beside an active run of another request a fresh one is started, and the log says so.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def plan(record: Record, clear: Clear | None) -> Decision | None:
     return Decision.SUCCEED_AGAIN if record.is_consumed and clear is None else None
 
 
-def decide(  # noqa: PLR0911 - a row a return
+def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision hangs on
     record: Record,
     request: Request,
     attempt: Attempt,

@@ -1,8 +1,8 @@
 """
 Every way in which a try can end without success. Each says what happened, to which run, and what to do.
 
-What comes next depends on whether the task will be tried again, which only Airflow knows: so each error has a sentence for
-either case, and :meth:`DurableError.explain` puts together what is true.
+What comes next depends on whether the task will be tried again, which only Airflow knows: so each error has a sentence
+for either case, and :meth:`DurableError.explain` puts together what is true.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DurableError(Exception):
 class ChildRunFailedError(DurableError):
     """The child ended in a failed state, or in one that is not allowed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the message is about
         self, dag_id: str, run_id: str, state: str, *, is_awaited: bool, is_fixed: bool, is_reset: bool
     ) -> None:
         ended = (
@@ -93,9 +93,9 @@ class RunUsedUpError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str, state: str) -> None:
         super().__init__(
-            f"Dag {dag_id!r} already has the run {run_id!r}. This task started it before it was cleared; it is {state}, "
-            f"and a fixed trigger_run_id or logical_date admits no second run. Nothing was triggered. Clear that run "
-            f"and then this task (it waits for the run again), or set reset_dag_run=True."
+            f"Dag {dag_id!r} already has the run {run_id!r}. This task started it before it was cleared; it is "
+            f"{state}, and a fixed trigger_run_id or logical_date admits no second run. Nothing was triggered. Clear "
+            f"that run and then this task (it waits for the run again), or set reset_dag_run=True."
         )
 
 

@@ -123,8 +123,8 @@ class Parent:
 
     :param map_index: -1 for a task that is not mapped.
     :param loop_index: which pass of a task loop this is, from 0 (Airflow 3.4); None outside a loop.
-    :param region: Airflow 3.4's region of the task instance, as text; empty elsewhere. It changes when a clear makes the
-        later passes of a loop anew, and stays otherwise.
+    :param region: Airflow 3.4's region of the task instance, as text; empty elsewhere. It changes when a clear makes
+        the later passes of a loop anew, and stays otherwise.
     :param run_after: of the parent's Dag run. Stays the same over retries and clears.
     :param started_at: of the parent's Dag run. Moves when a finished Dag run is cleared, and when a Dag run is deleted
         and created again under its name.

@@ -1,50 +1,40 @@
 """
 The protocol: the order of calls, and for each the crash argument.
 
-Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash it
-between any two calls. Everything random or timely comes through the port.
+Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash
+it between any two calls. Everything random or timely comes through the port.
 
 The invariants: **the run id is in the journal before the request that creates the run is sent, and it follows from the
-parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the work
-anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key (dag_id,
-run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same request; and a
-record that is lost is found again by its run ids. **A run counts only if something of it shows that this parent started
-it**; else the task ends as with the stock operator.
+parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the
+work anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key
+(dag_id, run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same
+request; and a record that is lost is found again by its run ids. **A run counts only if something of it shows that this
+parent started it**; else the task ends as with the stock operator.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
+from airflow_durable.core import sending
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
 from airflow_durable.core.errors import (
     CallsDifferError,
     ChildRunForeignError,
     FixedRunFailedError,
     ForeignRunSkipError,
-    LogicalDateClashError,
-    LogicalDateTakenError,
     LookUpFailedError,
-    RunIdsTakenError,
     RunUsedUpError,
 )
-from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase, Proof
-from airflow_durable.core.record import Record, baseline_of
+from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase
 from airflow_durable.core.recovery import recover
-from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_durable.core.model import Attempt, Request
     from airflow_durable.core.port import Port
-
-MAX_DATE_CLASHES = 5
-MAX_OTHER_LIVES = 20
-"""How many run ids of other lives of the parent are passed over before the try fails."""
+    from airflow_durable.core.record import Record
 
 
 @dataclass(frozen=True)
@@ -68,8 +58,8 @@ def trigger(port: Port, request: Request, attempt: Attempt) -> Started:
     """
     Make sure that the one child run exists.
 
-    :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done what
-        hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
+    :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done
+        what hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
         :func:`.waiting.resume`).
     """
     # A first try reads nothing. What it sends is refused with a 409 if an earlier execution of it, or an earlier task
@@ -111,8 +101,8 @@ def _find_clear(port: Port, request: Request, attempt: Attempt, record: Record) 
     """
     Return what a person did to the task since the record was written.
 
-    The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows it:
-    where that one's epoch moved, all work is asked for anew.
+    The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows
+    it: where that one's epoch moved, all work is asked for anew.
     """
     if request.epoch is not None and record.epoch < request.epoch:
         return Clear(is_anew=True)
@@ -138,8 +128,8 @@ def _check_calls(
     """
     Refuse a retry that makes other calls than the earlier try.
 
-    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that makes
-    several it could not be known which are done.
+    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that
+    makes several it could not be known which are done.
 
     :raises CallsDifferError: this call differs.
     """
@@ -166,23 +156,24 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if is_upstream_asked(record, request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+    is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        is_anew = clear is not None and decision is Decision.FRESH_SUBMIT
         return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
         return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
-    entered = record.with_try(attempt, decision, port.now())
+    epoch = sending.epoch_of(request, attempt, record, is_anew=is_anew)
+    entered = replace(record, epoch=epoch).with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
-        return _resubmit(port, request, attempt, entered, seen, clear)
+        return _resubmit(port, request, attempt, entered, record if clear else entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next try finds the same.
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
     if decision is Decision.RECONNECT:
-        # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it is
-        # one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
-        entered = replace(entered, phase=Phase.SENT, mode=request.mode, outcome=None)
+        # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
+        # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
+        entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen)
     if decision is Decision.REFUSE:
@@ -192,7 +183,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     return _end_like_stock(port, request, entered, seen, is_own=decision is Decision.USED_UP)
 
 
-def _start_fresh(  # noqa: PLR0913 - what a try knows when it decides to start a child
+def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides to start a child
     port: Port,
     request: Request,
     attempt: Attempt,
@@ -207,109 +198,60 @@ def _start_fresh(  # noqa: PLR0913 - what a try knows when it decides to start a
 
     :param is_anew: a person asked for the work anew: the epoch moves.
     """
-    epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
-    run_id = request.run_id or child_run_id(attempt.parent, epoch=epoch, call=request.call, generation=generation)
-    if generation > attempt.try_number + MAX_OTHER_LIVES:
-        raise RunIdsTakenError(request.dag_id, run_id)
-    record = Record(
-        dag_id=request.dag_id,
-        run_id=run_id,
-        proof=request.proof,
-        mode=request.mode,
-        max_tries=attempt.max_tries,
-        clear_number=attempt.clear_number,
-        call=request.call,
-        epoch=epoch,
-        generation=generation,
-        tries=previous.tries if previous else (),
-    )
+    record = sending.new_record(request, attempt, previous, is_anew=is_anew)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
-    entered = _with_new_dates(port, request, attempt, record).with_try(attempt, decision, port.now())
-    return _submit(port, request, attempt, entered, None)
-
-
-def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:
-    """Return epoch and generation of a new run id. Neither was ever used together before."""
-    if previous is None:
-        return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
-    if request.epoch is not None and previous.epoch < request.epoch:
-        return request.epoch, 0
-    if is_anew and request.epoch is None:
-        return max(previous.epoch + 1, attempt.last_cleared_try), 0
-    return previous.epoch, previous.generation + 1
-
-
-def _with_new_dates(port: Port, request: Request, attempt: Attempt, record: Record) -> Record:
-    """
-    Return the record with the dates that are sent.
-
-    What is ours of them is the latest moment whose microseconds are our tag: never in the future.
-    """
-    if request.is_date_ours:
-        tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
-        return record.with_dates(logical_date=_tagged(port.now(), tag, record.dates), run_after=None)
-    if record.proof is Proof.RUN_AFTER:
-        date = _tagged(port.now(), tag_of_parent(attempt.parent, request.call), ())
-        return record.with_dates(logical_date=request.logical_date, run_after=date)
-    return record.with_dates(logical_date=request.logical_date, run_after=None)
-
-
-def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
-    date = now.replace(microsecond=tag)
-    while date > now or date in taken:
-        date -= timedelta(seconds=1)
-    return date
+    dated = sending.with_new_dates(port, request, attempt, record)
+    return _submit(port, request, attempt, dated.with_try(attempt, decision, port.now()), None)
 
 
 def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
-    port: Port, request: Request, attempt: Attempt, record: Record, seen: Look, clear: Clear | None
+    port: Port,
+    request: Request,
+    attempt: Attempt,
+    entered: Record,
+    record: Record,
+    seen: Look,
+    clear: Clear | None,
 ) -> Started:
     """
     Send the present request under the recorded run id.
 
-    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that it is
-    there, and it is looked at then.
+    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
+    it is there, and it is looked at then.
+
+    After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its
+    run may carry another request. Only the reply that creates the run settles it.
+
+    :param entered: the record as this try leaves it.
+    :param record: what is written ahead: the same, or, after a clear, what was read.
     """
     record = replace(record, mode=request.mode, phase=_phase_after(record, seen), outcome=None)
     if seen is Look.MISSING:
-        # What a reset found is not there any more: the run that is created now must not be taken for it, and reset again.
+        # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
+        # again.
         record = replace(record, reset=None)
-    return _submit(port, request, attempt, _with_new_dates(port, request, attempt, record), clear)
+    sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
+    if found is not None:
+        return _meet(port, request, attempt, sent, found, clear)
+    if clear is not None:
+        sent = sent.settled_by(entered)
+        calls.write(port, sent)
+    return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
-    return Phase.INTENDED if seen is Look.MISSING or record.is_consumed else record.phase
+    if seen is Look.MISSING:
+        return Phase.INTENDED
+    return Phase.SENT if record.is_consumed else record.phase
 
 
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
-    """
-    Record, then send.
-
-    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not, and
-    sends the same request again or adopts what came of it. A superseded try fails at the write.
-    """
-    for _ in range(MAX_DATE_CLASHES):
-        calls.write(port, record)
-        if calls.submit(port, record):
-            return _created(port, request, record)
-        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's run
-        # has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer alike.
-        found = calls.look_up(port, record.dag_id, record.run_id)
-        if found is not None:
-            return _meet(port, request, attempt, record, found, clear)
-        if not request.is_date_ours and record.is_fixed:
-            raise _taken(request, record)
-        record = _with_new_dates(port, request, attempt, record)
-    raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
-
-
-def _created(port: Port, request: Request, record: Record) -> Started:
-    """The run is ours. Where nothing of it could show that later, this is recorded at once."""
-    if record.proof is Proof.REPLY:
-        record = replace(record, phase=Phase.SENT)
-        calls.write(port, record)
-    return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
+    """Record, then send. The run that is met there already is decided about."""
+    sent, found = sending.send(port, request, attempt, record)
+    if found is not None:
+        return _meet(port, request, attempt, sent, found, clear)
+    return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
@@ -317,11 +259,17 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
 ) -> Started:
     """Go on with the run that a 409 told of, if it is ours; else decide about it."""
     if attempt.try_number == 1 and port.has_store:
-        # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance of
-        # its name that was deleted.
+        # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance
+        # of its name that was deleted.
         earlier = calls.read(port, request.call)
+        if earlier is not None and earlier.run_id != record.run_id:
+            return _continue(port, request, attempt, earlier)
         if earlier is not None and earlier != record:
             return _act(port, request, attempt, earlier, found, _find_clear(port, request, attempt, earlier))
+    if clear is None and attempt.try_number == 1 and found.is_same_request is False:
+        # Not what this try sent. A task instance of its name that was deleted sent it, and its entry is overwritten,
+        # or was never kept.
+        clear = Clear(is_anew=False)
     if clear is None and record.is_author_of(found, attempt):
         port.report(Decision.RECONNECT, record, found)
         return Started(record, found, is_settled=request.mode is Mode.FIRE_AND_FORGET)
@@ -336,6 +284,9 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     if request.is_reset:
         return _reset(port, request, record, found)
+    if not is_own:
+        # The entry before says that this run was to be started. People who read the record see what became of that.
+        calls.write(port, record)
     if request.is_skip:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
     if is_own:
@@ -344,22 +295,7 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
 
 
 def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Started:
-    """
-    Reset the run, once.
-
-    What it was like is durable before the request: whichever try comes next resets only a run that is still like that. What
-    cannot be prevented from here: a request that is delivered after its try was superseded.
-    """
-    record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
-    calls.write(port, record)
-    port.reset(record)
-    return Started(record, is_settled=request.mode is Mode.FIRE_AND_FORGET)
-
-
-def _taken(request: Request, record: Record) -> Exception:
-    if request.is_skip:
-        return ForeignRunSkipError(record.dag_id, record.run_id)
-    return LogicalDateTakenError(record.dag_id, record.run_id, str(record.logical_date))
+    return Started(sending.reset(port, request, record, found), is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:

@@ -9,18 +9,25 @@ newest entry is what counts. :mod:`.stored` has the stored form.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import run_ids
-from airflow_durable.core.model import Phase, Proof
+from airflow_durable.core.model import Decision, Phase, Proof
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Outcome, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Mode, Outcome, Request
 
 MAX_TRIES = 50
 """How many tries a record remembers: its size must stay bounded over any number of clears."""
+
+_ASKING = frozenset({Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESET})
+"""Decisions by which the server is asked for the run, or to start it over."""
+
+TAG_REACH = timedelta(seconds=2)
+"""How far before the present a date of ours may lie, so that its microseconds are our tag."""
 
 MAX_DATES = 8
 """How many of the dates that were sent with one run id a record remembers."""
@@ -96,8 +103,11 @@ class Record:
 
     @property
     def asked_at(self) -> datetime | None:
-        """When the run was first asked for; None if that is not known."""
-        return next((entry.at for entry in self.tries if entry.run_id == self.run_id), None)
+        """When the run was last asked for; None if that is not known."""
+        return next((entry.at for entry in reversed(self.tries) if self._is_asking(entry)), None)
+
+    def _is_asking(self, entry: TryEntry) -> bool:
+        return entry.run_id == self.run_id and entry.decision in _ASKING
 
     @property
     def last_try(self) -> int:
@@ -116,11 +126,28 @@ class Record:
             is_recovered=False,
         )
 
+    def settled_by(self, entered: Record) -> Record:
+        """Return the record as a try leaves it that has settled a clear: later tries of the task continue from it."""
+        return replace(
+            self,
+            max_tries=entered.max_tries,
+            clear_number=entered.clear_number,
+            task_instance_id=entered.task_instance_id,
+            tries=entered.tries,
+        )
+
     def with_dates(self, *, logical_date: datetime | None, run_after: datetime | None) -> Record:
         """Return the record of a request that is sent with these dates."""
         ours = logical_date if self.proof in {Proof.RUN_ID, Proof.LOGICAL_DATE} else run_after
         known = self.dates if ours is None or ours in self.dates else (*self.dates, ours)[-MAX_DATES:]
         return replace(self, logical_date=logical_date, run_after=run_after, dates=known)
+
+    def with_seen(self, run: ChildRun) -> Record:
+        """Return the record of a run that is adopted: what it has in the place of what is ours makes it ours."""
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        if seen is None or seen in self.dates:
+            return self
+        return replace(self, dates=(*self.dates, seen)[-MAX_DATES:])
 
     def is_same_identity(self, request: Request) -> bool:
         """Whether the request is for the run that the record names: same Dag, same fixed id and dates."""
@@ -156,30 +183,33 @@ class Record:
         """
         Tell whether the run under the recorded id is one that this parent started.
 
-        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone; there an
-        earlier life of the parent cannot be told apart. The ids of release 0.1.0 (generation -1) tell by themselves.
+        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone. There
+        an earlier life of the parent can be told only by a first try, which looks before it sends: what it finds is
+        not ours. The ids of release 0.1.0 (generation -1) tell by themselves.
         """
         if self.proof is Proof.REPLY:
-            return self.phase is not Phase.INTENDED
-        if self.proof is Proof.RUN_AFTER:
-            return self._is_ours(run.run_after, run_ids.tag_of_parent(attempt.parent, self.call), run)
-        if self.proof is Proof.LOGICAL_DATE:
-            return self._is_ours(run.logical_date, run_ids.tag_of_parent(attempt.parent, self.call), run)
-        if run.clear_number is None or self.generation < 0:
-            return True
-        is_undated = not self.dates and not (self.is_recovered and run.logical_date)
-        if is_undated:
+            return self.phase is not Phase.INTENDED or self._was_reset(run)
+        if self.is_fixed:
+            seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+            return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
+        if self.generation < 0 or run.clear_number is None:
+            return self.generation < 0 or not (self.is_recovered and attempt.try_number == 1)
+        is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
+        if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
-        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run)
+        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
-    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun) -> bool:
+    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
-            # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under a
-            # fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
-            is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
+            # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
+            # a fixed identity the tag is the same in every life of the parent, and another may have it by chance.
+            is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
             if seen in self.dates or is_tagged:
                 return True
-        # Once reset it is ours, whoever made it.
+        return self._was_reset(run)
+
+    def _was_reset(self, run: ChildRun) -> bool:
+        """Tell whether its reset was asked for: from then on it is ours, whoever made it."""
         return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
@@ -192,6 +222,19 @@ def baseline_of(run: ChildRun) -> Baseline:
     return Baseline(run.clear_number or 0, run.logical_date, run.run_after)
 
 
+def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
+    """
+    Tell whether a run with a fixed identity and our tag carries our request, and is of this life of the parent.
+
+    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the
+    parent's Dag run, unless a clear has moved that.
+    """
+    if run.is_same_request is not True:
+        return False
+    before = attempt.parent.started_at
+    return before is None or attempt.last_cleared_try > 0 or seen >= before - TAG_REACH
+
+
 def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
     """
     Tell whether a run without a date of ours began before the parent's Dag run did.
@@ -199,4 +242,6 @@ def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
     Only a first try can tell: a clear of a finished Dag run moves its start.
     """
     before = attempt.parent.started_at
-    return attempt.try_number == 1 and None not in {run.started_at, before} and run.started_at < before  # type: ignore[operator] # neither is None
+    if attempt.try_number != 1 or before is None or run.started_at is None:
+        return False
+    return run.started_at < before

@@ -3,8 +3,9 @@ Without a record: find the child of this parent by the run ids that it can have.
 
 Airflow before 3.3 keeps no record; from 3.3 one can be lost: a person's clear discards it (3.4, by default), it is
 deleted, expires, or is restored away; and an upgrade to 3.3 finds none. The run ids follow from the parent, so that all
-candidates are known, and a count says whether one of them is active. That is what must be found: a second child must never
-be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not taken then.
+candidates are known, and a count says whether one of them is active. That is what must be found: a second child must
+never be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not
+taken then.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def recover(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
     if request.run_id is not None:
         return _recover_fixed(port, request, attempt)
     ids = candidates(attempt, request.call)
-    found = _find_active(port, request.dag_id, ids)
+    found = _find(port, request.dag_id, ids, UNFINISHED_STATES)
     if found is None:
-        found = _find_newest(port, request.dag_id, [it for it in ids if it.epoch == attempt.last_cleared_try])
+        since_clear = [candidate for candidate in ids if candidate.epoch == attempt.last_cleared_try]
+        found = _find(port, request.dag_id, since_clear, None)
     if found is None:
         return None
     candidate, seen = found
@@ -119,35 +121,28 @@ def _record(request: Request, attempt: Attempt, candidate: Candidate) -> Record:
     )
 
 
-def _find_active(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
-    """Return the first of these runs that is active: one count for each hundred, then halves."""
+def _find(
+    port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None
+) -> tuple[Candidate, ChildRun] | None:
+    """
+    Return the first of these runs that is there: one count for each hundred, then halves.
+
+    :param states: only one that is in one of these states, none of them ended; None: in any.
+    """
     for start in range(0, len(ids), COUNTED_AT_ONCE):
-        if found := _search_active(port, dag_id, ids[start : start + COUNTED_AT_ONCE]):
+        if found := _search(port, dag_id, ids[start : start + COUNTED_AT_ONCE], states):
             return found
     return None
 
 
-def _search_active(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
-    if not _count(port, dag_id, ids, UNFINISHED_STATES):
+def _search(
+    port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None
+) -> tuple[Candidate, ChildRun] | None:
+    if not calls.count(port, dag_id, [candidate.run_id for candidate in ids], states):
         return None
     if len(ids) == 1:
         seen = calls.look_up(port, dag_id, ids[0].run_id)
         # It may have ended, or may have been deleted, since it was counted.
-        return (ids[0], seen) if seen is not None and seen.is_active else None
+        return (ids[0], seen) if seen is not None and (states is None or seen.is_active) else None
     half = (len(ids) + 1) // 2
-    return _search_active(port, dag_id, ids[:half]) or _search_active(port, dag_id, ids[half:])
-
-
-def _find_newest(port: Port, dag_id: str, ids: Sequence[Candidate]) -> tuple[Candidate, ChildRun] | None:
-    """Return the first of these runs that exists."""
-    if not ids or not _count(port, dag_id, ids, None):
-        return None
-    for candidate in ids:
-        seen = calls.look_up(port, dag_id, candidate.run_id)
-        if seen is not None:
-            return candidate, seen
-    return None
-
-
-def _count(port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None) -> int:
-    return calls.count(port, dag_id, [candidate.run_id for candidate in ids], states)
+    return _search(port, dag_id, ids[:half], states) or _search(port, dag_id, ids[half:], states)

@@ -1,8 +1,8 @@
 """
 Run ids: which of them Airflow would mangle, and how a child's follows from its parent.
 
-A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try it
-is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
+A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try
+it is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
 the run; it does not end in a second run.
 """
 
@@ -12,11 +12,14 @@ import base64
 import hashlib
 import json
 import re
+from datetime import timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import RunIdInvalidError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_durable.core.model import Parent
 
 MAX_LENGTH = 248
@@ -78,7 +81,7 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> s
     position = "".join(
         f"_{letter}{number}" for letter, number in (("e", epoch), ("c", call - 1 and call), ("r", generation)) if number
     )
-    return f"manual__{parent.run_after.isoformat()}_{digest}{position}"
+    return f"manual__{_in_utc(parent.run_after)}_{digest}{position}"
 
 
 def tag_of_life(parent: Parent, call: int) -> int:
@@ -88,7 +91,7 @@ def tag_of_life(parent: Parent, call: int) -> int:
     They tell a run that this task instance started from one that an earlier Dag run of the same name did, or an earlier
     pass of a task loop: there the record is lost, and the run ids are equal. One in a million is taken wrongly.
     """
-    started_at = parent.started_at.isoformat() if parent.started_at else ""
+    started_at = _in_utc(parent.started_at) if parent.started_at else ""
     return _tag([*_key(parent), parent.region, started_at, call])
 
 
@@ -109,6 +112,11 @@ def legacy_run_id(parent: Parent, max_tries: int, generation: int) -> str:
         separators=(",", ":"),
     )
     return f"manual__durable_{hashlib.sha256(text.encode()).hexdigest()[:24]}_{generation}"
+
+
+def _in_utc(date: datetime) -> str:
+    """Return one text for one moment, whatever the zone in which Airflow gives it."""
+    return date.astimezone(timezone.utc).isoformat()
 
 
 def _key(parent: Parent) -> list[object]:

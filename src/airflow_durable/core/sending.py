@@ -1,0 +1,153 @@
+"""
+Sending: which run id and which dates a request carries, and the one way in which it is recorded and sent.
+
+What a run that is met there means is decided in :mod:`.protocol`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.errors import (
+    ForeignRunSkipError,
+    LogicalDateClashError,
+    LogicalDateTakenError,
+    RunIdsTakenError,
+)
+from airflow_durable.core.model import Phase, Proof
+from airflow_durable.core.record import Record, baseline_of
+from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow_durable.core.model import Attempt, ChildRun, Request
+    from airflow_durable.core.port import Port
+
+MAX_DATE_CLASHES = 5
+MAX_OTHER_LIVES = 20
+"""How many run ids of other lives of the parent are passed over before the try fails."""
+
+
+def new_record(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> Record:
+    """
+    Return the record of a run that was never asked for, without its dates.
+
+    :param previous: of the run before it, None if there is none.
+    :param is_anew: a person asked for the work anew: the epoch moves.
+    :raises RunIdsTakenError: too many run ids belong to other lives of this parent.
+    """
+    epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
+    run_id = request.run_id or child_run_id(attempt.parent, epoch=epoch, call=request.call, generation=generation)
+    if generation > attempt.try_number + MAX_OTHER_LIVES:
+        raise RunIdsTakenError(request.dag_id, run_id)
+    return Record(
+        dag_id=request.dag_id,
+        run_id=run_id,
+        proof=request.proof,
+        mode=request.mode,
+        max_tries=attempt.max_tries,
+        clear_number=attempt.clear_number,
+        call=request.call,
+        epoch=epoch,
+        generation=generation,
+        tries=previous.tries if previous else (),
+    )
+
+
+def with_new_dates(port: Port, request: Request, attempt: Attempt, record: Record) -> Record:
+    """
+    Return the record with the dates that are sent.
+
+    What is ours of them is the latest moment whose microseconds are our tag: never in the future.
+    """
+    if request.is_date_ours:
+        tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
+        return record.with_dates(logical_date=_tagged(port.now(), tag, record.dates), run_after=None)
+    if record.proof is Proof.RUN_AFTER:
+        date = _tagged(port.now(), tag_of_parent(attempt.parent, request.call), ())
+        return record.with_dates(logical_date=request.logical_date, run_after=date)
+    return record.with_dates(logical_date=request.logical_date, run_after=None)
+
+
+def epoch_of(request: Request, attempt: Attempt, record: Record, *, is_anew: bool) -> int:
+    """
+    Return the epoch of what is done now about the recorded run.
+
+    Of the first call it moves when a person asks for the work anew, and the later calls follow: they compare.
+    """
+    if request.epoch is not None:
+        return max(record.epoch, request.epoch)
+    return max(record.epoch + 1, attempt.last_cleared_try) if is_anew else record.epoch
+
+
+def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tuple[Record, ChildRun | None]:
+    """
+    Record, then send.
+
+    Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not,
+    and sends the same request again or adopts what came of it. A superseded try fails at the write.
+
+    :returns: the record as last written; and the run that was there already under its run id, None if this created it.
+    :raises LogicalDateTakenError: another run has the fixed logical date (ForeignRunSkipError with the skip).
+    :raises LogicalDateClashError: other runs had each of the logical dates that we chose.
+    """
+    for _ in range(MAX_DATE_CLASHES):
+        calls.write(port, record)
+        if calls.submit(port, record):
+            return _created(port, record), None
+        # 409. An earlier send arrived (its reply was lost, or an earlier try's request was late); or somebody else's
+        # run has our fixed identity; or a run under another id has our logical date: the unique keys of dag_run answer
+        # alike.
+        found = calls.look_up(port, record.dag_id, record.run_id)
+        if found is not None:
+            return record, found
+        if not request.is_date_ours and record.logical_date is not None:
+            raise _taken(request, record)
+        record = with_new_dates(port, request, attempt, record)
+    raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
+
+
+def reset(port: Port, request: Request, record: Record, found: ChildRun) -> Record:
+    """
+    Reset the run, once.
+
+    What it was like is durable before the request: whichever try comes next resets only a run that is still like that.
+    What cannot be prevented from here: a request that is delivered after its try was superseded.
+    """
+    record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
+    calls.write(port, record)
+    port.reset(record)
+    return record
+
+
+def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:
+    """Return epoch and generation of a new run id. Neither was ever used together before."""
+    if previous is None:
+        return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
+    epoch = epoch_of(request, attempt, previous, is_anew=is_anew)
+    return (epoch, 0) if epoch > previous.epoch else (epoch, previous.generation + 1)
+
+
+def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
+    date = now.replace(microsecond=tag)
+    while date > now or date in taken:
+        date -= timedelta(seconds=1)
+    return date
+
+
+def _created(port: Port, record: Record) -> Record:
+    """Take the run as ours. Where nothing of it could show that later, this is recorded at once."""
+    if record.proof is Proof.REPLY:
+        record = replace(record, phase=Phase.SENT)
+        calls.write(port, record)
+    return record
+
+
+def _taken(request: Request, record: Record) -> Exception:
+    if request.is_skip:
+        return ForeignRunSkipError(record.dag_id, record.run_id)
+    return LogicalDateTakenError(record.dag_id, record.run_id, str(record.logical_date))

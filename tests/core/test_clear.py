@@ -1,0 +1,360 @@
+"""After a person's clear: which child counts, which is waited out, and that no second one runs beside an active one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_durable.core.errors import (
+    ChildRunFailedError,
+    FixedRunFailedError,
+    ForeignRunSkipError,
+    LookUpFailedError,
+    RunUsedUpError,
+)
+from airflow_durable.core.model import Decision, Mode, OnClear
+from airflow_durable.core.run_ids import child_run_id
+
+from .fakes import (
+    FIXED_DATE,
+    PARENT,
+    FakePort,
+    Fault,
+    Run,
+    Server,
+    ask,
+    ask_fixed_date,
+    ask_fixed_id,
+    ask_generated,
+    ask_unprovable,
+    attempt,
+    cleared,
+    crash_while_waiting,
+    run_try,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_durable.core.model import Request
+
+WAITS = [Mode.WAIT, Mode.DEFER]
+AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
+ASKS = {"generated": ask_generated, "id": ask_fixed_id, "date": ask_fixed_date, "id and run_after": ask_unprovable}
+FIXED = {"id": ask_fixed_id, "date": ask_fixed_date, "id and run_after": ask_unprovable}
+
+
+def watch(server: Server) -> list[int]:
+    """Let the children succeed in the wait; return how many were active at once, to be filled."""
+    active: list[int] = []
+
+    def end(server: Server) -> None:
+        active.append(sum(run.state == "queued" for run in server.runs.values()))
+        server.end_all("success")
+
+    server.on_sleep = end
+    return active
+
+
+# The child is active.
+
+
+@pytest.mark.parametrize("mode", WAITS)
+@pytest.mark.parametrize("ask_it", ASKS.values(), ids=ASKS)
+def test_an_active_child_with_the_present_request_is_adopted(ask_it: Callable[[Mode], Request], mode: Mode) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it(mode))
+    run_try(FakePort(server, cleared(2)), ask_it(mode))
+    assert server.states() == ["success"]
+    assert server.told[0][0] is Decision.RECONNECT
+
+
+@pytest.mark.parametrize("mode", WAITS)
+def test_an_active_child_with_another_request_is_waited_out(mode: Mode) -> None:
+    server = Server()
+    crash_while_waiting(server, ask(mode=mode), conf="old")
+    active = watch(server)
+    run_try(FakePort(server, cleared(2), conf="new"), ask(mode=mode))
+    assert server.confs() == ["old", "new"]
+    assert max(active) == 1
+
+
+def test_a_child_that_is_deleted_while_it_is_waited_out_is_followed_by_a_fresh_one() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    old = server.only_run()
+
+    def delete_or_end(server: Server) -> None:
+        if old.run_id in {run_id for _, run_id in server.runs} and server.only_run() is old:
+            server.runs.clear()
+        server.end_all("success")
+
+    server.on_sleep = delete_or_end
+    run_try(FakePort(server, cleared(2), conf="new"), ask())
+    assert server.only_run().conf == "new"
+
+
+def test_a_child_of_another_dag_is_waited_out() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(dag_id="old"))
+    active = watch(server)
+    run_try(FakePort(server, cleared(2)), ask())
+    assert [dag_id for dag_id, _ in server.runs] == ["old", "child"]
+    assert max(active) == 1
+
+
+def test_a_crash_while_a_child_is_waited_out_changes_nothing() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    crash_while_waiting(server, ask(), at=cleared(2), conf="new")
+    active = watch(server)
+    run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1), conf="new"), ask())
+    assert server.confs() == ["old", "new"]
+    assert max(active) == 1
+
+
+def test_fire_and_forget_starts_beside_an_active_child_of_another_request() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    run_try(FakePort(server, cleared(2), conf="new"), ask(mode=Mode.FIRE_AND_FORGET))
+    assert server.confs("queued") == ["old", "new"]
+    assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "queued")]
+
+
+def test_on_clear_adopt_adopts_whatever_changed() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    run_try(FakePort(server, cleared(2), conf="new"), ask(on_clear=OnClear.ADOPT))
+    assert server.confs() == ["old"]
+
+
+def test_on_clear_fresh_starts_beside_an_active_child() -> None:
+    server = Server()
+    crash_while_waiting(server, ask())
+    run_try(FakePort(server, cleared(2)), ask(on_clear=OnClear.FRESH))
+    assert server.states() == ["success", "success"]
+
+
+def test_on_clear_fresh_waits_a_fixed_identity_out() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_fixed_id())
+    with pytest.raises(RunUsedUpError):
+        run_try(FakePort(server, cleared(2)), replace(ask_fixed_id(), on_clear=OnClear.FRESH))
+    assert server.states() == ["success"]
+
+
+def test_on_clear_fresh_resets_a_fixed_identity() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_fixed_id())
+    run_try(FakePort(server, cleared(2)), replace(ask_fixed_id(), on_clear=OnClear.FRESH, is_reset=True))
+    assert server.only_run().clear_number == 1
+
+
+# The child has ended, and success was not marked.
+
+
+@pytest.mark.parametrize("ask_it", ASKS.values(), ids=ASKS)
+def test_a_success_with_the_present_request_is_taken(ask_it: Callable[[], Request]) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it())
+    server.end_all("success")
+    run_try(FakePort(server, cleared(2)), ask_it())
+    assert server.states() == ["success"]
+    assert server.calls == ["read", "look_up", "upstream", "write"]
+
+
+def test_a_success_is_not_taken_if_something_upstream_ran_again() -> None:
+    server = Server()
+    crash_while_waiting(server, ask())
+    server.end_all("success")
+    server.upstream_ran_at = server.now()
+    run_try(FakePort(server, cleared(2)), ask())
+    assert server.states() == ["success", "success"]
+
+
+def test_a_success_is_not_taken_if_nobody_knows_what_ran_upstream() -> None:
+    server = Server()
+    crash_while_waiting(server, ask())
+    server.end_all("success")
+    server.upstream_ran_at = None
+    run_try(FakePort(server, cleared(2)), ask())
+    assert server.states() == ["success", "success"]
+
+
+def test_a_success_of_another_request_is_not_taken() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    server.end_all("success")
+    run_try(FakePort(server, cleared(2), conf="new"), ask())
+    assert server.confs() == ["old", "new"]
+
+
+def test_on_clear_adopt_takes_any_success() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    server.end_all("success")
+    server.upstream_ran_at = server.now()
+    run_try(FakePort(server, cleared(2), conf="new"), ask(on_clear=OnClear.ADOPT))
+    assert server.confs() == ["old"]
+
+
+@pytest.mark.parametrize("ask_it", FIXED.values(), ids=FIXED)
+def test_under_a_fixed_identity_there_is_no_second_run(ask_it: Callable[[], Request]) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it(), conf="old")
+    server.end_all("success")
+    with pytest.raises(RunUsedUpError, match="This task started it before it was cleared"):
+        run_try(FakePort(server, cleared(2), conf="new"), ask_it())
+    with pytest.raises(ForeignRunSkipError):
+        run_try(FakePort(server, cleared(2), conf="new"), replace(ask_it(), is_skip=True))
+    assert server.only_run().clear_number == 0
+    run_try(FakePort(server, cleared(2), conf="new"), replace(ask_it(), is_reset=True))
+    assert server.only_run().clear_number == 1
+
+
+@pytest.mark.parametrize("again", [attempt(2), cleared(2)], ids=["retry", "clear"])
+@pytest.mark.parametrize("ask_it", FIXED.values(), ids=FIXED)
+def test_a_failed_run_under_a_fixed_identity_is_reset_or_refused(ask_it: Callable[[], Request], again: object) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it())
+    server.end_all("failed")
+    with pytest.raises(FixedRunFailedError, match="is failed"):
+        run_try(FakePort(server, again), ask_it())  # type: ignore[arg-type]
+    assert server.only_run().clear_number == 0
+    run_try(FakePort(server, again), replace(ask_it(), is_reset=True))  # type: ignore[arg-type]
+    assert server.only_run().clear_number == 1
+    assert server.states() == ["success"]
+
+
+@pytest.mark.parametrize("again", [attempt(2), cleared(2)], ids=["retry", "clear"])
+def test_a_failed_child_is_followed_by_a_fresh_one(again: object) -> None:
+    server = Server()
+    server.on_sleep = lambda server: server.end_all("failed")
+    with pytest.raises(ChildRunFailedError):
+        run_try(FakePort(server, attempt(1)), ask())
+    server.on_sleep = lambda server: server.end_all("success")
+    run_try(FakePort(server, again), ask())  # type: ignore[arg-type]
+    assert server.states() == ["failed", "success"]
+    assert list(server.runs)[1] == ("child", child_run_id(PARENT, epoch=0, call=1, generation=1))
+
+
+# Success was marked: the work is asked for anew.
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_clear_after_success_starts_a_fresh_child_in_a_new_epoch(mode: Mode) -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask(mode=mode))
+    server.end_all("success")
+    run_try(FakePort(server, cleared(2)), ask(mode=mode))
+    assert list(server.runs)[1] == ("child", child_run_id(PARENT, epoch=1, call=1, generation=0))
+    server.end_all("success")
+    run_try(FakePort(server, attempt(5, max_tries=7, clear_number=2)), ask(mode=mode))
+    assert list(server.runs)[2] == ("child", child_run_id(PARENT, epoch=4, call=1, generation=0))
+
+
+def test_a_retry_after_success_was_marked_succeeds_again() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    server.calls.clear()
+    run_try(FakePort(server, attempt(2), conf="changed"), ask())
+    assert server.states() == ["success"]
+    assert server.calls == ["read", "read"]  # the second: that the task made one call only
+
+
+def test_on_clear_adopt_starts_anew_after_success() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    run_try(FakePort(server, cleared(2)), ask(on_clear=OnClear.ADOPT))
+    assert server.states() == ["success", "success"]
+
+
+def test_a_child_that_a_person_cleared_too_is_adopted() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    server.only_run().state = "running"
+    server.on_sleep = lambda server: setattr(server.only_run(), "state", "success")
+    run_try(FakePort(server, cleared(2)), ask())
+    assert server.states() == ["success"]
+
+
+# Where the look-up says nothing, or the run has gone.
+
+
+@pytest.mark.parametrize("again", [attempt(2), cleared(2)], ids=["retry", "clear"])
+@pytest.mark.parametrize("ask_it", ASKS.values(), ids=ASKS)
+def test_a_missing_run_is_submitted_again_under_the_same_run_id(ask_it: Callable[[], Request], again: object) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it())
+    before = list(server.runs)
+    server.runs.clear()
+    run_try(FakePort(server, again), ask_it())  # type: ignore[arg-type]
+    assert list(server.runs) == before
+    assert server.told[0][0] is Decision.RESUBMIT
+
+
+@pytest.mark.parametrize("again", [attempt(2), cleared(2)], ids=["retry", "clear"])
+@pytest.mark.parametrize("ask_it", ASKS.values(), ids=ASKS)
+def test_an_unreadable_run_is_submitted_again_and_met(ask_it: Callable[[], Request], again: object) -> None:
+    server = Server()
+    crash_while_waiting(server, ask_it())
+    run_try(FakePort(server, again, faults={"look_up": [AWAY]}), ask_it())  # type: ignore[arg-type]
+    assert server.states() == ["success"]
+    assert server.told[0][0] is Decision.RESUBMIT
+
+
+def test_an_unreadable_run_with_another_request_is_not_taken_after_a_clear() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    server.end_all("success")
+    run_try(FakePort(server, cleared(2), conf="new", faults={"look_up": [AWAY]}), ask())
+    assert server.confs() == ["old", "new"]
+
+
+def test_an_unreadable_run_is_looked_up_again_where_the_task_asks_for_another_one() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_fixed_id())
+    port = FakePort(server, attempt(2), faults={"look_up": [AWAY] * 4})
+    with pytest.raises(LookUpFailedError):
+        run_try(port, ask(run_id="another"))
+    assert len(server.runs) == 1
+
+
+def test_an_unreadable_run_is_looked_up_again_while_its_reset_is_pending() -> None:
+    server = Server()
+    request = replace(ask_fixed_id(), is_reset=True)
+    server.create("child", Run("fixed", FIXED_DATE, "success"))
+    crash_while_waiting(server, request)
+    port = FakePort(server, attempt(2), faults={"look_up": [AWAY] * 4})
+    with pytest.raises(LookUpFailedError):
+        run_try(port, request)
+    assert server.only_run().clear_number == 1
+
+
+def test_a_missing_run_of_another_identity_is_not_submitted_again() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_fixed_id())
+    server.runs.clear()
+    run_try(FakePort(server, attempt(2)), ask(run_id="another"))
+    assert list(server.runs) == [("child", "another")]
+
+
+def test_a_missing_run_whose_work_is_asked_for_anew_is_not_submitted_again() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    server.runs.clear()
+    run_try(FakePort(server, cleared(2)), ask())
+    assert list(server.runs) == [("child", child_run_id(PARENT, epoch=1, call=1, generation=0))]
+
+
+def test_a_run_that_was_deleted_after_its_reset_is_not_reset_again() -> None:
+    server = Server()
+    request = replace(ask_fixed_date(), is_reset=True)
+    server.create("child", Run(request.run_id or "", FIXED_DATE, "success"))
+    crash_while_waiting(server, request)
+    server.runs.clear()
+    crash_while_waiting(server, request, at=attempt(2))
+    run_try(FakePort(server, attempt(3)), request)
+    assert server.only_run().clear_number == 0
