@@ -195,8 +195,8 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     """
     Choose the run id, record it, send it. Nothing of the try exists before the record does.
 
-    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may be that
-        of before.
+    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may
+        be that of before.
     """
     record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
