@@ -51,8 +51,9 @@ for name in ("calls_in_a_task", "calls_killed_between"):
     with DAG(f"{name}_parent", schedule=None, catchup=False):
 
         @task(task_id="run_child", retries=3, retry_delay=timedelta(seconds=1))
-        def launch(child: str = child, **context: Any) -> None:  # noqa: ANN401 - Airflow's context
+        def launch(child: str = child, **given: Any) -> None:  # noqa: ANN401 - Airflow's context
             """Start one child after the other."""
+            context: Any = given
             for part in range(PARTS):
                 TriggerDagRunOperator(task_id="call", trigger_dag_id=child, conf={"part": part}, **DEFAULTS).execute(
                     context
