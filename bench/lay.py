@@ -144,7 +144,7 @@ def _trigger(kind: str, dag_id: str, run_id: str, poll_interval: float) -> BaseT
         run_id=run_id,
         states=["failed", "success"],
         poll_interval=poll_interval,
-        record=record.dump(),
+        record=dump(record),
     )
 
 

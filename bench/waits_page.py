@@ -138,7 +138,7 @@ def _id(number: int, try_number: int) -> UUID:
 
 
 def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple[str, dict[str, Any]]]:
-    from airflow_durable.core.record import KEY
+    from airflow_durable.core.stored import KEY
 
     at = BEGIN + timedelta(minutes=number)
     is_waiting = number >= records - WAITING
@@ -206,7 +206,7 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
 
 def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict[str, Any]:
     from airflow_durable.core.model import Decision, Mode
-    from airflow_durable.core.record import Entry, Record
+    from airflow_durable.core.record import Record, TryEntry
 
     decisions = (Decision.FRESH_SUBMIT, Decision.RECONNECT)[:tries]
     return Record(
@@ -221,7 +221,7 @@ def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict
         clear_number=0,
         is_consumed=is_consumed,
         attempts=tuple(
-            Entry(index + 1, decision, child_run(number), at + timedelta(minutes=30 * index))
+            TryEntry(index + 1, decision, child_run(number), at + timedelta(minutes=30 * index))
             for index, decision in enumerate(decisions)
         ),
     ).dump()

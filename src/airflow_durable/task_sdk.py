@@ -6,51 +6,178 @@ Each item says why the internal is needed, the versions it was read in, and when
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
+from airflow_durable.refusals import name_invalid_fields
+from airflow_durable.server_errors import (
+    Failure,
+    as_submission_error,
+    describe,
+    is_from_server,
+    is_missing,
+    is_transient,
+    read_failure,
+)
+from airflow_durable.task.alarm import undisturbed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
 _OWN_FIELDS = frozenset({"dag_id", "run_id", "logical_date", "conf", "reset_dag_run", "type"})
 """Of the message TriggerDagRun: those that are set by name. Any other that the request has is passed on as it is."""
 
-_CLIENT_ERRORS = range(400, 500)
-_INVALID_STATUS = 422
-_TIMEOUT_STATUS = 408
-_CONFLICT_STATUS = 409
-_TOO_MANY_STATUS = 429
 _NOTHING = object()
-_PASSING_STATUSES = frozenset({_TIMEOUT_STATUS, _TOO_MANY_STATUS})
+
+__all__ = [
+    "AsyncLookUps",
+    "as_submission_error",
+    "can_defer",
+    "can_send_run_after",
+    "count",
+    "dag_run_states",
+    "describe",
+    "has_details",
+    "is_deferrable_waiting",
+    "is_event_left_over",
+    "is_from_server",
+    "is_missing",
+    "is_transient",
+    "look_up",
+    "loop_index_of",
+    "read_failure",
+    "submit",
+    "task_ended_at",
+    "undisturbed",
+    "url_of_run",
+    "why_queued",
+]
 
 
-def look_up(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+def look_up(
+    dag_id: str, run_id: str, *, is_detailed: bool, is_same_request: Callable[[str, Any], bool] | None = None
+) -> ChildRun | None:
     """
     Return the Dag run, None if there is none.
 
-    There is no public call for it: ``RuntimeTaskInstance.get_dagrun_state`` gives the state without ``clear_number``
-    and ``logical_date``. ``GetDagRun`` exists from 3.2, in a task only (``sdk/execution_time/comms.py``).
+    There is no public call for it: ``RuntimeTaskInstance.get_dagrun_state`` gives the state alone. ``GetDagRun`` exists
+    from 3.2, in a task only (``sdk/execution_time/comms.py``).
 
+    :param is_same_request: says whether a run of this Dag with this conf carries the request of the present try. The
+        conf goes no further.
     :raises LookUpFailedError: with ``is_transient`` where the same look-up may succeed later.
     """
     from airflow.sdk.execution_time import comms
 
     message_type = comms.GetDagRun if is_detailed else comms.GetDagRunState
-    try:
-        answer = _send(message_type(dag_id=dag_id, run_id=run_id))
-    except Exception as error:
-        if is_missing(error):
+    answer = _send(message_type(dag_id=dag_id, run_id=run_id))
+    if isinstance(answer, Failure):
+        if answer.is_missing:
             return None
-        raise _look_up_failed(dag_id, run_id, error) from error
-    return _read_run(dag_id, run_id, answer, is_detailed=is_detailed)
+        raise LookUpFailedError(dag_id, run_id, answer.said, is_transient=answer.is_transient)
+    run = _read_run(dag_id, run_id, answer, is_detailed=is_detailed)
+    if not is_detailed or is_same_request is None:
+        return run
+    return replace(run, is_same_request=is_same_request(dag_id, getattr(answer, "conf", None)))
+
+
+def count(dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+    """
+    Return how many of these Dag runs exist.
+
+    ``RuntimeTaskInstance.get_dr_count`` sends the same message (3.0 to 3.4), but does not read an error.
+
+    :param states: count only those in one of these states.
+    :raises LookUpFailedError: with ``is_transient`` where the same count may succeed later.
+    """
+    from airflow.sdk.execution_time.comms import GetDRCount
+
+    wanted = None if states is None else list(states)
+    answer = _send(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=wanted))
+    if isinstance(answer, Failure):
+        raise LookUpFailedError(dag_id, run_ids[0], answer.said, is_transient=answer.is_transient)
+    return _read_count(dag_id, run_ids[0], answer)
+
+
+def task_ended_at(dag_id: str, run_id: str, task_id: str, logical_date: datetime) -> datetime | None:
+    """
+    Return when a task of this very Dag run ended last; None if that cannot be known.
+
+    Nothing says that of a task. ``GetPreviousTI`` (3.2 and later) gives the newest task instance of a Dag run before
+    a logical date, so it is asked for what is before the moment after this one
+    (``execution_api/routes/task_instances.py``, ``get_previous_task_instance``). Of a mapped task the first part
+    counts.
+
+    :param logical_date: of the Dag run.
+    """
+    from airflow.sdk.execution_time import comms
+
+    if not hasattr(comms, "GetPreviousTI"):
+        return None
+    just_after = logical_date + timedelta(microseconds=1)
+    for map_index in (-1, 0):
+        message = comms.GetPreviousTI(dag_id=dag_id, task_id=task_id, logical_date=just_after, map_index=map_index)
+        found = getattr(_send(message), "task_instance", None)
+        if found is not None and found.run_id == run_id:
+            ended: datetime | None = found.end_date or found.start_date
+            return ended
+    return None
+
+
+def has_details() -> bool:
+    """Return whether a task can look up more of a Dag run than its state: from 3.2. Goes with 3.1."""
+    from airflow.sdk.execution_time import comms
+
+    return hasattr(comms, "GetDagRun")
+
+
+def can_send_run_after() -> bool:
+    """Return whether a task can choose the ``run_after`` of the run that it asks for: from 3.3. Goes with 3.2."""
+    from airflow.sdk.execution_time import comms
+
+    return "run_after" in comms.TriggerDagRun.model_fields
+
+
+def dag_run_states() -> frozenset[str]:
+    """Return all states that a Dag run of this Airflow can have."""
+    from airflow.utils.state import DagRunState
+
+    return frozenset(state.value for state in DagRunState)
+
+
+def loop_index_of(context: Any) -> int | None:  # noqa: ANN401 - its type differs by version
+    """Return which pass of a task loop this is, from 0 (3.4: ``context["loop"]``); None outside a loop."""
+    index = getattr(context.get("loop"), "index", None)
+    return index if isinstance(index, int) else None
+
+
+def url_of_run(dag_id: str, run_id: str) -> str | None:
+    """Return the address of the run in Airflow's UI; None if it is not known (before 3.0.3, no ``[api] base_url``)."""
+    from airflow.utils import helpers
+
+    build = getattr(helpers, "build_airflow_dagrun_url", None)
+    try:
+        url = build and build(dag_id=dag_id, run_id=run_id)
+    except Exception:  # noqa: BLE001 - for people only: it must not fail a task
+        return None
+    return str(url) if url else None
+
+
+def why_queued(dag_id: str) -> str | None:
+    """Return why a run of the Dag may be queued, as far as a task can know (3.2 and later: ``GetDag``)."""
+    from airflow.sdk.execution_time import comms
+
+    if not hasattr(comms, "GetDag"):
+        return None
+    is_paused = getattr(_send(comms.GetDag(dag_id=dag_id)), "is_paused", None)
+    if is_paused is None:
+        return None
+    return "its Dag is paused" if is_paused else "it is behind max_active_runs, or the scheduler has not come to it"
 
 
 class AsyncLookUps:
@@ -146,6 +273,7 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
         for name in set(TriggerDagRun.model_fields) - _OWN_FIELDS
         if (value := getattr(request, name, None)) is not None
     }
+    problem = ""
     try:
         message = TriggerDagRun(
             dag_id=dag_id,
@@ -155,19 +283,16 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
             reset_dag_run=is_reset,
             **optional,
         )
-    except ValueError as error:
-        # Pydantic's message quotes the values, the conf among them: name the fields only.
-        raise SubmissionRefusedError(dag_id, run_id, _name_invalid_fields(error)) from None
-    try:
-        answer = _send(message)
-    except Exception as error:
-        status, _ = _read_error(error)
-        if status == _CONFLICT_STATUS:
+    except Exception as error:  # noqa: BLE001 - Pydantic's, or that of a value's own class
+        problem = name_invalid_fields(error)
+    if problem:
+        # Out of the except block: what is raised in it has the error, and its text, as its context.
+        raise SubmissionRefusedError(dag_id, run_id, problem)
+    answer = _send(message, conf=request.conf)
+    if isinstance(answer, Failure):
+        if answer.is_conflict:
             return False
-        if status == _INVALID_STATUS:
-            # What the server finds invalid it quotes, the conf among it: the cause's text would show it.
-            raise as_submission_error(dag_id, run_id, error) from None
-        raise as_submission_error(dag_id, run_id, error) from error
+        raise as_submission_error(dag_id, run_id, answer, is_reset=is_reset)
     if isinstance(answer, ErrorResponse):
         if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
             return False
@@ -177,16 +302,9 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
     return True
 
 
-def as_submission_error(dag_id: str, run_id: str, error: Exception) -> SubmissionRefusedError | SubmissionUnknownError:
-    """Return what the error means to a submission: that it was refused for good, or that its fate is not known."""
-    status, reason = _read_error(error)
-    is_refused = status in _CLIENT_ERRORS and status not in _PASSING_STATUSES
-    return (SubmissionRefusedError if is_refused else SubmissionUnknownError)(dag_id, run_id, reason)
-
-
 def is_deferrable_waiting() -> bool:
     """
-    Tell whether ``deferrable`` waits although ``wait_for_completion`` is False.
+    Return whether ``deferrable`` waits although ``wait_for_completion`` is False.
 
     The task runner of 3.0 does so (``sdk/execution_time/task_runner.py``, ``_handle_trigger_dag_run``); that of 3.1 and
     later ignores ``deferrable`` then. Goes with 3.0.
@@ -198,7 +316,7 @@ def is_deferrable_waiting() -> bool:
 
 def can_defer() -> bool:
     """
-    Tell whether a deferred task gets its trigger run.
+    Return whether a deferred task gets its trigger run.
 
     ``dag.test()`` of 3.0 runs the trigger in line, without the channel on which a trigger asks for states
     (``sdk/definitions/dag.py``, ``_run_inline_trigger``); from 3.1 it has one. Goes with 3.0.
@@ -213,55 +331,13 @@ def can_defer() -> bool:
 
 def is_event_left_over(*, deferred_in_try: int, try_number: int) -> bool:
     """
-    Tell whether the event that resumes a task is one that an earlier try has already ended with.
+    Return whether the event that resumes a task is one that an earlier try has already ended with.
 
     A retry of 3.0 keeps the resumption of the try before it (``execution_api/routes/task_instances.py``,
     ``ti_update_state``, leaves ``next_method`` as it was; 3.1 clears it), so each try would fail with the first one's
     event. Goes with 3.0.
     """
     return deferred_in_try != try_number
-
-
-def is_missing(error: Exception) -> bool:
-    """
-    Tell whether the error says that the Dag run does not exist, and not that the route or the server does not.
-
-    The body is ``{"detail": {"reason": "not_found", ...}}`` (``execution_api/routes/dag_runs.py``, 3.0 to 3.3); an
-    unknown route has a text in its place.
-    """
-    status, _ = _read_error(error)
-    detail = _detail_of(error)
-    return status == 404 and isinstance(detail, dict) and detail.get("reason") == "not_found"  # noqa: PLR2004
-
-
-def describe(error: Exception) -> str:
-    """Return what the server said, in a line, without the values that were sent to it."""
-    return _read_error(error)[1]
-
-
-def is_transient(error: Exception) -> bool:
-    """
-    Tell whether the same request may succeed later.
-
-    Not so where the channel to the supervisor is closed: that process is gone for good.
-    """
-    status, _ = _read_error(error)
-    if status is None:
-        return is_from_server(error)
-    return status in _PASSING_STATUSES or status not in _CLIENT_ERRORS
-
-
-def is_from_server(error: Exception) -> bool:
-    """
-    Tell whether the error came by way of the server, or from the network to it, and not from this process.
-
-    In a task it is the supervisor's ``AirflowRuntimeError``, also where the server did not answer (3.2 and 3.3); in
-    ``dag.test()`` the client's own error.
-    """
-    import httpx
-    from airflow.sdk.exceptions import AirflowRuntimeError
-
-    return isinstance(error, (AirflowRuntimeError, httpx.HTTPError))
 
 
 async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
@@ -318,96 +394,28 @@ def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> Ch
         raise LookUpFailedError(dag_id, run_id, f"the answer {type(answer).__name__} has no state", is_transient=False)
     if not is_detailed:
         return ChildRun(state)
-    clear_number, logical_date = (getattr(answer, name, _NOTHING) for name in ("clear_number", "logical_date"))
-    if not isinstance(clear_number, int | None) or not isinstance(logical_date, datetime | None):
-        reason = f"the answer {type(answer).__name__} has no clear_number or logical_date"
+    clear_number = getattr(answer, "clear_number", _NOTHING)
+    dates: list[Any] = [getattr(answer, name, _NOTHING) for name in ("logical_date", "run_after", "start_date")]
+    if not isinstance(clear_number, int | None) or not all(isinstance(date, datetime | None) for date in dates):
+        reason = f"the answer {type(answer).__name__} has no clear_number or dates"
         raise LookUpFailedError(dag_id, run_id, reason, is_transient=False)
-    return ChildRun(state, clear_number or 0, logical_date)
+    logical_date, run_after, started_at = dates
+    return ChildRun(state, clear_number or 0, logical_date, run_after, started_at)
 
 
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def _send(message: Any, *, conf: object = None) -> Any:  # noqa: ANN401 - as many types as there are messages
     """
-    Let ``execution_timeout`` wait until a request has its answer.
+    Send a message to the supervisor, undisturbed; return the answer, or what went wrong.
 
-    It raises from a SIGALRM handler (``sdk/execution_time/timeout.py``, 3.0 to 3.3). Raised while the answer is being
-    read, it would leave that answer in the channel, to be taken for the answer to the next message: the one that
-    reports the failure. Dag.test() and other threads have no alarm.
+    An error is read here and dropped, before an alarm that has waited is raised: raised while the error is handled, it
+    would have the error's text, and what that quotes, as its context.
+
+    :param conf: the one in the message.
     """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _send(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
-    """Send a message to the supervisor, undisturbed."""
     from airflow.sdk.execution_time import task_runner
 
     with undisturbed():
-        return task_runner.SUPERVISOR_COMMS.send(message)
-
-
-def _read_error(error: Exception) -> tuple[int | None, str]:
-    """
-    Return the HTTP status, None if there was no answer, and what to tell people.
-
-    In a task the supervisor sends an ``AirflowRuntimeError`` whose ``error.detail`` has ``status_code``, ``message``
-    and the body under ``detail`` (``sdk/execution_time/supervisor.py``, ``handle_requests``, 3.0 to 3.3). In
-    ``dag.test()`` the client's own ``ServerResponseError`` arrives.
-    """
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    if isinstance(detail, dict):
-        status = detail.get("status_code")
-        if isinstance(status, int):
-            return status, f"{_message_of(error) or detail.get('message')} (HTTP {status})"
-        return None, f"{detail.get('message')} ({detail.get('exception_type', 'no answer')})"
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
-        return status, f"{_message_of(error) or type(error).__name__} (HTTP {status})"
-    return None, f"{type(error).__name__}: {error}"
-
-
-def _message_of(error: Exception) -> str | None:
-    """Return the server's own words, without the values that it quotes: ``input`` may be the whole conf."""
-    said = _detail_of(error)
-    if isinstance(said, dict):
-        said = said.get("message")
-    elif isinstance(said, list):
-        said = "; ".join(_describe_invalid(item) for item in said)
-    return said if isinstance(said, str) and said else None
-
-
-def _describe_invalid(item: Any) -> str:  # noqa: ANN401 - JSON, or the client's model of it
-    loc, msg = (
-        (item.get("loc"), item.get("msg"))
-        if isinstance(item, dict)
-        else (getattr(item, "loc", None), getattr(item, "msg", None))
-    )
-    place = ".".join(str(part) for part in loc) if isinstance(loc, (list, tuple)) else str(loc)
-    return f"{place}: {msg}"
-
-
-def _detail_of(error: Exception) -> Any:  # noqa: ANN401 - whatever the server sent
-    """Return the ``detail`` of the body that the server sent: an object, a text, or None."""
-    detail = getattr(getattr(error, "error", None), "detail", None)
-    if isinstance(detail, dict):
-        body = detail.get("detail")
-        return body.get("detail") if isinstance(body, dict) else body
-    detail = getattr(error, "detail", None)
-    if isinstance(detail, dict) and detail.keys() == {"detail"}:
-        # The client of 3.0 keeps the whole body if its detail is an object (``sdk/api/client.py``). Goes with 3.0.
-        return detail["detail"]
-    return detail
-
-
-def _name_invalid_fields(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return "the request is not valid"
-    said = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in errors(include_input=False)]
-    return "; ".join(said)
+        try:
+            return task_runner.SUPERVISOR_COMMS.send(message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is read
+            return read_failure(error, conf=conf)

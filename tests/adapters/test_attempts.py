@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -259,17 +259,20 @@ def test_a_wait_whose_supervisor_is_gone_ends(supervisor: Supervisor) -> None:
 
 
 class _Timer:
-    """Sends the process its alarm while one request of a name is under way."""
+    """
+    Sends the process its alarm while one request of a name is under way, as the kernel's timer does.
+
+    Any thread may receive it: here the supervisor's, which does not block it.
+    """
 
     def __init__(self, supervisor: Supervisor, name: str) -> None:
         self.is_sent = False
-        self.main = threading.main_thread().ident or 0
         supervisor.before[name] = self.send
 
     def send(self) -> None:
         if not self.is_sent:
             self.is_sent = True
-            signal.pthread_kill(self.main, signal.SIGALRM)
+            os.kill(os.getpid(), signal.SIGALRM)
 
 
 @pytest.mark.parametrize("name", ["SetTaskStateStore", "SetXCom", "TriggerDagRun", "GetDagRunState"])

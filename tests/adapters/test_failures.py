@@ -114,7 +114,7 @@ def test_there_is_no_such_dag(supervisor: Supervisor, mode: dict[str, Any]) -> N
     said(
         outcome,
         "The API server refused to start run",
-        "of Dag 'unknown': Dag with dag_id: 'unknown' not found (HTTP 404). Nothing was triggered.",
+        "of Dag 'unknown': there is no such Dag (HTTP 404). Nothing was triggered.",
         state="up_for_retry",
     )
     assert outcome.names().count("TriggerDagRun") == 1
@@ -125,7 +125,7 @@ def test_there_is_no_such_dag(supervisor: Supervisor, mode: dict[str, Any]) -> N
 @each_mode
 def test_there_is_no_such_dag_to_be_paused(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     outcome = finish(supervisor, make_dag(trigger_dag_id="unknown", fail_when_dag_is_paused=True, **mode))
-    said(outcome, "of Dag 'unknown': Dag with dag_id: 'unknown' not found (HTTP 404).", state="up_for_retry")
+    said(outcome, "of Dag 'unknown': there is no such Dag (HTTP 404).", state="up_for_retry")
 
 
 @needs_details
@@ -163,7 +163,7 @@ CONFS = {
     "no object": json.dumps([SECRET]),
     "a set": {"password": {SECRET}},
     "a key": {("a", "b"): SECRET},
-    "an object": {"password": type(SECRET, (), {})()},
+    "an object": {"password": type("Password", (), {"__repr__": lambda _: SECRET})()},
 }
 
 
@@ -209,7 +209,8 @@ def test_the_journal_cannot_be_read(supervisor: Supervisor, mode: dict[str, Any]
     outcome = finish(supervisor, dag, try_number=2)
     said(
         outcome,
-        "The journal of this task (its task state store) could not be read: away (HTTP 503). Nothing was triggered",
+        "The journal of this task (its task state store) could not be read: Service Unavailable (HTTP 503).",
+        "Nothing was triggered",
         "The next try of this task reads it again.",
         state="up_for_retry",
     )
@@ -232,7 +233,7 @@ def test_the_journal_cannot_be_written(
     said(
         outcome,
         "could not be written for run 'manual__durable_",
-        "of Dag 'child': away (HTTP 503). Nothing was triggered since.",
+        "of Dag 'child': Service Unavailable (HTTP 503). Nothing was triggered since.",
         state="up_for_retry",
     )
     assert not supervisor.runs
@@ -290,7 +291,7 @@ def test_a_request_whose_fate_is_unknown(supervisor: Supervisor, mode: dict[str,
     said(
         outcome,
         "It is not known whether run 'manual__durable_",
-        "of Dag 'child' was started: All attempts failed (ConnectError).",
+        "of Dag 'child' was started: no answer from the server (ConnectError).",
         "the next try of this task adopts it if it exists, and starts it under the same id if not.",
         state="up_for_retry",
     )

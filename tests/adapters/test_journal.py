@@ -79,13 +79,13 @@ def test_a_record_never_expires(supervisor: Supervisor) -> None:
 
 
 def test_a_store_that_cannot_be_read() -> None:
-    with pytest.raises(JournalReadError, match="OSError: away"):
+    with pytest.raises(JournalReadError, match="OSError"):
         StoreJournal(Store(OSError("away")), TI_ID).read()
 
 
 @needs_store
 def test_a_store_that_cannot_be_written() -> None:
-    with pytest.raises(JournalWriteError, match="OSError: away"):
+    with pytest.raises(JournalWriteError, match="OSError"):
         StoreJournal(Store(OSError("away")), TI_ID).write(RECORD)
 
 

@@ -12,7 +12,7 @@ from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG
 from airflow.utils.types import DagRunType
 
-from airflow_durable.core.errors import ConfInvalidError, DateInvalidError, RunIdInvalidError
+from airflow_durable.core.errors import DateInvalidError, RunIdInvalidError
 from airflow_durable.core.model import Attempt, Mode
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.request import (
@@ -20,7 +20,6 @@ from airflow_durable.request import (
     build_request,
     identify_life_of_parent,
     identify_parent,
-    parse_conf,
     rebuild_request,
 )
 
@@ -176,41 +175,6 @@ def test_what_makes_no_other_digest() -> None:
         assert build(**same).digest == build().digest
     assert build(conf='{"a": 1}').digest == build(conf={"a": 1}).digest
     assert build(logical_date=DATE).digest == build(logical_date=DATE.isoformat()).digest
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, None),
-        ({}, {}),
-        ({"a": [1, None, "x"]}, {"a": [1, None, "x"]}),
-        ({1: (2, 3)}, {"1": [2, 3]}),
-        ('{"a": 1}', {"a": 1}),
-        ("null", None),
-    ],
-)
-def test_conf(given: Any, expected: Any) -> None:  # noqa: ANN401
-    assert parse_conf("child", given) == expected
-
-
-def test_a_conf_that_holds_itself() -> None:
-    conf: dict[str, Any] = {}
-    conf["self"] = conf
-    with pytest.raises(ConfInvalidError, match="when it was serialized"):
-        parse_conf("child", conf)
-
-
-@pytest.mark.parametrize("given", ["{", "", "[]", "3", [], 3, {"a": object()}], ids=repr)
-def test_what_is_no_conf(given: Any) -> None:  # noqa: ANN401
-    with pytest.raises(ConfInvalidError):
-        parse_conf("child", given)
-
-
-def test_a_text_that_is_no_json_says_where() -> None:
-    with pytest.raises(ConfInvalidError, match="at line 1 column 2") as caught:
-        parse_conf("child", "{hunter2")
-    assert "hunter2" not in str(caught.value)
-    assert caught.value.__suppress_context__
 
 
 def test_a_parent() -> None:

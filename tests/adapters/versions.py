@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from packaging.version import Version
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
 AIRFLOW = Version(version("apache-airflow"))
@@ -44,6 +46,14 @@ needs_in_process_api = pytest.mark.skipif(
     "no svcs_registry",
 )
 without_store = pytest.mark.skipif(HAS_STORE, reason=f"Airflow {AIRFLOW} has a task state store")
+
+
+def timeout_of_airflow(seconds: float) -> AbstractContextManager[object]:
+    """Return what ``execution_timeout`` sets its alarm with. It moved into the SDK in 3.1. Goes with 3.0."""
+    is_in_sdk = Version("3.1") <= AIRFLOW
+    module = import_module("airflow.sdk.execution_time.timeout" if is_in_sdk else "airflow.utils.timeout")
+    context: AbstractContextManager[object] = module.timeout(seconds)
+    return context
 
 
 def import_quietly() -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
 from airflow_durable.demo.database import AttemptRow
 from tests.chaos.engine import WORKERS
 from tests.chaos.modes import KINDS, TASK_ID

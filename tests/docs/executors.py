@@ -18,7 +18,7 @@ from airflow.dag_processing.dagbag import DagBag
 from packaging.requirements import Requirement
 
 from airflow_durable import cli
-from airflow_durable.core.record import load
+from airflow_durable.core.stored import load
 
 from .blocks import ROOT
 

@@ -12,7 +12,7 @@ from durable_docs import diagram, messages, scenarios, stage, tables
 
 from airflow_durable import telling
 from airflow_durable.core.model import Decision, Mode
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
 
 from .blocks import DOCS, ROOT, pages
 from .executors import COUNTERS

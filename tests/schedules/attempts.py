@@ -1,106 +1,171 @@
 """
-Attempts: the real protocol, stopped at each of its calls.
+Tries: the real protocol, stopped at each of its calls.
 
-An attempt is what one process of the parent's task executes. It is not modelled: :mod:`airflow_durable.core.protocol`
-itself runs, and, where there is no task state store, :class:`airflow_durable.journal.DerivedJournal` itself. To stop it
-at a call and to go on from there later, it is executed again from its start, with the outcomes of its earlier calls
-replayed from a record (stateless model checking). The code is deterministic but for its calls, so a recorded history
-determines where it stands. Each history is executed once; the results are kept in a tree (:class:`Step`).
+A try is what one process of a parent's task executes. It is not modelled: :mod:`airflow_durable.core` itself runs, and, where
+there is a task state store, :class:`airflow_durable.task.journal.StoreJournal` itself. To stop it at a call and to continue from
+there later, it is executed again from its start, with the outcomes of its earlier calls replayed (stateless model
+checking). The code is deterministic but for its calls, so a history of outcomes determines where it stands. Each history
+is executed once; the results are kept in a tree (:class:`Step`).
 
-What is part of a history: the calls through which an attempt touches the world. The clock, sleeping and telling are
-answered on the spot.
+What is part of a history: the calls through which a try touches the world. The clock, sleeping and reporting are answered on
+the spot.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
+from weakref import WeakValueDictionary
 
-from airflow_durable import journal
-from airflow_durable.core import protocol
+from airflow_durable.core import protocol, waiting
 from airflow_durable.core.errors import (
     DurableError,
-    JournalReadError,
-    JournalWriteError,
     LookUpFailedError,
     SubmissionRefusedError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Request
-from airflow_durable.core.run_ids import generate_run_id
+from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Outcome, Request
+from airflow_durable.core.stored import dump, load
+from airflow_durable.task import journal
+from tests.schedules.world import Ask, Kept, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from airflow_durable.core.record import Record
 
 POKE_INTERVAL_SECONDS = 60.0
-BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+Answer = Kept | ChildRun | bool | int | None
+
+
+class Payload(NamedTuple):
+    """What a request for a run says."""
+
+    dag_id: str
+    run_id: str
+    date: datetime | None
+    run_after: datetime | None
+    conf: str
+    call: int
 
 
 class Call(NamedTuple):
-    """What an attempt asks of the world: at this it stands until the explorer gives it an outcome."""
+    """
+    What a try asks of the world: at this it stands until the explorer gives it an outcome.
+
+    :param kind: ``get``, ``set``, ``look``, ``count``, ``newer``, ``submit``, ``reset``; and how it ends: ``defer``,
+        ``succeed``, ``fail``.
+    :param key: of the store; or the run's.
+    :param what: what is stored, or left to the trigger.
+    :param states: of runs that are counted, or in which the trigger fires.
+    """
 
     kind: str
-    """``read``, ``write``, ``look``, ``submit``, ``reset``; and how it ends: ``defer``, ``succeed``, ``fail``."""
-
-    run_id: str = ""
+    key: str = ""
+    dag_id: str = ""
     is_detailed: bool = False
-    record: Record | None = None
+    what: Kept | None = None
+    payload: Payload | None = None
+    run_ids: tuple[str, ...] = ()
+    states: frozenset[str] | None = None
+    moment: datetime | None = None
+    call: int = 1
     error: DurableError | None = None
 
 
-class Outcome(NamedTuple):
+class Reply(NamedTuple):
     """
     What the world answers.
 
     :param error: the name of the failure as in :data:`_ERRORS`; empty: the call succeeds.
+    :param is_lasting: the same call, repeated after a pause, fails in the same way: the server stays away for the whole
+        burst.
     """
 
-    value: Record | ChildRun | bool | None = None
+    value: Answer = None
     error: str = ""
     is_lasting: bool = False
-    """The same call, repeated after a pause, fails in the same way: the API server stays away for the whole burst."""
 
 
-_ERRORS: dict[str, Callable[[Call], DurableError]] = {
-    "unreadable": lambda call: JournalReadError("no answer"),
-    "unwritable": lambda call: JournalWriteError("child", call.run_id, "no answer"),
-    "away": lambda call: LookUpFailedError("child", call.run_id, "no answer", is_transient=True),
-    "forbidden": lambda call: LookUpFailedError("child", call.run_id, "HTTP 403", is_transient=False),
-    "refused": lambda call: SubmissionRefusedError("child", call.run_id, "HTTP 400"),
-    "unknown": lambda call: SubmissionUnknownError("child", call.run_id, "no answer"),
+class _StoreError(Exception):
+    """What a task state store raises."""
+
+    def __init__(self, *, is_transient: bool) -> None:
+        super().__init__("no answer")
+        self.is_transient = is_transient
+
+
+_ERRORS: dict[str, Callable[[Call], Exception]] = {
+    "no store": lambda call: _StoreError(is_transient=True),
+    "superseded": lambda call: _StoreError(is_transient=False),
+    "away": lambda call: LookUpFailedError(call.dag_id, call.key, "no answer", is_transient=True),
+    "forbidden": lambda call: LookUpFailedError(call.dag_id, call.key, "HTTP 403", is_transient=False),
+    "refused": lambda call: SubmissionRefusedError(call.dag_id, call.key, "HTTP 400"),
+    "unknown": lambda call: SubmissionUnknownError(call.dag_id, call.key, "no answer"),
 }
-
 
 ENDS = frozenset({"defer", "succeed", "fail"})
 STATES = ("running", "success", "failed")
 """Of child runs. A queued one is to the protocol as a running one: neither allowed nor failed."""
 
-SUPERSEDED_OUTCOMES = {"read": Outcome(None), "write": Outcome(error="unwritable")}
+SUPERSEDED = {"get": Reply(None), "set": Reply(error="superseded")}
+"""What the store answers under a task instance id that is gone."""
+
+_kept: WeakValueDictionary[str, Kept] = WeakValueDictionary()
+
+
+def keep(value: Any) -> Kept:  # noqa: ANN401 - JSON
+    """Return the one object for a value."""
+    text = json.dumps(value, sort_keys=True)
+    kept = _kept.get(text)
+    if kept is None:
+        kept = _kept[text] = Kept(text, value)
+    return kept
+
+
+class Wanted(NamedTuple):
+    """What one call of the task asks for, by the Dag file as it is."""
+
+    request: Request
+    conf: str
+
+    @property
+    def ask(self) -> Ask:
+        """Return what its run has to be."""
+        return Ask(self.request.dag_id, self.conf, self.request.run_id, self.request.logical_date)
 
 
 class Start(NamedTuple):
     """
-    With what an attempt is executed.
+    With what a try is executed.
 
+    :param wanted: its calls, in their order.
+    :param number: of its task instance.
     :param execution: tells two executions of one try apart.
-    :param resumed: the record and the child's state (None: missing) that ended a deferral; None: not resumed.
+    :param upstream: see :class:`.world.Task`.
+    :param resumed: the record, and the child's state (None: missing), that ended a deferral; None: not resumed.
     """
 
-    request: Request
+    wanted: tuple[Wanted, ...]
     attempt: Attempt
-    task_instance: int
+    number: int
     execution: int
+    upstream: int
     has_store: bool
-    resumed: tuple[Record, str | None] | None = None
+    has_details: bool
+    resumed: tuple[Kept, str | None] | None = None
 
 
 class Step:
     """
-    Where an attempt stands after a history of outcomes. One object for each history.
+    Where a try stands after a history of outcomes. One object for each history.
 
     :ivar call: what it asks next.
     :ivar is_repetition: it has just asked the same, and paused.
@@ -110,20 +175,20 @@ class Step:
 
     __slots__ = ("_is_harmless", "_next", "call", "is_repetition", "lasting", "outcomes", "seen", "start")
 
-    def __init__(self, start: Start, outcomes: tuple[Outcome, ...], before: Step | None) -> None:
-        self._next: dict[Outcome, Step] = {}
+    def __init__(self, start: Start, outcomes: tuple[Reply, ...], before: Step | None) -> None:
+        self._next: dict[Reply, Step] = {}
         self.start = start
         self.outcomes = outcomes
         self.call, has_slept = _execute(start, outcomes)
-        self.is_repetition = before is not None and has_slept and self.call[:3] == before.call[:3]
+        self.is_repetition = before is not None and has_slept and self.call == before.call
         self.lasting = 0
         if before is not None and self.is_repetition and outcomes[-1].is_lasting:
             self.lasting = before.lasting + 1
         self._is_harmless: bool | None = None
         self.seen = _seen(before, outcomes[-1]) if before is not None else _seen_at(start)
 
-    def after(self, outcome: Outcome) -> Step:
-        """Return where the attempt stands after its call's outcome."""
+    def after(self, outcome: Reply) -> Step:
+        """Return where the try stands after its call's outcome."""
         step = self._next.get(outcome)
         if step is None:
             step = self._next[outcome] = Step(self.start, (*self.outcomes, outcome), self)
@@ -132,10 +197,10 @@ class Step:
     @property
     def is_harmless(self) -> bool:
         """
-        Tell whether a superseded attempt that stands here can do nothing any more but ask, whatever it is told.
+        Tell whether a superseded try that stands here can do nothing any more but ask, whatever it is told.
 
-        Such an attempt can be left out: its reads are answered with nothing, its writes refused, its end unheard.
-        Found out by executing it, not taken from what the protocol promises.
+        Such a try can be left out: its reads are answered with nothing, its writes refused, its end unheard. Found out by
+        executing it, not taken from what the protocol promises.
         """
         if self._is_harmless is None:
             self._is_harmless = self._find_harmless()
@@ -144,10 +209,10 @@ class Step:
     def _find_harmless(self) -> bool:
         if self.call.kind in ENDS:
             return True
-        if self.call.kind in SUPERSEDED_OUTCOMES:
-            return self.after(SUPERSEDED_OUTCOMES[self.call.kind]).is_harmless
+        if self.call.kind in SUPERSEDED:
+            return self.after(SUPERSEDED[self.call.kind]).is_harmless
         if self.call.kind == "look" and not self.call.is_detailed:
-            answers = [Outcome(ChildRun(state)) for state in STATES] + [Outcome(None)]
+            answers = [Reply(ChildRun(state)) for state in STATES] + [Reply(None)]
             if self.is_repetition:
                 answers = [answer for answer in answers if answer != self.outcomes[-1]]
             return all(self.after(answer).is_harmless for answer in answers)
@@ -161,7 +226,7 @@ class Tree:
         self._starts: dict[Start, Step] = {}
 
     def begin(self, start: Start) -> Step:
-        """Return where an attempt stands before its first call."""
+        """Return where a try stands before its first call."""
         step = self._starts.get(start)
         if step is None:
             step = self._starts[start] = Step(start, (), None)
@@ -169,27 +234,31 @@ class Tree:
 
 
 class _StopError(BaseException):
-    """The attempt has come to a call whose outcome is not known yet. Not an Exception: nothing may catch it."""
+    """The try has come to a call whose outcome is not known yet. Not an Exception: nothing may catch it."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
 
 
-class _ReplayPort:
+class ReplayPort:
     """The protocol's port, answered from a history."""
 
-    def __init__(self, start: Start, outcomes: Iterator[Outcome]) -> None:
+    def __init__(self, start: Start, outcomes: Iterator[Reply]) -> None:
         self._start = start
         self._outcomes = outcomes
         self._moments = 0
-        self.has_slept = False
-        self._derived = (
-            None
+        self._journal: journal.Journal = (
+            journal.StoreJournal(self, f"{start.attempt.parent.map_index}-{start.number}")
             if start.has_store
-            else journal.DerivedJournal(("parent", "run", "task", "-1"), start.request, start.attempt)
+            else journal.NoJournal()
         )
+        self.has_store = self._journal.has_store
+        self.has_details = start.has_details
+        self.wanted = start.wanted[0]
+        self.has_slept = False
+        self.is_proven = False
 
-    def _ask(self, call: Call) -> Record | ChildRun | bool | None:
+    def _ask(self, call: Call) -> Answer:
         outcome = next(self._outcomes, None)
         if outcome is None:
             raise _StopError(call)
@@ -198,41 +267,61 @@ class _ReplayPort:
             raise _ERRORS[outcome.error](call)
         return outcome.value
 
-    def read(self) -> Record | None:
-        if self._derived is not None:
-            with mock.patch.object(journal, "task_sdk", SimpleNamespace(look_up=self.look_up)):
-                return self._derived.read()
-        return self._ask(Call("read"))  # type: ignore[return-value] # what a read answers
+    # The task state store, as the journal uses it.
+
+    def get(self, key: str) -> Any:  # noqa: ANN401 - JSON
+        kept = self._ask(Call("get", key))
+        return kept.value if isinstance(kept, Kept) else None
+
+    def set(self, key: str, value: Any, *, retention: object) -> None:  # noqa: ANN401 - JSON
+        self._ask(Call("set", key, what=keep(value)))
+
+    # The protocol's port.
+
+    def read(self, call: int) -> Record | None:
+        record = self._journal.read(call)
+        self.is_proven = self.is_proven or (call == 1 and record is not None)
+        return record
 
     def write(self, record: Record) -> None:
-        if self._derived is not None:
-            self._derived.write(record)
-            return
-        self._ask(Call("write", record.run_id, record=record))
+        self._journal.write(record)
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
-        return self._ask(Call("look", run_id, is_detailed))  # type: ignore[return-value] # what a look-up answers
+        detailed = is_detailed and self.has_details
+        return self._ask(Call("look", run_id, dag_id, detailed, call=self._call))  # type: ignore[return-value] # of a look
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        found = self._ask(
+            Call("count", "", dag_id, run_ids=tuple(run_ids), states=None if states is None else frozenset(states))
+        )
+        return int(found)  # type: ignore[arg-type] # what a count answers
+
+    def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        return self._ask(Call("newer", moment=than))  # type: ignore[return-value] # what this answers
 
     def submit(self, record: Record) -> bool:
-        return bool(self._ask(Call("submit", record.run_id, record=record)))
+        return bool(self._ask(self._request("submit", record)))
 
     def reset(self, record: Record) -> None:
-        self._ask(Call("reset", record.run_id, record=record))
+        self._ask(self._request("reset", record))
 
-    def fresh_run_id(self, generation: int) -> str:
-        if self._derived is not None:
-            return self._derived.fresh_run_id(generation)
-        return generate_run_id(f"ti-{self._start.task_instance}", generation)
+    def _request(self, kind: str, record: Record) -> Call:
+        """Return what the stock operator sends: the recorded run, and all else as the Dag file has it by now."""
+        payload = Payload(
+            record.dag_id, record.run_id, record.logical_date, record.run_after, self.wanted.conf, record.call
+        )
+        return Call(kind, record.run_id, record.dag_id, payload=payload, call=record.call)
+
+    @property
+    def _call(self) -> int:
+        return self._start.wanted.index(self.wanted) + 1
 
     def now(self) -> datetime:
         """Return a moment that no other execution has: in the order of task instances, executions and calls."""
         self._moments += 1
-        return BEGINNING + timedelta(
-            days=self._start.task_instance,
-            hours=self._start.execution,
-            minutes=30 if self._start.resumed else 0,
-            microseconds=self._moments,
-        )
+        start = self._start
+        hours = 2 * start.execution + (1 if start.resumed else 0)
+        return moment_of(start.number) + timedelta(hours=hours, seconds=10 * self._moments)
 
     def sleep(self, seconds: float) -> None:
         self.has_slept = True
@@ -240,28 +329,39 @@ class _ReplayPort:
     def report(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
         """Tell nobody."""
 
+    def report_wait(self, record: Record, state: str | None, waited_seconds: float) -> None:
+        """Tell nobody."""
+
     def report_trouble(self, error: Exception) -> None:
         """Tell nobody."""
 
 
-def _seen_at(start: Start) -> dict[str, ChildRun | None]:
+_NO_SUPERVISOR = SimpleNamespace(
+    undisturbed=nullcontext, describe=str, is_transient=lambda error: getattr(error, "is_transient", True)
+)
+
+
+def _seen_at(start: Start) -> dict[tuple[str, str], ChildRun | None]:
     if start.resumed is None:
         return {}
-    record, state = start.resumed
-    return {record.run_id: None if state is None else ChildRun(state)}
+    kept, state = start.resumed
+    child = kept.value["child"]
+    return {(child["dag_id"], child["run_id"]): None if state is None else ChildRun(state)}
 
 
-def _seen(before: Step, outcome: Outcome) -> dict[str, ChildRun | None]:
+def _seen(before: Step, outcome: Reply) -> dict[tuple[str, str], ChildRun | None]:
     if before.call.kind != "look" or outcome.error:
         return before.seen
-    return {**before.seen, before.call.run_id: outcome.value if isinstance(outcome.value, ChildRun) else None}
+    run = outcome.value if isinstance(outcome.value, ChildRun) else None
+    return {**before.seen, (before.call.dag_id, before.call.key): run}
 
 
-def _execute(start: Start, outcomes: tuple[Outcome, ...]) -> tuple[Call, bool]:
-    """Execute an attempt up to its first call without a recorded outcome; return that call, and whether it paused."""
-    port = _ReplayPort(start, iter(outcomes))
+def _execute(start: Start, outcomes: tuple[Reply, ...]) -> tuple[Call, bool]:
+    """Execute a try up to its first call without a recorded outcome; return that call, and whether it paused."""
+    port = ReplayPort(start, iter(outcomes))
     try:
-        end = _run(port, start)
+        with mock.patch.object(journal, "task_sdk", _NO_SUPERVISOR):
+            end = run(port, start)
     except _StopError as stop:
         return stop.call, port.has_slept
     except DurableError as error:
@@ -269,18 +369,36 @@ def _execute(start: Start, outcomes: tuple[Outcome, ...]) -> tuple[Call, bool]:
     return end, False
 
 
-def _run(port: _ReplayPort, start: Start) -> Call:
-    """Do what ``operators/trigger_dagrun.py`` does with the protocol."""
-    request = start.request
-    if start.resumed is not None:
-        record, state = start.resumed
-        if protocol.resume(port, request, record, state):
-            return Call("succeed")
-        return Call("defer", record.run_id, record=record)
-    started = protocol.trigger(port, request, start.attempt)
-    if started.is_settled:
-        return Call("succeed")
-    if request.mode is Mode.DEFER:
-        return Call("defer", started.record.run_id, record=started.record)
-    protocol.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS)
+def run(port: ReplayPort, start: Start) -> Call:
+    """Do what ``operators/trigger_dagrun.py`` does with the protocol, for each call of the task."""
+    epoch = None
+    for number, wanted in enumerate(start.wanted, 1):
+        port.wanted = wanted
+        request = replace(wanted.request, call=number, epoch=epoch, is_journal_proven=port.is_proven)
+        started: protocol.Started | None = None
+        if start.resumed is not None and number == 1:
+            kept, state = start.resumed
+            record = load(kept.value)
+            started = waiting.resume(request, record, Outcome(record.dag_id, record.run_id, state, port.now()))
+            if started is None:
+                return _deferral(request, record)
+            if not started.is_settled:
+                started = None
+        while started is None:
+            started = protocol.trigger(port, request, start.attempt)
+            if started.is_settled:
+                break
+            if request.mode is Mode.DEFER:
+                return _deferral(request, started.record)
+            started = waiting.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS)
+            if not started.is_settled:
+                started = None
+        taken = waiting.consume(port, started)
+        if number == 1:
+            epoch = taken.epoch
     return Call("succeed")
+
+
+def _deferral(request: Request, record: Record) -> Call:
+    kept = keep({**dump(record), "phase": record.phase.value})
+    return Call("defer", record.run_id, record.dag_id, what=kept, states=request.allowed_states | request.failed_states)

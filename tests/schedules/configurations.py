@@ -1,137 +1,212 @@
-"""What is explored: each configuration is one operator on one Airflow, with a bound."""
+"""What is explored: each configuration is one or more parents on one Airflow, with a bound."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from airflow_durable.core.model import Mode, Request
-from tests.schedules.attempts import BEGINNING
-from tests.schedules.world import ACTIVE, FAILED, SUCCESS, Budget, Run
+from airflow_durable.core.model import Mode, OnClear, Request
+from tests.schedules.attempts import Wanted
+from tests.schedules.world import ACTIVE, BEGINNING, FAILED, SUCCESS, Budget, Run
+
+CHILD = "child"
+OTHER_CHILD = "other child"
+NO_DAG = "no such Dag"
+"""Every request for it is refused."""
 
 FIXED_RUN_ID = "fixed"
-FIXED_DATE = BEGINNING - timedelta(days=1)
+OTHER_RUN_ID = "fixed otherwise"
+FIXED_DATE = BEGINNING - timedelta(days=9)
+OTHER_DATE = BEGINNING - timedelta(days=8)
+FIXED_RUN_IDS = frozenset({FIXED_RUN_ID, OTHER_RUN_ID})
+FIXED_DATES = frozenset({FIXED_DATE, OTHER_DATE})
+
 GENERATED = "generated"
+UNDATED = "generated, run_after"
 RUN_ID = "run id"
 DATE = "logical date"
-RUN_AFTER = "run id, run_after"
+REPLY = "run id, run_after"
+"""Nothing of the run is left for us to choose."""
+
 AFTER = "after"
 BESIDE = "beside"
-
-BOUNDS = (
-    Budget(faults=2, clears=1, failures=0, people=0),
-    Budget(faults=2, clears=0, failures=1, people=0),
-    Budget(faults=1, clears=1, failures=1, people=0),
-    Budget(faults=1, clears=0, failures=1, people=1),
-)
-"""What ``make schedules`` explores each configuration up to: 2 faults and a clear give up to 4 attempts."""
-
-SHORT_BOUNDS = (
-    Budget(faults=1, clears=1, failures=0, people=0),
-    Budget(faults=1, clears=0, failures=1, people=0),
-)
-"""The same in CI, for each configuration; generated identities are explored there up to the first full bound, too."""
 
 
 class Configuration(NamedTuple):
     """
-    One operator on one Airflow.
+    One or more parents on one Airflow.
 
     :param identity: what the user fixed. A logical date fixes the run id too (stock makes one from it), so that the
         protocol gets the same request with and without a ``trigger_run_id``.
+    :param parents: how many contend for the identity; each has a conf of its own.
+    :param calls: how many children a try asks for.
+    :param edits: what people may change in the Dag file; see :meth:`wanted`.
     :param foreign: what somebody else has there from the beginning: nothing, a run with our run id, or one with our
         logical date under another run id.
-    :param twofold: a try may be executed twice: after the first execution was killed, or beside it.
     :param is_racing: people may create a foreign run with our identity at any moment.
+    :param twofold: a try may be executed twice: after the first execution was killed, or beside it.
+    :param is_volatile: the conf is another one in each try, as with ``{{ ti.try_number }}``.
+    :param is_refused: the child Dag does not exist, until ``edits`` correct it.
+    :param upgrade: the store may ``appear`` or ``vanish``.
+    :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
+    :param is_misread: a read may say that there is no such key.
+    :param has_upstream: what is upstream of the task may be cleared with it.
     """
 
     mode: Mode
     identity: str = GENERATED
     has_store: bool = True
+    has_details: bool = True
+    parents: int = 1
+    calls: int = 1
+    on_clear: OnClear = OnClear.AUTO
     is_reset: bool = False
     is_skip: bool = False
+    edits: tuple[str, ...] = ()
     foreign: str = ""
     is_racing: bool = False
     twofold: str = ""
-    budget: Budget = BOUNDS[0]
+    is_volatile: bool = False
+    is_refused: bool = False
+    upgrade: str = ""
+    is_discarding: bool = False
+    is_misread: bool = False
+    has_upstream: bool = False
+    budget: Budget = Budget()
     retries: int = 2
 
     @property
     def is_fixed(self) -> bool:
         """Tell whether the user fixed the run id or the date."""
-        return self.identity != GENERATED
-
-    @property
-    def is_date_ours(self) -> bool:
-        """Tell whether the logical date is for the protocol to choose."""
-        return self.identity in {GENERATED, RUN_ID}
+        return self.identity not in {GENERATED, UNDATED}
 
     @property
     def name(self) -> str:
         """Name it for people."""
         parts = [self.mode.value, self.identity]
-        if self.is_reset:
-            parts.append("reset")
-        if self.is_skip:
-            parts.append("skip")
-        if self.foreign:
-            parts.append(f"foreign {self.foreign}")
-        if self.is_racing:
-            parts.append("racing")
-        if self.twofold:
-            parts.append(f"executed twice {self.twofold}")
-        if not self.has_store:
-            parts.append("no store")
-        return ", ".join(parts)
+        parts += [f"{self.parents} parents"] if self.parents > 1 else []
+        parts += [f"{self.calls} calls"] if self.calls > 1 else []
+        parts += [f"on_clear {self.on_clear.value}"] if self.on_clear is not OnClear.AUTO else []
+        parts += [f"edits {'/'.join(self.edits)}"] if self.edits else []
+        parts += [f"foreign {self.foreign}"] if self.foreign else []
+        parts += [f"executed twice {self.twofold}"] if self.twofold else []
+        parts += [f"store may {self.upgrade}"] if self.upgrade else []
+        flags = {
+            "reset": self.is_reset,
+            "skip": self.is_skip,
+            "racing": self.is_racing,
+            "volatile conf": self.is_volatile,
+            "refused": self.is_refused,
+            "discarding": self.is_discarding,
+            "misread": self.is_misread,
+            "upstream": self.has_upstream,
+            "no store": not self.has_store and not self.upgrade,
+            "no details": not self.has_details,
+        }
+        return ", ".join(parts + [text for text, is_set in flags.items() if is_set])
 
-    def request(self, number: int) -> Request:
+    def wanted(self, parent: int, version: str, try_number: int) -> tuple[Wanted, ...]:
         """
         Return what the parent's Dag file asks for.
 
-        :param number: 0, or 1 after an edit that changed the conf.
+        :param version: what was edited; empty: nothing. The number of a later version, if it asks for something else.
         """
-        return Request(
-            dag_id="child",
+        calls = range(1, self.calls + 1)
+        if version == "fewer calls":
+            calls = range(1, self.calls)
+        elif version == "more calls":
+            calls = range(1, self.calls + 2)
+        found = [self._wanted(parent, call, version, try_number) for call in calls]
+        return tuple(reversed(found)) if version == "calls in another order" else tuple(found)
+
+    def _wanted(self, parent: int, call: int, version: str, try_number: int) -> Wanted:
+        conf = f"conf {parent + 1}.{call}"
+        if version == "conf":
+            conf += " edited"
+        if self.is_volatile:
+            conf += f" of try {try_number}"
+        request = Request(
+            dag_id=NO_DAG if self.is_refused else CHILD,
             run_id=FIXED_RUN_ID if self.is_fixed else None,
             logical_date=FIXED_DATE if self.identity == DATE else None,
-            is_date_ours=self.is_date_ours,
-            digest=f"sha256:{number}",
+            is_date_ours=self.identity in {GENERATED, RUN_ID},
+            is_run_after_ours=self.has_store and self.identity not in {REPLY, UNDATED},
             mode=self.mode,
             allowed_states=frozenset({SUCCESS}),
             failed_states=frozenset({FAILED}),
             is_reset=self.is_reset,
             is_skip=self.is_skip,
+            on_clear=self.on_clear,
         )
+        return Wanted(self._edited(request, version), conf)
+
+    def _edited(self, request: Request, version: str) -> Request:
+        changes: dict[str, dict[str, object]] = {
+            "dag": {"dag_id": CHILD if self.is_refused else OTHER_CHILD},
+            "run id": {"run_id": OTHER_RUN_ID},
+            "date": {
+                "run_id": request.run_id or FIXED_RUN_ID,
+                "logical_date": OTHER_DATE,
+                "is_date_ours": False,
+                "is_run_after_ours": self.has_store,
+            },
+            "generated": {"run_id": None, "logical_date": None, "is_date_ours": True},
+            "states": {"allowed_states": frozenset({SUCCESS, FAILED}), "failed_states": frozenset()},
+            "mode": {"mode": {Mode.WAIT: Mode.DEFER, Mode.DEFER: Mode.WAIT}.get(self.mode, Mode.WAIT)},
+            "fire and forget": {"mode": Mode.FIRE_AND_FORGET},
+            "reset": {"is_reset": True},
+        }
+        return replace(request, **changes.get(version, {}))  # type: ignore[arg-type] # as the fields are
 
     def foreign_runs(self) -> tuple[Run, ...]:
         """Return what is there from the beginning."""
+        run = foreign_run(FIXED_RUN_ID)
         if self.foreign == "run":
-            return (Run(FIXED_RUN_ID, FIXED_DATE, ACTIVE, 0, None),)
+            return (run,)
         if self.foreign == "date":
-            return (Run("foreign", FIXED_DATE, ACTIVE, 0, None),)
+            return (run._replace(run_id="foreign"),)
         return ()
 
 
-def all_configurations(budget: Budget) -> list[Configuration]:
-    """
-    Return every combination that the protocol tells apart.
+def foreign_run(run_id: str) -> Run:
+    """Return a run that somebody else started."""
+    return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), "foreign", ACTIVE, BEGINNING)
 
-    Without a store only generated identities: the operator leaves a fixed one to the stock operator there. A try is
-    executed twice in configurations of their own, and so do people take a fixed identity: those are rare, and costly
-    beside all the rest.
-    """
+
+_FAULTS = Budget(faults=2)
+_CLEAR = Budget(faults=1, clears=1)
+_TWO_CLEARS = Budget(clears=2)
+_FAILURE = Budget(faults=1, failures=1)
+_PEOPLE = Budget(faults=1, people=1)
+
+
+def _modes(*modes: Mode) -> list[Mode]:
+    return list(modes or Mode)
+
+
+def short() -> list[Configuration]:
+    """Return what CI explores: every kind of history, with few things that go wrong."""
     found = []
+    wait, defer, forget = Mode.WAIT, Mode.DEFER, Mode.FIRE_AND_FORGET
     for mode in Mode:
-        for has_store in (True, False):
-            found += [
-                Configuration(mode, has_store=has_store, twofold=twofold, budget=budget) for twofold in ("", AFTER)
-            ]
-        for identity in (RUN_ID, DATE, RUN_AFTER):
-            for is_reset, is_skip in ((False, False), (True, False), (False, True)):
-                fixed = Configuration(mode, identity, is_reset=is_reset, is_skip=is_skip, budget=budget)
-                kinds = ("", "run", "date") if identity == DATE else ("", "run")
-                found += [fixed._replace(foreign=foreign) for foreign in kinds]
-                if budget.people:
-                    found.append(fixed._replace(is_racing=True))
-            found.append(Configuration(mode, identity, twofold=AFTER, budget=budget))
+        plain = Configuration(mode)
+        found += [plain._replace(budget=budget) for budget in (_FAULTS, _CLEAR, _FAILURE)]
+        found += [
+            plain._replace(edits=edits, budget=Budget(faults=1, edits=1, clears=clears))
+            for edits in (("conf",), ("dag",), ("run id",), ("mode",), ("states",))
+            for clears in (0, 1)
+        ]
+        found += [
+            plain._replace(has_store=False, has_details=has_details, budget=budget)
+            for has_details in (True, False)
+            for budget in (_FAULTS, _CLEAR, _FAILURE)
+        ]
+        found.append(plain._replace(upgrade="appear", has_store=False, budget=Budget(faults=1, clears=1, losses=1)))
+        found.append(plain._replace(upgrade="vanish", budget=Budget(faults=1, losses=1)))
+        found.append(plain._replace(is_discarding=True, budget=Budget(faults=1, clears=1, losses=1)))
+        found.append(plain._replace(is_misread=True, budget=Budget(faults=1, losses=1)))
+        found.append(plain._replace(budget=Budget(faults=1, remakes=1)))
+        found.append(plain._replace(is_volatile=True, budget=_CLEAR))
+        found += [plain._replace(identity=identity, budget=_CLEAR) for identity in (UNDATED, RUN_ID, DATE, REPLY)]
     return found

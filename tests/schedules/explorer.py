@@ -21,9 +21,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
-from unittest import mock
 
-from airflow_durable.core import record
 from tests.schedules import properties
 from tests.schedules.properties import Violation
 from tests.schedules.simulation import Simulation
@@ -65,8 +63,7 @@ def explore(configuration: Configuration, tell: Callable[[int], None] | None = N
 
     :param tell: is told the number of worlds, from time to time.
     """
-    with mock.patch.object(record, "MAX_ATTEMPTS", 1):
-        return _Exploration(configuration, tell or (lambda _: None)).run()
+    return _Exploration(configuration, tell or (lambda _: None)).run()
 
 
 class _Exploration:
@@ -94,7 +91,7 @@ class _Exploration:
                     properties.check_rest(world)
                 except Violation as violation:
                     return self._found(violation, self._path(number))
-                self._ends[world.task.state] += 1
+                self._ends[", ".join(task.state for task in world.tasks)] += 1
             following = []
             for action in actions:
                 self._actions += 1
@@ -102,8 +99,7 @@ class _Exploration:
                     return self._found(action.violation, (*self._path(number), action.label))
                 if action.excuse:
                     self._excuses[action.excuse] += 1
-                if action.is_followed:
-                    following.append(self._reach(action.world, number, action.label))
+                following.append(self._reach(action.world, number, action.label))
             self._successors.append(following)
         return self._found()
 

@@ -1,7 +1,8 @@
 """
-The six properties of the proof, as counts over the simulated database.
+The properties of the proof, as counts over the simulated database and the oracle's own :mod:`.ledger`.
 
-None of them asks what the protocol decided, only what there is: which runs, in which state, made for whom.
+None of them asks what the protocol decided or recorded, only what there is: which runs, in which state, started by whom
+and with which request; and what was demanded and reported.
 """
 
 from __future__ import annotations
@@ -9,162 +10,257 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import (
+    CallsDifferError,
     ChildRunForeignError,
     DurableError,
     FixedRunFailedError,
     ForeignRunSkipError,
     LogicalDateTakenError,
+    RecordDamagedError,
+    RunIdsTakenError,
+    RunUsedUpError,
 )
-from airflow_durable.core.model import ChildRun, Mode
-from tests.schedules.world import FAILED, HEALTHY
+from airflow_durable.core.model import ChildRun, Mode, OnClear
+from tests.schedules import ledger
+from tests.schedules.configurations import REPLY
+from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.schedules.attempts import Wanted
     from tests.schedules.configurations import Configuration
-    from tests.schedules.world import Run, World
+    from tests.schedules.requests import Request
+    from tests.schedules.world import Process, Run, Token, World
+
+    Seen = Mapping[tuple[str, str], ChildRun | None]
 
 _FAILED_RUN = ChildRun(FAILED)
-_AS_STOCK = (ChildRunForeignError, ForeignRunSkipError, LogicalDateTakenError)
+_REFUSALS = (ChildRunForeignError, ForeignRunSkipError, LogicalDateTakenError, RunUsedUpError)
+_NEVER = (RecordDamagedError, RunIdsTakenError)
 
-REVIVED = "a person revived a failed child while its successor was on its way"
-LATE_RESET = "a reset arrived after its attempt was superseded"
-LATE_OWN = (
-    "a request of an attempt that was over came after the look-up of the next one, which took its run for foreign"
-)
-CLEARED_TWICE = "a person cleared the run between our look-up and our reset"
-REMADE = "a person deleted the run between our look-up and our reset, and what that created looks like the old one"
+REVIVED = "a person revived a child that had ended while its successor was on its way"
+RECREATED = "a request of a superseded try arrived after a person had deleted the run that it asks for"
+LATE_RESET = "a reset arrived after its try was superseded"
 CLIENT_RESET = "Airflow's client repeated a reset whose reply was lost"
-RECREATED = "a request of a superseded attempt arrived after a person had deleted the failed run that it asks for"
-LATE_WRITE = "a write of a try's first execution arrived after its second one had marked the outcome"
-LOWERED = "without a store: a clear after the retries were lowered by as much as tries were made is taken for a retry"
-LATE_REQUEST = "a fixed date: a superseded attempt's request of before the clear came after the look-up of the next one"
-UNPROVEN = "somebody took the fixed identity between our look-up and our request, with our own logical date"
+CLEARED_TWICE = "a person cleared the run between our look-up and our reset"
+MARKED = "a try was about to report success, and ended before it did; a clear is then taken for one after success"
+NO_RECORD = "without a record, whether an ended child was used before a clear is not known: it is not taken"
+LATE_ELSEWHERE = (
+    "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
+)
+LATE_UNFENCED = "without a record, a superseded try's request arrived after the look-up of one after a clear"
+HIDDEN = "a clear of a running task that is reported as a failure is taken for a retry"
+REMADE_BLIND = "a task instance was deleted and made anew, and its first try, which reads nothing, started a run"
+REMADE_DEAD = "a task instance was deleted and made anew, and its first try died before it wrote"
+NO_RECORD_ELSEWHERE = "without a record, an active child of before an edit of Dag or identity is not found"
+UNPROVEN = "nothing of the run can prove that it is ours, and the reply that created it was not recorded"
+LATE_OWN = "a request of a try that was over came after the look-up of the next one, which took its run for foreign"
 
 
 class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is what they look for
     """
     A property does not hold.
 
-    :param name: its letter in the issue: a to f.
+    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock`` or ``stuck``.
     """
 
     def __init__(self, name: str, what: str) -> None:
-        super().__init__(f"({name}) {what}")
+        super().__init__(f"{name}: {what}")
         self.name = name
 
 
-def check_creation(world: World, created: Run, seen: Mapping[str, ChildRun | None]) -> str:
+def check_creation(world: World, created: Run, request: Request) -> str:
     """
-    Check (a): never two healthy children of one parent for one request.
+    Check that no second child is started beside a healthy one.
 
-    Checked when a run is created: nothing else that the parent does makes a second one. Excused, and counted, are:
+    Healthy: it is active; or it has done what is still asked for. Of fire-and-forget, and with ``on_clear=fresh``, only what
+    is still asked for counts, as those start a run beside an active one that is not.
 
-    - The other child had failed, which is why this one was recorded, and a person cleared it after that; nor was the
-      attempt that now sends the request told so by its look-ups. The person made the second one healthy.
-    - A superseded attempt's request arrives when its run has failed, has a successor, and was deleted by a person. The
-      unique key that would have refused it is gone.
-
-    :param seen: what the sender of the request knows of runs.
     :returns: the excuse; empty: none is needed.
     """
-    others = [
-        run
-        for run in world.runs
-        if run.owner == created.owner and run.state in HEALTHY and run.run_id != created.run_id
-    ]
+    token, wanted = request.token, request.wanted
     excuse = ""
-    for other in others:
-        last = seen.get(other.run_id, _FAILED_RUN)
-        if other.is_revived and last is not None and last.state == FAILED:
-            excuse = REVIVED
-        elif (created.is_late or other.is_late) and {created.run_id, other.run_id} & world.deleted:
-            excuse = RECREATED
-        else:
-            raise Violation("a", f"{created.run_id} was created while {other.run_id} is healthy")
+    for other in world.runs:
+        own = [it for it in other.owners_of(token.parent) if it.life == token.life and it.call == token.call]
+        if not own or other.key == created.key:
+            continue
+        is_done = ledger.is_done_by(world, token.parent, other, token.call, wanted)
+        is_beside_allowed = wanted.request.mode is Mode.FIRE_AND_FORGET or wanted.request.on_clear is OnClear.FRESH
+        is_joined = other.state == ACTIVE and not is_beside_allowed
+        if is_beside_allowed and other.state == ACTIVE:
+            account = world.ledgers[token.parent]
+            is_joined = any((it.call, it.ask) in account.asked and (it.call, it.ask, ACTIVE) in account.reached for it in own)
+        if not is_done and not is_joined:
+            continue
+        is_active = is_joined and not is_beside_allowed
+        found = _excuse_of_creation(world, created, other, request, is_active=is_active)
+        if not found:
+            what = "is active" if is_joined else "has done what is asked for"
+            raise Violation("duplicate", f"{created.run_id} was created, and {other.run_id} {what}")
+        excuse = found
     return excuse
 
 
-def check_reset(  # noqa: PLR0913 - what there is to know of a reset
-    world: World, run: Run, epoch: int, *, is_late: bool, is_repeated: bool, seen: Mapping[str, ChildRun | None]
-) -> str:
-    """
-    Check (c): no healthy child is ever cleared by a retry.
+def _excuse_of_creation(world: World, created: Run, other: Run, request: Request, *, is_active: bool) -> str:
+    token = request.token
+    last = request.seen.get(other.key, _FAILED_RUN)
+    if other.is_revived and last is not None and last.state in ENDED:
+        return REVIVED
+    if (created.is_late or other.is_late) and {created.key, other.key} & world.deleted:
+        return RECREATED
+    account = world.ledgers[token.parent]
+    is_blind = bool(account.lost) or not world.has_store
+    if not is_active and account.is_cleared:
+        if account.is_known_done:
+            return MARKED
+        if is_blind:
+            return NO_RECORD
+    is_elsewhere = all(it.ask._replace(conf="") != token.ask._replace(conf="") for it in other.owners_of(token.parent))
+    is_late = created.is_late or other.is_late
+    if is_late and is_elsewhere:
+        return LATE_ELSEWHERE
+    if is_late and is_blind and account.is_cleared:
+        return LATE_UNFENCED
+    if account.remade and (is_late or request.sender.try_number == 1):
+        return REMADE_BLIND
+    if is_active and is_blind and is_elsewhere:
+        return NO_RECORD_ELSEWHERE
+    return ""
 
-    Excused, and counted: a reset that arrives after its attempt was superseded (contract, point 6), be it before or
-    after that of the next attempt; one that the client sends twice; one of a run that a person cleared between the
-    look-up and the request; and one of a run that a reset created, as a person had just deleted what it was to clear:
-    with a date that the user fixed, the new run is like the old one.
+
+def check_reset(world: World, configuration: Configuration, run: Run, request: Request) -> str:
     """
-    if run.owner is None or run.owner < epoch or run.state not in HEALTHY:
+    Check that no healthy child of this parent is cleared by a retry.
+
+    :returns: the excuse; empty: none is needed.
+    """
+    token, wanted = request.token, request.wanted
+    own = [it for it in run.owners_of(token.parent) if it.life == token.life and it.call == token.call]
+    if not own or run.state not in HEALTHY:
         return ""
-    if is_late or run.is_late:
+    is_done = ledger.is_done_by(world, token.parent, run, token.call, wanted)
+    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH
+    if not is_done and not is_joined:
+        return ""
+    if request.is_late or run.is_late:
         return LATE_RESET
-    if is_repeated:
+    if request.is_repeated:
         return CLIENT_RESET
-    last = seen.get(run.run_id)
-    if run.is_revived and run.run_id in world.deleted:
-        return REMADE
-    if run.is_revived and last is not None and last.clear_number != run.clear_number:
+    last = request.seen.get(run.key)
+    if run.is_revived and (last is None or last.clear_number != run.clear_number):
         return CLEARED_TWICE
-    raise Violation("c", f"{run.run_id} is {run.state}, and a retry reset it")
+    account = world.ledgers[token.parent]
+    if account.is_cleared and run.state != ACTIVE:
+        if account.is_known_done:
+            return MARKED
+        if account.lost or not world.has_store:
+            return NO_RECORD
+    if configuration.identity == REPLY or account.lost:
+        return UNPROVEN
+    raise Violation("cleared", f"{run.run_id} is {run.state}, and a retry reset it")
 
 
-def check_success(world: World, configuration: Configuration) -> str:
+def check_success(world: World, process: Process) -> str:
     """
-    Check (b): the task succeeds only if its own child reached an allowed state after it was started (or reset).
+    Check that no work is lost: each call is backed by a run of its own that was in an allowed state.
 
-    With (f), the first half: after a clear of a consumed success that is another child, or another life of it. And
-    with (d): a run that is not the parent's own is none that could have.
+    Its own: this parent started it (or reset it) for this call, with a request that its tries have made since the work was
+    last demanded anew; and it was in that state since then.
 
-    Excused, and counted: a superseded attempt's reset that is taken for ours; and, where the user fixed the logical
-    date too, so that nothing tells two runs under the identity apart, a run that came between our look-up and our
-    request, from a superseded attempt of before the clear or from somebody else, and is taken for ours.
+    :returns: the excuse; empty: none is needed.
     """
-    wanted = world.started if configuration.mode is Mode.FIRE_AND_FORGET else world.achieved
-    if wanted >> world.epoch & 1:
-        return ""
-    late = [run for run in world.runs if run.is_late]
-    if late and configuration.is_reset:
-        return LATE_RESET
-    if configuration.is_fixed and not configuration.is_date_ours:
-        if any(run.owner is not None and run.owner < world.epoch for run in late):
-            return LATE_REQUEST
-        if configuration.is_racing and any(run.owner is None for run in world.runs):
-            return UNPROVEN
-    if world.epoch and (world.started | world.achieved) >> (world.epoch - 1) & 1 and not world.started >> world.epoch:
-        raise Violation("f", "the task was cleared after its success, and succeeded again without a fresh child")
-    if not world.started >> world.epoch & 1 and any(run.owner is None for run in world.runs):
-        raise Violation("d", "the task succeeded by a foreign run")
-    raise Violation("b", "the task succeeded, and no child of its own has reached an allowed state")
+    for call, wanted in enumerate(process.step.start.wanted, 1):
+        if ledger.is_done(world, process.parent, call, wanted):
+            continue
+        asked = world.ledgers[process.parent].asked
+        own = [
+            run
+            for run in world.runs
+            if any(it.call == call and (call, it.ask) in asked for it in run.owners_of(process.parent))
+        ]
+        if wanted.request.mode is Mode.FIRE_AND_FORGET and any(run.state == ACTIVE for run in own):
+            continue
+        if wanted.request.is_reset and any(run.is_late for run in own):
+            return LATE_RESET
+        if world.ledgers[process.parent].is_hidden:
+            return HIDDEN
+        if world.ledgers[process.parent].remade and process.try_number > 1:
+            return REMADE_DEAD
+        raise Violation("lost", f"success was reported, and nothing has done what call {call} asks for")
+    return ""
 
 
-def check_failure(world: World, configuration: Configuration, error: DurableError) -> str:
+def check_failure(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:
     """
-    Check (d): a foreign run is never skipped or refused but as stock would; and none of our own is taken for one.
+    Check that a foreign run is treated as stock would, and that none of our own is taken for one.
 
-    Excused, and counted: our own was created by a request of an attempt that was over, after the look-up.
+    :returns: the excuse; empty: none is needed.
     """
-    if isinstance(error, ForeignRunSkipError) and not configuration.is_skip:
-        raise Violation("d", "the task was skipped, and skip_when_already_exists is not set")
+    wanted = process.step.start.wanted
+    if isinstance(error, _NEVER):
+        raise Violation("stuck", f"the task fails with {type(error).__name__}")
+    if isinstance(error, ForeignRunSkipError) and not any(it.request.is_skip for it in wanted):
+        raise Violation("stock", "the task was skipped, and skip_when_already_exists is not set")
     if isinstance(error, FixedRunFailedError) and configuration.budget.failures == world.budget.failures:
-        raise Violation("e", "the task gave up because its child failed, and none has failed")
-    own = [run for run in world.runs if run.owner == world.epoch]
-    if not own or not isinstance(error, _AS_STOCK):
+        raise Violation("stuck", "the task gave up because its child failed, and none has failed")
+    if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
+        raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
+    if not isinstance(error, _REFUSALS):
         return ""
-    if all(run.is_late for run in own):
+    for call, it in enumerate(wanted, 1):
+        for run in world.runs:
+            if not _is_under(run, it):
+                continue
+            own = [token for token in run.owners_of(process.parent) if token.call == call]
+            is_active = run.state == ACTIVE and any((call, token.ask) in world.ledgers[process.parent].asked for token in own)
+            if own and (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
+                return _excuse_of_refusal(world, configuration, process, run, error)
+    return ""
+
+
+def _is_under(run: Run, wanted: Wanted) -> bool:
+    request = wanted.request
+    return run.dag_id == request.dag_id and (
+        run.run_id == request.run_id or (run.date is not None and run.date == request.logical_date)
+    )
+
+
+def _excuse_of_refusal(
+    world: World, configuration: Configuration, process: Process, run: Run, error: DurableError
+) -> str:
+    account = world.ledgers[process.parent]
+    if run.is_late:
         return LATE_OWN
-    raise Violation("d", f"the task's own child was taken for a foreign run: {type(error).__name__}")
+    if account.is_cleared and account.is_known_done:
+        return MARKED
+    if account.lost and account.is_cleared:
+        return NO_RECORD
+    if configuration.identity == REPLY or account.lost:
+        return UNPROVEN
+    raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
 
 
-def check_attempt(world: World, configuration: Configuration) -> None:
-    """Check (e): each attempt but the first has a cause: a fault, a failed child, a person. Else it might never end."""
+def check_attempt(world: World, configuration: Configuration, parent: int) -> None:
+    """Check that each try but the first has a cause: a fault, a failed child, a person. Else it might never end."""
     causes = configuration.budget.total - world.budget.total
-    if world.task.try_number - 1 > causes:
-        raise Violation("e", f"try {world.task.try_number} starts, and only {causes} things have happened")
+    task = world.tasks[parent]
+    if task.try_number - 1 > causes:
+        raise Violation("stuck", f"try {task.try_number} starts, and only {causes} things have happened")
+
+
+def check_call(process: Process) -> None:
+    """Check that fire-and-forget does not wait for the child's end."""
+    call = process.step.call
+    wanted = process.step.start.wanted[min(call.call, len(process.step.start.wanted)) - 1]
+    if call.kind == "look" and process.step.is_repetition and wanted.request.mode is Mode.FIRE_AND_FORGET:
+        last = process.step.outcomes[-1]
+        if not last.error:
+            raise Violation("stuck", "fire-and-forget waits for the child")
 
 
 def check_rest(world: World) -> None:
-    """Check (e): when faults stop and tries are left, the parent ends: nothing can happen any more, so it has."""
-    if world.task.state not in {"success", "failed", "skipped"}:
-        raise Violation("e", f"nothing can happen any more, and the task is {world.task.state}")
+    """Check that when faults stop and tries are left, the parent ends: nothing can happen any more, so it has."""
+    for task in world.tasks:
+        if task.state not in ENDED:
+            raise Violation("stuck", f"nothing can happen any more, and the task is {task.state}")

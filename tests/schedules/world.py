@@ -1,35 +1,37 @@
 """
-The simulated Airflow: what its database holds, and what happens to that by itself, by people and by calls.
+The simulated Airflow: what its database holds.
 
-It is a model of Airflow (3.0 to 3.3), not of the protocol: it knows nothing of decisions. What it takes from a record
-is what the server sees of it, the run id and the logical date; beside that only the oracle looks into one, to see
-whether a success was marked as consumed when a person cleared the task (contract, point 5).
+It is a model of Airflow (3.0 to 3.4), not of the protocol: it knows nothing of decisions, and never looks into a record.
 
 =====================  ================================================================================================
 what                   as in
 =====================  ================================================================================================
 two unique keys        ``models/dagrun.py``: (dag_id, run_id) and (dag_id, logical_date); either answers 409
-reset                  ``sdk/api/client.py``, ``DagRunOperations.trigger``: create; on a 409 clear by run id
-fencing by try         ``execution_api/routes/task_state_store.py``: a write under an id that is gone gets 404; a read
-                       that gets 404 returns the default (``sdk/execution_time/context.py``)
+reset                  ``sdk/api/client.py``, ``DagRunOperations.trigger``: create; on a 409 clear by run id. The run keeps
+                       its conf
+the store              ``execution_api/routes/task_state_store.py``: a value for each key; a write under an id that is gone
+                       gets 404; a read that gets 404 returns the default (``sdk/execution_time/context.py``)
+a repeated write       ``sdk/api/client.py``: a PUT without an answer is sent again, so that a copy can arrive late
 retry                  ``models/taskinstance.py``: a new id and ``try_number + 1`` while ``try_number <= max_tries``
 clear                  ``clear_task_instances``: a new id, ``max_tries = try_number + retries``; of a running task
-                       ``max_tries`` stays or not, by what its executor reports (``scheduler_job_runner.py``)
+                       ``max_tries`` stays or not, by what its executor reports (``scheduler_job_runner.py``); the Dag
+                       run's ``clear_number`` grows, and the start of one that had finished moves
+a discarded record     ``clearTaskInstances`` without ``keep_task_state`` (3.4)
+deleted and made anew  a deleted task instance is made anew with its first try and another id, and its store is kept; with
+                       a deleted Dag run its store goes
 the same try twice     ``ti_run`` (a repeated start from the same host and pid) and ``_reschedule_stuck_task``
 =====================  ================================================================================================
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_durable.core.model import ChildRun
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from airflow_durable.core.record import Record
-    from tests.schedules.attempts import Step
+    from tests.schedules.attempts import Payload, Step
 
 ACTIVE = "running"
 SUCCESS = "success"
@@ -37,96 +39,223 @@ FAILED = "failed"
 HEALTHY = frozenset({ACTIVE, SUCCESS})
 ENDED = frozenset({"success", "failed", "skipped"})
 
+BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def moment_of(number: int) -> datetime:
+    """Return when the task instance of this number began. What is between two of them is measured from there."""
+    return BEGINNING + timedelta(days=number)
+
 
 class Kept:
-    """A record as the database keeps it. One object for each record, so that comparing worlds is cheap."""
+    """A value, as it is stored or sent. One object for each value, so that comparing worlds is cheap."""
 
-    __slots__ = ("record",)
+    __slots__ = ("__weakref__", "text", "value")
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, text: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        self.text = text
+        self.value = value
+
+
+class Ask(NamedTuple):
+    """
+    What the run of one call is asked to be: the request's identity, for the oracle.
+
+    :param conf: its token.
+    :param run_id: what the user fixed; None: nothing.
+    :param date: the logical date that the user fixed.
+    """
+
+    dag_id: str
+    conf: str
+    run_id: str | None = None
+    date: datetime | None = None
+
+
+class Token(NamedTuple):
+    """
+    Who asked for a run: a parent, in one life of its Dag run, with one of its calls, and for what.
+
+    :param demand: see :class:`Ledger`: which demand the try was to meet.
+    :param ask: what was really sent.
+    """
+
+    parent: int
+    life: int
+    call: int
+    demand: int
+    ask: Ask
 
 
 class Run(NamedTuple):
     """
-    A run of the child Dag.
+    A run of a child Dag.
 
-    :param owner: the epoch of the parent that created or reset it; None: it is foreign.
-    :param is_revived: a person cleared it when it had failed, or was foreign and about to be reset. For the oracle.
-    :param is_late: it was created or reset by a request that came after its attempt was superseded. For the oracle.
+    :param conf: the token of the conf that it carries.
+    :param started_at: when its first task could run.
+    :param owners: who created or reset it; empty: it is foreign.
+    :param is_revived: a person cleared it. For the oracle.
+    :param is_late: it was created or reset by a request that came after its try was superseded. For the oracle.
     """
 
+    dag_id: str
     run_id: str
     date: datetime | None
+    run_after: datetime
+    conf: str
     state: str
-    clear_number: int
-    owner: int | None
+    started_at: datetime
+    clear_number: int = 0
+    owners: frozenset[Token] = frozenset()
     is_revived: bool = False
     is_late: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return what it is looked up by."""
+        return self.dag_id, self.run_id
+
+    def owners_of(self, parent: int) -> list[Token]:
+        """Return the tokens of one parent."""
+        return [token for token in self.owners if token.parent == parent]
 
 
 class Task(NamedTuple):
     """
-    The parent's task instance.
+    A parent's task instance, and its Dag run.
 
     :param state: ``scheduled``, ``running``, ``deferred``, or ended.
     :param number: its id. A superseded process has another.
     :param clear_number: its Dag run's.
     :param execution: how many executions of this try there were before.
+    :param life: how often its Dag run was deleted and created again.
+    :param started: the number of the task instance with which its Dag run started.
+    :param upstream: the number of the task instance before which something upstream of it ran again; 0: nothing did.
+    :param version: what its Dag file asks for by now.
+    :param store: its task state store.
+    :param trigger: what a deferred task left to the trigger: the record, and in which states the trigger fires.
     """
 
     state: str
     try_number: int
     max_tries: int
     retries: int
-    number: int
-    clear_number: int
+    number: int = 0
+    clear_number: int = 0
     execution: int = 0
+    life: int = 0
+    started: int = 0
+    upstream: int = 0
+    version: str = ""
+    store: tuple[tuple[str, Kept], ...] = ()
+    trigger: tuple[Kept, frozenset[str]] | None = None
 
     @property
     def is_eligible_to_retry(self) -> bool:
         """As ``TaskInstance.is_eligible_to_retry``."""
         return bool(self.retries) and self.try_number <= self.max_tries
 
+    def get(self, key: str) -> Kept | None:
+        """Return what its store has under a key."""
+        return next((kept for known, kept in self.store if known == key), None)
+
+    def with_value(self, key: str, kept: Kept) -> Task:
+        """Return it with a value stored."""
+        others = [entry for entry in self.store if entry[0] != key]
+        return self._replace(store=tuple(sorted((*others, (key, kept)), key=lambda entry: entry[0])))
+
+
+class Ledger(NamedTuple):
+    """
+    The oracle's own account of one parent: never taken from a record.
+
+    :param asked: (call, ask): what its tries have asked for since the work was last demanded anew.
+    :param reached: (call, ask, state): what its runs have reached since then; a run that is created is active.
+    :param cleared: what was cleared and no try has begun since: ``""``, ``unreported`` or ``reported`` (its success had
+        been reported), ``upstream`` (what is upstream of it ran again, too).
+    :param demand: how often the work was demanded anew, or with another request.
+    :param is_hidden: a clear of a running task was reported as a failure, so that Airflow counts a retry.
+    :param remade: ``remade``: the task instance was deleted and made anew; ``written``: and a try of it has written.
+    :param is_cleared: a person cleared the task since the newest of its runs was asked for.
+    :param is_known_done: a try wrote what it does last before it reports success, and may not have come to report it.
+    :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since; empty: it is whole.
+    """
+
+    asked: frozenset[tuple[int, Ask]] = frozenset()
+    reached: frozenset[tuple[int, Ask, str]] = frozenset()
+    cleared: str = ""
+    demand: int = 0
+    is_cleared: bool = False
+    is_hidden: bool = False
+    remade: str = ""
+    is_known_done: bool = False
+    lost: str = ""
+
 
 class Process(NamedTuple):
-    """
-    An attempt that is being executed, perhaps after the server has given it up.
-
-    :param epoch: what the person who last asked for the work asked for; see :class:`World`.
-    """
+    """A try that is being executed, perhaps after the server has given it up."""
 
     step: Step
+    parent: int
     task_number: int
     try_number: int
     execution: int
-    epoch: int
+    life: int
+    demand: int
 
     @property
     def name(self) -> str:
         """Name it in a schedule."""
         again = f" (execution {self.execution + 1})" if self.execution else ""
-        return f"try {self.try_number}{again}"
+        return f"{_of(self.parent)}try {self.try_number}{again}"
 
 
-class Message(NamedTuple):
-    """A request that is on its way, though its sender was told that it is lost."""
+class Sent(NamedTuple):
+    """
+    A request that is on its way.
+
+    :param kind: ``set``, ``submit`` or ``reset``.
+    :param what: the key and the value that are stored; or what is said of a run.
+    :param is_copy: a copy of one that has its answer.
+    """
 
     kind: str
-    kept: Kept
+    what: tuple[str, Kept] | Payload
+    sender: Sender
+    is_copy: bool
+
+
+class Sender(NamedTuple):
+    """Who sent a request."""
+
+    parent: int
     task_number: int
     try_number: int
-    execution: int
-    epoch: int
+    life: int
+    demand: int
+    step: Step
 
 
 class Budget(NamedTuple):
-    """What may still go wrong or be done by people: the bound of the enumeration."""
+    """
+    What may still go wrong or be done by people: the bound of the enumeration.
 
-    faults: int
-    clears: int
-    failures: int
-    people: int
+    :param faults: of the machines and of the network.
+    :param clears: of the parents' tasks.
+    :param failures: child runs that fail.
+    :param people: a person deletes or clears a child run.
+    :param edits: of a parent's Dag file, without a clear.
+    :param losses: of the record, by whatever makes it incomplete.
+    :param remakes: a task instance, or its Dag run, that is deleted and made anew.
+    """
+
+    faults: int = 0
+    clears: int = 0
+    failures: int = 0
+    people: int = 0
+    edits: int = 0
+    losses: int = 0
+    remakes: int = 0
 
     @property
     def total(self) -> int:
@@ -138,54 +267,55 @@ class World(NamedTuple):
     """
     All of it. Equal worlds have equal futures: it holds all that any later action reads.
 
-    :param epoch: how often people have asked for the work anew: by a clear of a task that had its success, or with
-        another request. For the oracle: each asks for one child.
-    :param request: which of the two requests the parent's Dag file makes now.
-    :param achieved: a bit for each epoch in which a child of it reached an allowed state after it was started or reset.
-    :param started: a bit for each epoch in which a child was started or reset.
-    :param deleted: the run ids of the runs that people deleted.
+    :param has_store: Airflow's version, as far as it can change.
+    :param deleted: the keys of the runs that people deleted.
     """
 
     runs: tuple[Run, ...]
-    kept: Kept | None
-    task: Task
-    processes: tuple[Process, ...]
-    messages: tuple[Message, ...]
-    trigger: Kept | None
+    tasks: tuple[Task, ...]
+    ledgers: tuple[Ledger, ...]
     budget: Budget
-    epoch: int = 0
-    request: int = 0
-    achieved: int = 0
-    started: int = 0
-    deleted: frozenset[str] = frozenset()
+    has_store: bool
+    processes: tuple[Process, ...] = ()
+    messages: tuple[Sent, ...] = ()
+    deleted: frozenset[tuple[str, str]] = frozenset()
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, dag_id: str, run_id: str) -> Run | None:
         """Return the run of this id."""
         for run in self.runs:
-            if run.run_id == run_id:
+            if run.run_id == run_id and run.dag_id == dag_id:
                 return run
         return None
 
     def with_run(self, changed: Run) -> World:
         """Return the world with this run, new or instead of the one of its id."""
-        others = [run for run in self.runs if run.run_id != changed.run_id]
-        return self._replace(runs=tuple(sorted((*others, changed), key=lambda run: run.run_id)))
+        others = [run for run in self.runs if run.key != changed.key]
+        return self._replace(runs=tuple(sorted((*others, changed), key=lambda run: run.key)))
 
-    def without_run(self, run_id: str) -> World:
-        """Return the world after a person deleted the run of this id."""
-        left = tuple(run for run in self.runs if run.run_id != run_id)
-        return self._replace(runs=left, deleted=self.deleted | {run_id})
+    def without_run(self, gone: Run) -> World:
+        """Return the world after a person deleted the run."""
+        left = tuple(run for run in self.runs if run.key != gone.key)
+        return self._replace(runs=left, deleted=self.deleted | {gone.key})
 
-    def is_taken(self, record: Record) -> bool:
-        """Tell whether a request to create the recorded run gets a 409."""
+    def with_task(self, parent: int, task: Task) -> World:
+        """Return the world with a parent's task instance changed."""
+        return self._replace(tasks=(*self.tasks[:parent], task, *self.tasks[parent + 1 :]))
+
+    def with_ledger(self, parent: int, ledger: Ledger) -> World:
+        """Return the world with the account of a parent changed."""
+        return self._replace(ledgers=(*self.ledgers[:parent], ledger, *self.ledgers[parent + 1 :]))
+
+    def is_taken(self, payload: Payload) -> bool:
+        """Tell whether a request to create the run gets a 409."""
         return any(
-            run.run_id == record.run_id or (run.date is not None and run.date == record.logical_date)
+            run.dag_id == payload.dag_id
+            and (run.run_id == payload.run_id or (run.date is not None and run.date == payload.date))
             for run in self.runs
         )
 
-    def is_current(self, task_number: int) -> bool:
+    def is_current(self, parent: int, task_number: int) -> bool:
         """Tell whether a task instance of this id exists: only then are the writes under it accepted."""
-        return self.task.number == task_number
+        return self.tasks[parent].number == task_number
 
     def spend(self, **amounts: int) -> World:
         """Return the world with less of the budget."""
@@ -193,8 +323,27 @@ class World(NamedTuple):
         return self._replace(budget=self.budget._replace(**left))
 
 
-def see(run: Run | None, *, is_detailed: bool) -> ChildRun | None:
-    """Return what a look-up says of the run."""
+def given_up(world: World, parent: int) -> World:
+    """Fail the try, or have the server say so: another try, if any is left."""
+    task = world.tasks[parent]
+    if task.is_eligible_to_retry:
+        return world.with_task(parent, task._replace(state="scheduled", number=task.number + 1))
+    return world.with_task(parent, task._replace(state="failed"))
+
+
+def see(run: Run | None, ask_dag_id: str, conf: str, *, is_detailed: bool) -> ChildRun | None:
+    """
+    Return what a look-up says of the run.
+
+    :param ask_dag_id: with the conf: what the present request asks for.
+    """
     if run is None:
         return None
-    return ChildRun(run.state, run.clear_number, run.date) if is_detailed else ChildRun(run.state)
+    if not is_detailed:
+        return ChildRun(run.state)
+    is_same = run.dag_id == ask_dag_id and run.conf == conf
+    return ChildRun(run.state, run.clear_number, run.date, run.run_after, run.started_at, is_same)
+
+
+def _of(parent: int) -> str:
+    return f"parent {parent + 1}, " if parent else ""

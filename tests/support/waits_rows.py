@@ -10,7 +10,8 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from airflow_durable.core.model import Decision, Mode
-from airflow_durable.core.record import KEY, Entry, Record
+from airflow_durable.core.record import Record, TryEntry
+from airflow_durable.core.stored import KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -159,7 +160,7 @@ class Rows:
             **names,
             dag_run_id=dag_run_id,
             key=KEY,
-            value=json.dumps(record.dump()) if value is None else value,
+            value=json.dumps(dump(record)) if value is None else value,
             updated_at=NOON,
         )
 
@@ -180,7 +181,7 @@ def make_record(
         clear_number=0,
         is_consumed=is_consumed,
         attempts=tuple(
-            Entry(number, Decision(decision), child[1], minutes(10 * (number - 1)))
+            TryEntry(number, Decision(decision), child[1], minutes(10 * (number - 1)))
             for number, decision in enumerate(decisions, 1)
         ),
     )

@@ -137,7 +137,7 @@ class StagePort:
 
     def write(self, record: Record) -> None:
         """Store the record, if this is the current attempt."""
-        what = "consumed" if record.is_consumed else record.attempts[-1].decision.value
+        what = "consumed" if record.is_consumed else record.tries[-1].decision.value
 
         def arrive() -> str:
             if self._attempt.try_number != self._world.current_try:

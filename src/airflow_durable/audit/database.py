@@ -24,7 +24,7 @@ from airflow_durable.audit.source import (
     read_record,
     read_text,
 )
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

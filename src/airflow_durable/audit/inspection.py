@@ -13,7 +13,7 @@ from rich.text import Text
 from airflow_durable.audit.model import RunKey
 from airflow_durable.audit.source import SourceError
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.record import load
+from airflow_durable.core.stored import dump, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def inspect(source: DatabaseSource, parent: ParentKey) -> Inspection:
     trace = source.traces([parent])[parent]
     child_dag_id = trace.linked.dag_id if trace.linked else trace.child_dag_id
     claimed = RunKey(child_dag_id, trace.claimed) if child_dag_id and trace.claimed else trace.linked
-    keys = [RunKey(record.dag_id, entry.run_id) for entry in record.attempts] if record else []
+    keys = [RunKey(record.dag_id, entry.run_id) for entry in record.tries] if record else []
     keys += [RunKey(record.dag_id, record.run_id)] if record else []
     keys += [claimed] if claimed else []
     runs = tuple(source.times(list(dict.fromkeys(keys))))
@@ -87,7 +87,7 @@ def tell(inspection: Inspection) -> Iterator[tuple[datetime, str]]:
     if inspection.record:
         happened += [
             (entry.at, f"try {entry.try_number} decided {entry.decision.value}, run {entry.run_id}")
-            for entry in inspection.record.attempts
+            for entry in inspection.record.tries
         ]
     for run in inspection.runs:
         for moment, what in ((run.queued_at, "was queued"), (run.start, "began"), (run.end, f"ended as {run.state}")):
@@ -121,7 +121,7 @@ def build_json(inspection: Inspection) -> dict[str, Any]:
             }
             for attempt in inspection.attempts
         ],
-        "record": inspection.record.dump() if inspection.record else None,
+        "record": dump(inspection.record) if inspection.record else None,
         "damage": inspection.damage,
         "claimed": inspection.claimed._asdict() if inspection.claimed else None,
         "runs": [

@@ -125,10 +125,10 @@ def read_record(stored: Any) -> frozenset[RunKey]:  # noqa: ANN401 - a record ma
     A record that this release cannot understand still tells that its parent is durable.
     """
     from airflow_durable.core.errors import RecordDamagedError
-    from airflow_durable.core.record import load
+    from airflow_durable.core.stored import load
 
     try:
         record = load(json.loads(stored) if isinstance(stored, str) else stored)
     except (RecordDamagedError, ValueError):
         return frozenset()
-    return frozenset(RunKey(record.dag_id, run_id) for run_id in (record.run_id, *(e.run_id for e in record.attempts)))
+    return frozenset(RunKey(record.dag_id, run_id) for run_id in (record.run_id, *(e.run_id for e in record.tries)))

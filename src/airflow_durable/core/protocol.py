@@ -145,7 +145,7 @@ def _check_calls(
 
 def _is_same_call(record: Record, request: Request, seen: ChildRun | Look) -> bool:
     is_other_conf = isinstance(seen, ChildRun) and seen.is_same_request is False
-    return record.is_same_identity(request) and not is_other_conf
+    return record.is_same_identity(request) and record.has_dates_of(request) and not is_other_conf
 
 
 def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what a try knows when it decides
@@ -153,12 +153,12 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
 ) -> Started:
     """Decide about the run, and do it."""
     is_newer = None
-    if is_upstream_asked(request, seen, clear):
+    if is_upstream_asked(record, request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
     is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
+        return _start_fresh(port, request, attempt, record, decision, seen, clear if is_anew else None)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
@@ -166,7 +166,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     epoch = sending.epoch_of(request, attempt, record, is_anew=is_anew)
     entered = replace(record, epoch=epoch).with_try(attempt, decision, port.now())
     if isinstance(seen, Look):
-        return _resubmit(port, request, attempt, entered, seen, clear)
+        return _resubmit(port, request, attempt, entered, record if clear else entered, seen, clear)
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next try finds the same.
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
@@ -190,36 +190,55 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     previous: Record | None,
     decision: Decision,
     seen: ChildRun | Look | None = None,
-    *,
-    is_anew: bool = False,
+    clear: Clear | None = None,
 ) -> Started:
     """
     Choose the run id, record it, send it. Nothing of the try exists before the record does.
 
-    :param is_anew: a person asked for the work anew: the epoch moves.
+    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may
+        be that of before.
     """
-    record = sending.new_record(request, attempt, previous, is_anew=is_anew)
+    record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
     dated = sending.with_new_dates(port, request, attempt, record)
-    return _submit(port, request, attempt, dated.with_try(attempt, decision, port.now()), None)
+    entered = dated.with_try(attempt, decision, port.now())
+    return _submit(port, request, attempt, entered, clear if entered.is_fixed else None)
 
 
 def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
-    port: Port, request: Request, attempt: Attempt, record: Record, seen: Look, clear: Clear | None
+    port: Port,
+    request: Request,
+    attempt: Attempt,
+    entered: Record,
+    record: Record,
+    seen: Look,
+    clear: Clear | None,
 ) -> Started:
     """
     Send the present request under the recorded run id.
 
     The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
     it is there, and it is looked at then.
+
+    After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its
+    run may carry another request. Only the reply that creates the run settles it.
+
+    :param entered: the record as this try leaves it.
+    :param record: what is written ahead: the same, or, after a clear, what was read.
     """
     record = replace(record, mode=request.mode, phase=_phase_after(record, seen), outcome=None)
     if seen is Look.MISSING:
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
         record = replace(record, reset=None, proof=request.proof)
-    return _submit(port, request, attempt, sending.with_new_dates(port, request, attempt, record), clear)
+    sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
+    if found is not None:
+        return _meet(port, request, attempt, sent, found, clear)
+    if clear is not None:
+        sent = sent.settled_by(entered)
+        calls.write(port, sent)
+    return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _phase_after(record: Record, seen: Look) -> Phase:
@@ -266,6 +285,9 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     if request.is_reset:
         return _reset(port, request, record, found)
+    if not is_own:
+        # The entry before says that this run was to be started. People who read the record see what became of that.
+        calls.write(port, record)
     if request.is_skip:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
     if is_own:

@@ -9,18 +9,25 @@ newest entry is what counts. :mod:`.stored` has the stored form.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import run_ids
-from airflow_durable.core.model import Phase, Proof
+from airflow_durable.core.model import Decision, Phase, Proof
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Outcome, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Mode, Outcome, Request
 
 MAX_TRIES = 50
 """How many tries a record remembers: its size must stay bounded over any number of clears."""
+
+_ASKING = frozenset({Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESET})
+"""Decisions by which the server is asked for the run, or to start it over."""
+
+TAG_REACH = timedelta(seconds=2)
+"""How far before the present a date of ours may lie, so that its microseconds are our tag."""
 
 MAX_DATES = 8
 """How many of the dates that were sent with one run id a record remembers."""
@@ -96,8 +103,11 @@ class Record:
 
     @property
     def asked_at(self) -> datetime | None:
-        """When the run was first asked for; None if that is not known."""
-        return next((entry.at for entry in self.tries if entry.run_id == self.run_id), None)
+        """When the run was last asked for; None if that is not known."""
+        return next((entry.at for entry in reversed(self.tries) if self._is_asking(entry)), None)
+
+    def _is_asking(self, entry: TryEntry) -> bool:
+        return entry.run_id == self.run_id and entry.decision in _ASKING
 
     @property
     def last_try(self) -> int:
@@ -114,6 +124,16 @@ class Record:
             task_instance_id=attempt.task_instance_id,
             tries=(*self.tries, entry)[-MAX_TRIES:],
             is_recovered=False,
+        )
+
+    def settled_by(self, entered: Record) -> Record:
+        """Return the record as a try leaves it that has settled a clear: later tries of the task continue from it."""
+        return replace(
+            self,
+            max_tries=entered.max_tries,
+            clear_number=entered.clear_number,
+            task_instance_id=entered.task_instance_id,
+            tries=entered.tries,
         )
 
     def with_dates(self, *, logical_date: datetime | None, run_after: datetime | None) -> Record:
@@ -136,6 +156,11 @@ class Record:
         Its dates may differ, and by what it is known as ours: Airflow admits no second run under the run id.
         """
         return self.dag_id == request.dag_id and (self.run_id if self.is_fixed else None) == request.run_id
+
+    def has_dates_of(self, request: Request) -> bool:
+        """Whether the request has the logical date that the user had fixed when this was recorded, or none as then."""
+        is_ours = self.proof in {Proof.RUN_ID, Proof.LOGICAL_DATE}
+        return (None if is_ours else self.logical_date) == request.logical_date
 
     def is_cleared_before(self, attempt: Attempt) -> bool:
         """
@@ -170,19 +195,19 @@ class Record:
             return self.phase is not Phase.INTENDED or self._was_reset(run)
         if self.is_fixed:
             seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
-            return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run)
+            return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
         if self.generation < 0 or run.clear_number is None:
             return self.generation < 0 or not (self.is_recovered and attempt.try_number == 1)
         is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
         if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
-        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run)
+        return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
-    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun) -> bool:
+    def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
-            # a fixed identity another parent may have the same tag by chance: then the conf must be the same, too.
-            is_tagged = seen.microsecond == tag and (not self.is_fixed or run.is_same_request is True)
+            # a fixed identity the tag is the same in every life of the parent, and another may have it by chance.
+            is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
             if seen in self.dates or is_tagged:
                 return True
         return self._was_reset(run)
@@ -201,13 +226,28 @@ def baseline_of(run: ChildRun) -> Baseline:
     return Baseline(run.clear_number or 0, run.logical_date, run.run_after)
 
 
-def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
+def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
     """
-    Tell whether a run without a date of ours began before the parent's Dag run did.
+    Tell whether a run with a fixed identity and our tag carries our request, and is of this life of the parent.
 
-    Only a first try can tell: a clear of a finished Dag run moves its start.
+    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the
+    parent's Dag run, unless a clear has moved that.
     """
-    before = attempt.parent.started_at
-    if attempt.try_number != 1 or before is None or run.started_at is None:
-        return False
-    return run.started_at < before
+    before = _start_of_life(attempt)
+    return run.is_same_request is True and (before is None or seen >= before - TAG_REACH)
+
+
+def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
+    """Tell whether a run without a date of ours began before the parent's Dag run did."""
+    before = _start_of_life(attempt)
+    return before is not None and run.started_at is not None and run.started_at < before
+
+
+def _start_of_life(attempt: Attempt) -> datetime | None:
+    """
+    Return when the parent's Dag run started first; None if that cannot be known any more.
+
+    A clear of a finished Dag run moves its start, and every clear raises ``clear_number`` (3.2 and later,
+    ``models/taskinstance.py``, ``clear_task_instances``; only there a look-up says when a run began).
+    """
+    return None if attempt.clear_number or attempt.last_cleared_try else attempt.parent.started_at

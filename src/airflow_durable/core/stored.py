@@ -43,12 +43,14 @@ FIRST_VERSION = 1
 
 def key_of(call: int, sequence: int) -> str:
     """
-    Return the key of an entry.
+    Return the key of an entry: ``durable_child_run.3``, ``durable_child_run.call_00002.3``.
+
+    The number of the call has a fixed width, so that a database can tell by a part of the key what is of one call.
 
     :param call: from 1.
     :param sequence: the entry's number, from 0.
     """
-    of_call = KEY if call == 1 else f"{KEY}.call_{call}"
+    of_call = KEY if call == 1 else f"{KEY}.call_{call:05}"
     return of_call if sequence == 0 else f"{of_call}.{sequence}"
 
 

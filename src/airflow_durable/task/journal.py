@@ -14,6 +14,8 @@ from airflow_durable.core.errors import JournalReadError, JournalWriteError
 from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_durable.core.record import Record
 
 
@@ -28,6 +30,12 @@ class Journal(Protocol):
     def write(self, record: Record) -> None:
         """Store the record as the newest entry of its call."""
 
+    def position(self, call: int) -> dict[str, Any]:
+        """Return where the journal of the call stands, as a deferral carries it: JSON."""
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """Continue where the journal of the call stood before the deferral."""
+
 
 class StoreJournal:
     """
@@ -38,8 +46,8 @@ class StoreJournal:
     (``execution_api/routes/task_state_store.py``, 3.3); a read under one says that there is no such key.
 
     Each entry has a key of its own and is never changed, so a write that arrives twice or late changes nothing. All
-    entries that belong together have one *root*: the id of the task instance that wrote the first of them without having
-    read. Entries with another root are of a task instance that was deleted and made anew.
+    entries that belong together have one *root*: the id of the task instance that wrote the first of them without
+    having read. Entries with another root are of a task instance that was deleted and made anew.
 
     :param task_instance_id: of this try.
     """
@@ -65,8 +73,8 @@ class StoreJournal:
         """
         Store the entry, without an expiry: the default one could end before the child does.
 
-        The first entry after a read that found none is read again: a gateway, or a server without the route, answers 404,
-        and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
+        The first entry after a read that found none is read again: a gateway, or a server without the route, answers
+        404, and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
         """
         entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
         if entries.is_first_version:
@@ -78,23 +86,43 @@ class StoreJournal:
             self._confirm(record)
         entries.wrote(record)
 
+    def position(self, call: int) -> dict[str, Any]:
+        """Return the number of the next entry, and the root, as a deferral carries them."""
+        entries = self._calls[call]
+        return {"root": entries.root, "next": entries.next}
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """
+        Continue where the journal stood before the deferral, without a request.
+
+        The try is the same, so nobody else wrote. A deferral of release 0.1.0 says no position: then it is read.
+        """
+        root, following = position.get("root"), position.get("next")
+        if isinstance(root, str) and type(following) is int and following >= 0:
+            self._calls[call] = _CallEntries(root, is_read=True, start=following)
+        else:
+            self.read(call)
+
     def _set(self, record: Record, sequence: int, root: str) -> None:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         try:
             with task_sdk.undisturbed():
                 self._store.set(key_of(record.call, sequence), {**dump(record), "root": root}, retention=NEVER_EXPIRE)
-        except Exception as error:
-            raise JournalWriteError(
-                record.dag_id, record.run_id, task_sdk.describe(error), is_transient=task_sdk.is_transient(error)
-            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
+            failure = task_sdk.read_failure(error)
+        else:
+            return
+        # Out of the except block: what is raised in it is logged with the error's text, too.
+        raise JournalWriteError(record.dag_id, record.run_id, failure.said, is_transient=failure.is_transient)
 
     def _get(self, call: int, sequence: int) -> Any:  # noqa: ANN401 - whatever is stored
         try:
             with task_sdk.undisturbed():
                 return self._store.get(key_of(call, sequence))
-        except Exception as error:
-            raise JournalReadError(task_sdk.describe(error), is_transient=task_sdk.is_transient(error)) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
+            failure = task_sdk.read_failure(error)
+        raise JournalReadError(failure.said, is_transient=failure.is_transient)
 
     def _read_all(self, call: int) -> _CallEntries:
         entries = _CallEntries(self._task_instance_id, is_read=True)
@@ -116,16 +144,17 @@ class StoreJournal:
 class _CallEntries:
     """What is known of one call's entries."""
 
-    def __init__(self, task_instance_id: str, *, is_read: bool) -> None:
+    def __init__(self, task_instance_id: str, *, is_read: bool, start: int = 0) -> None:
         self.root = task_instance_id
         self.is_read = is_read
+        self._start = start
         self.is_first_version = False
         self.found: list[tuple[Record, str]] = []
 
     @property
     def next(self) -> int:
         """The number that the next entry gets."""
-        return len(self.found)
+        return self._start + len(self.found)
 
     def add(self, record: Record, root: str) -> None:
         if not self.found and root:
@@ -144,7 +173,7 @@ class _CallEntries:
 
 
 @dataclass(frozen=True)
-class NoJournal:
+class NoJournal(Journal):
     """
     No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table tells.
 
@@ -159,3 +188,10 @@ class NoJournal:
 
     def write(self, record: Record) -> None:
         """Do nothing: there is nothing that could be forgotten."""
+
+    def position(self, call: int) -> dict[str, Any]:  # noqa: ARG002 - see Journal
+        """Return nothing."""
+        return {}
+
+    def restore(self, call: int, position: Mapping[str, Any]) -> None:
+        """Do nothing."""

@@ -1,28 +1,32 @@
 """
-What people and dashboards are told: log lines, counters, a span.
+What people and dashboards see of a try: log lines, counters, a span.
 
 The counters and the span are those of Airflow's ``ResumableJobMixin`` (3.3, ``sdk/bases/resumablejobmixin.py``), tagged
-with the operator, so that what counts resumable jobs counts these too.
+with the operator, so that what counts resumable jobs counts these too; they mean what Airflow's registry of metrics
+says of them. Log lines have Airflow's keys: ``dag_id`` and ``run_id`` are the child's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import Stats
 from opentelemetry import trace
 
+from airflow_durable import task_sdk
+from airflow_durable.compat import Stats
 from airflow_durable.core.model import ChildRun, Decision
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
+from airflow_durable.durations import format_duration
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Look
     from airflow_durable.core.record import Record
 
+_ATTEMPT = "resumable_job.reconnect_attempt"
+_FRESH = "resumable_job.fresh_submit"
 _COUNTERS = {
-    Decision.FRESH_SUBMIT: "resumable_job.fresh_submit",
-    Decision.RESUBMIT: "resumable_job.fresh_submit",
     Decision.RECONNECT: "resumable_job.reconnect_success",
+    Decision.WAIT_OUT: "resumable_job.reconnect_success",
     Decision.ALREADY_SUCCEEDED: "resumable_job.already_succeeded",
     Decision.SUCCEED_AGAIN: "resumable_job.already_succeeded",
     Decision.TERMINAL_RESUBMIT: "resumable_job.terminal_resubmit",
@@ -30,58 +34,80 @@ _COUNTERS = {
 }
 
 _MESSAGES = {
-    Decision.FRESH_SUBMIT: "Starting a fresh run; its run id is recorded first.",
-    Decision.RESUBMIT: "The run of a prior attempt is not there; submitting it again under the same run id.",
-    Decision.RECONNECT: "Reconnecting to run triggered on a prior attempt.",
-    Decision.ALREADY_SUCCEEDED: "The run triggered on a prior attempt has done its part; nothing is submitted.",
-    Decision.SUCCEED_AGAIN: "A prior attempt had its success recorded and died before reporting it; succeeding again.",
-    Decision.TERMINAL_RESUBMIT: "The run triggered on a prior attempt failed; starting a fresh one.",
+    Decision.FRESH_SUBMIT: "Starting a fresh run.",
+    Decision.RESUBMIT: "The run of an earlier try is not there; submitting it again under the same run id.",
+    Decision.RECONNECT: "Reconnecting to the run that an earlier try triggered.",
+    Decision.ALREADY_SUCCEEDED: "The run that an earlier try triggered has done its part; nothing is submitted.",
+    Decision.SUCCEED_AGAIN: "An earlier try recorded its success and died before it reported it; succeeding again.",
+    Decision.TERMINAL_RESUBMIT: "The run that an earlier try triggered failed; starting a fresh one.",
+    Decision.WAIT_OUT: (
+        "A run that this task triggered before it was cleared is active, and it is not known to carry the same "
+        "request: waiting for its end before a fresh run is started. To wait no longer, mark that run as failed; to "
+        "take its outcome, set on_clear='adopt'."
+    ),
     Decision.RESET: "Resetting the run that exists under the fixed identity.",
-    Decision.FOREIGN: "A run that this task did not start has its identity; doing as without durable.",
+    Decision.FOREIGN: "A run that this task is not known to have started has its identity; doing what the stock "
+    "operator does.",
+    Decision.USED_UP: "The run under the fixed identity is this task's own, and its outcome was used before the clear.",
     Decision.REFUSE: "The run under the fixed identity failed, and reset_dag_run is not set.",
 }
+_LOST_REPLY = "The run is there already: an earlier request of this try arrived. Continuing with it."
+_BESIDE = (
+    "Starting a fresh run beside an active one that this task triggered before it was cleared. End that run if it is "
+    "not wanted: mark it as failed."
+)
+_ANEW = "Starting a fresh run; the run of before the clear stays as it is."
 
-_LOST_REPLY = "The run is there already: an earlier request of this attempt arrived. Going on with it."
+_FIRST_NOTE_SECONDS = 60.0
+_LONGEST_SILENCE_SECONDS = 600.0
 
 _tracer = trace.get_tracer(__name__)
 
 
-class Teller:
+class Reporter:
     """
-    Tells of one attempt.
+    Reports one call of one try.
 
     :param log: the task's log.
     :param operator: the operator's class name, the tag of every counter.
+    :param try_number: this try.
     :param tags: further tags (the team, where Airflow has teams).
     """
 
-    def __init__(self, log: Any, operator: str, tags: dict[str, str]) -> None:  # noqa: ANN401 - differs by version
+    def __init__(self, log: Any, operator: str, try_number: int, tags: dict[str, str]) -> None:  # noqa: ANN401 - differs by version
         self._log = log
+        self._try_number = try_number
         self._tags = {"operator": operator, **tags}
         self._has_decided = False
+        self._state: str | None = None
+        self._next_note_seconds = _FIRST_NOTE_SECONDS
         self._span = _tracer.start_span(
             "resumable_job.resume_decision",
             attributes={"operator": operator, "resumable.external_id_key": KEY},
         )
 
-    def decided(self, decision: Decision, record: Record, seen: ChildRun | Look | None, *, is_prior: bool) -> None:
+    def decided(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
         """
-        Tell of a decision.
+        Report a decision.
 
-        :param is_prior: it is about what a prior attempt recorded.
+        :param record: of the run that was decided about.
         """
+        is_prior = record.is_recovered or any(entry.try_number != self._try_number for entry in record.tries)
         state = seen.state if isinstance(seen, ChildRun) else seen and seen.value
         is_own_reply_lost = decision is Decision.RECONNECT and not is_prior
-        self._log.info(
-            "%s dag_id=%s run_id=%s state=%s",
-            _LOST_REPLY if is_own_reply_lost else _MESSAGES[decision],
-            record.dag_id,
-            record.run_id,
-            state or "unknown",
-        )
+        level = "warning" if decision in {Decision.WAIT_OUT, Decision.TERMINAL_RESUBMIT} else "info"
+        text = _MESSAGES[decision]
+        if is_own_reply_lost:
+            text = _LOST_REPLY
+        elif decision is Decision.FRESH_SUBMIT and isinstance(seen, ChildRun):
+            text, level = (_BESIDE, "warning") if seen.is_active else (_ANEW, "info")
+        write_line(self._log, level, text, dag_id=record.dag_id, run_id=record.run_id, state=state or "unknown")
         if is_prior and not self._has_decided:
-            Stats.incr("resumable_job.reconnect_attempt", tags=self._tags)
-        if (counter := _COUNTERS.get(decision)) and not is_own_reply_lost:
+            Stats.incr(_ATTEMPT, tags=self._tags)
+        counter = _COUNTERS.get(decision)
+        if decision is Decision.FRESH_SUBMIT and not is_prior and not self._has_decided:
+            counter = _FRESH
+        if counter and not is_own_reply_lost:
             Stats.incr(counter, tags=self._tags)
         self._has_decided = True
         if self._span.is_recording():
@@ -91,11 +117,54 @@ class Teller:
                 self._span.set_attribute("resumable.prior_status", state)
         self.close()
 
+    def started(self, record: Record) -> None:
+        """Report where the child is to be found."""
+        url = task_sdk.url_of_run(record.dag_id, record.run_id)
+        fields = {"url": url} if url else {}
+        write_line(self._log, "info", "The child run:", dag_id=record.dag_id, run_id=record.run_id, **fields)
+
+    def waiting(self, record: Record, state: str | None, waited_seconds: float) -> None:
+        """
+        Report how the wait stands: when the state changes, and now and then.
+
+        :param state: None: it could not be read just now.
+        """
+        is_changed = state is not None and state != self._state
+        if not is_changed and waited_seconds < self._next_note_seconds:
+            return
+        while self._next_note_seconds <= waited_seconds:
+            self._next_note_seconds += min(self._next_note_seconds, _LONGEST_SILENCE_SECONDS)
+        self._state = state or self._state
+        fields = {"dag_id": record.dag_id, "run_id": record.run_id, "state": state or "unknown"}
+        if waited_seconds:
+            fields["waited"] = format_duration(waited_seconds)
+        if state == "queued" and waited_seconds and (reason := task_sdk.why_queued(record.dag_id)):
+            fields["reason"] = reason
+        write_line(self._log, "info", "Waiting for the child run.", **fields)
+
+    def ended(self, record: Record, state: str | None) -> None:
+        """Report that the task succeeds by this run."""
+        fields = {"dag_id": record.dag_id, "run_id": record.run_id, "state": state or "unknown"}
+        write_line(self._log, "info", "The child run has done its part.", **fields)
+
     def trouble(self, error: Exception) -> None:
-        """Tell of a failed call that will be repeated."""
-        self._log.warning("%s It is tried again.", error)
+        """Report a failed call that will be repeated."""
+        write_line(self._log, "warning", f"{error} It is tried again.")
 
     def close(self) -> None:
         """End the span, if it has not ended yet."""
         if self._span.is_recording():
             self._span.end()
+
+
+def write_line(log: Any, level: str, text: str, **fields: str) -> None:  # noqa: ANN401 - differs by version
+    """
+    Write a line with keys.
+
+    The task's log takes keys where it is structlog's (3.1 and later); before, they are part of the text.
+    """
+    if hasattr(log, "bind"):
+        getattr(log, level)(text, **fields)
+        return
+    shown = " ".join([text, *(f"{name}={value}" for name, value in fields.items())])
+    getattr(log, level)("%s", shown)

@@ -9,45 +9,54 @@ from typing import TYPE_CHECKING
 from airflow_durable import task_sdk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.exceptions import DagRunTriggerException
     from typing_extensions import Self
 
     from airflow_durable.core.model import ChildRun, Decision, Look
     from airflow_durable.core.record import Record
-    from airflow_durable.journal import Journal
-    from airflow_durable.telling import Teller
+    from airflow_durable.task.journal import Journal
+    from airflow_durable.task.observability import Reporter
+    from airflow_durable.task.request import Payload
 
     AskStock = Callable[[Record], DagRunTriggerException]
 
 
 class AirflowPort:
     """
-    Implements :class:`airflow_durable.core.protocol.Port`.
+    Implements :class:`airflow_durable.core.port.Port`.
 
+    :param payload: what the present try gives the child; None after a deferral, when nothing is compared any more.
     :param ask_stock: makes the stock operator build and check its request for the recorded run.
     """
 
-    def __init__(self, journal: Journal, teller: Teller, ask_stock: AskStock) -> None:
+    def __init__(
+        self, context: Context, journal: Journal, reporter: Reporter, payload: Payload | None, ask_stock: AskStock
+    ) -> None:
+        self._context = context
         self._journal = journal
-        self._teller = teller
+        self._reporter = reporter
+        self._payload = payload
         self._ask_stock = ask_stock
-        self._is_prior = False
+        self.has_store = journal.has_store
+        self.has_details = task_sdk.has_details()
         self.has_asked_stock = False
+        self.has_record = False
 
     def __enter__(self) -> Self:
-        """Open the port for one attempt."""
+        """Open the port for one call."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close what was opened, also if nothing was decided."""
-        self._teller.close()
+        self._reporter.close()
 
-    def read(self) -> Record | None:
-        """Return the journal's record."""
-        record = self._journal.read()
-        self._is_prior = record is not None
+    def read(self, call: int) -> Record | None:
+        """Return the newest entry of the call."""
+        record = self._journal.read(call)
+        self.has_record = self.has_record or record is not None
         return record
 
     def write(self, record: Record) -> None:
@@ -56,7 +65,26 @@ class AirflowPort:
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
         """Return the run, None if there is none."""
-        return task_sdk.look_up(dag_id, run_id, is_detailed=is_detailed)
+        is_same = None if self._payload is None else self._payload.is_of
+        return task_sdk.look_up(dag_id, run_id, is_detailed=is_detailed and self.has_details, is_same_request=is_same)
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Return how many of these runs exist."""
+        return task_sdk.count(dag_id, run_ids, states)
+
+    def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        """Return whether a task upstream ran again after this moment."""
+        upstream = sorted(self._context["task"].upstream_task_ids)
+        if not upstream:
+            return False
+        logical_date = self._context["dag_run"].logical_date
+        if than is None or logical_date is None:
+            return None
+        ti = self._context["ti"]
+        ends = [task_sdk.task_ended_at(ti.dag_id, ti.run_id, task_id, logical_date) for task_id in upstream]
+        if any(end is not None and end > than for end in ends):
+            return True
+        return None if None in ends else False
 
     def submit(self, record: Record) -> bool:
         """Ask for the recorded run."""
@@ -65,10 +93,6 @@ class AirflowPort:
     def reset(self, record: Record) -> None:
         """Clear the recorded run, or create it if it has gone."""
         task_sdk.submit(self._ask(record), is_reset=True)
-
-    def fresh_run_id(self, generation: int) -> str:
-        """Return a run id that this parent alone uses."""
-        return self._journal.fresh_run_id(generation)
 
     def now(self) -> datetime:
         """Return the present, in UTC."""
@@ -79,14 +103,28 @@ class AirflowPort:
         time.sleep(seconds)
 
     def report(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
-        """Tell people what was decided."""
-        self._teller.decided(decision, record, seen, is_prior=self._is_prior)
+        """Say what was decided."""
+        self._reporter.decided(decision, record, seen)
+
+    def report_wait(self, record: Record, state: str | None, waited_seconds: float) -> None:
+        """Say how the wait stands."""
+        self._reporter.waiting(record, state, waited_seconds)
+
+    def report_start(self, record: Record) -> None:
+        """Say where the child is to be found."""
+        self._reporter.started(record)
+
+    def report_end(self, record: Record) -> None:
+        """Say that the task succeeds by this run."""
+        self._reporter.ended(record, record.outcome.state if record.outcome else None)
 
     def report_trouble(self, error: Exception) -> None:
-        """Tell people of a failed call that will be repeated."""
-        self._teller.trouble(error)
+        """Say that a call failed and will be repeated."""
+        self._reporter.trouble(error)
 
     def _ask(self, record: Record) -> DagRunTriggerException:
         request = self._ask_stock(record)
+        if record.run_after is not None:
+            request.run_after = record.run_after
         self.has_asked_stock = True
         return request

@@ -1,120 +1,172 @@
-"""From the operator's rendered parameters to the protocol's words."""
+"""From the operator's rendered parameters, and the task's context, to the protocol's words."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
 from airflow_durable.compat import conf as airflow_conf
-from airflow_durable.core.errors import ConfInvalidError, DateInvalidError
-from airflow_durable.core.model import Attempt, Mode, Request
-from airflow_durable.core.run_ids import check_run_id, digest_request
+from airflow_durable.core.errors import DagIdInvalidError, DateInvalidError, RequestInvalidError
+from airflow_durable.core.model import Attempt, Mode, OnClear, Parent, Request
+from airflow_durable.core.run_ids import check_run_id
+from airflow_durable.task.conf import parse_conf
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_durable.core.record import Record
     from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+    from airflow_durable.task.calls import Call
+
+INJECTED_KEY = "openlineage"
+"""What the stock operator adds to the conf where OpenLineage runs: the parent's ids, which differ between tries
+(standard provider 1.10 and later, ``utils/openlineage.py``)."""
 
 
-def build_request(operator: TriggerDagRunOperator, context: Context) -> Request:
+@dataclass(frozen=True, repr=False)
+class Payload:
+    """What the child is given. It may hold secrets, so it never shows itself, and nothing of it is kept."""
+
+    dag_id: str
+    conf: Any
+
+    def is_of(self, dag_id: str, conf: Any) -> bool:  # noqa: ANN401 - JSON
+        """Return whether a run of that Dag with that conf carries the same request."""
+        return dag_id == self.dag_id and _without_injected(conf) == _without_injected(self.conf)
+
+
+def build_payload(operator: TriggerDagRunOperator) -> Payload:
+    """
+    Return what the child is given, checked before anything is sent or recorded.
+
+    :raises DagIdInvalidError: ``trigger_dag_id`` was rendered to nothing.
+    :raises ConfInvalidError: the conf has something that Airflow cannot send.
+    """
+    given: Any = operator.trigger_dag_id
+    if given is None or not str(given).strip():
+        raise DagIdInvalidError("it is None" if given is None else "it is empty")
+    return Payload(str(given), parse_conf(str(given), operator.conf))
+
+
+def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
     """
     Return what the user asks for, checked before anything is sent or recorded.
 
-    :raises ConfInvalidError: the conf is not JSON.
+    :raises DagIdInvalidError: ``trigger_dag_id`` was rendered to nothing.
     :raises DateInvalidError: a date that Airflow cannot use.
     :raises RunIdInvalidError: Airflow would refuse the rendered run id, or take it for another.
+    :raises RequestInvalidError: a state or an interval that Airflow does not know.
     """
     dag_id = str(operator.trigger_dag_id)
     given_run_after = stock.run_after_of(operator)
     logical_date = _parse(dag_id, "logical_date", operator.logical_date)
     run_after = _parse(dag_id, "run_after", given_run_after)
     run_id = _fixed_run_id(operator, logical_date, run_after)
-    logical_date = _utc(logical_date)
     if run_id is not None:
         pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
         check_run_id(dag_id, run_id, allowed_pattern=pattern)
-    asked = {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "logical_date": logical_date and logical_date.isoformat(),
-        "conf": parse_conf(dag_id, operator.conf),
-    }
+    has_run_after = stock.is_set(given_run_after) and given_run_after is not None
     return Request(
         dag_id=dag_id,
         run_id=run_id,
-        logical_date=logical_date,
+        logical_date=_utc(logical_date),
         is_date_ours=not stock.is_set(operator.logical_date) and not stock.is_set(given_run_after),
-        digest=digest_request(identify_parent(context), asked),
+        is_run_after_ours=not has_run_after and task_sdk.can_send_run_after(),
         mode=_mode(operator),
-        allowed_states=frozenset(state.value for state in operator.allowed_states),
-        failed_states=frozenset(state.value for state in operator.failed_states),
+        allowed_states=_states("allowed_states", operator.allowed_states),
+        failed_states=_states("failed_states", operator.failed_states),
         is_reset=bool(operator.reset_dag_run),
         is_skip=bool(operator.skip_when_already_exists),
+        on_clear=OnClear(operator.on_clear),
+        call=call.number,
+        epoch=call.epoch,
+        is_journal_proven=call.is_journal_proven,
     )
 
 
 def rebuild_request(operator: TriggerDagRunOperator, record: Record) -> Request:
-    """Return what a resumed attempt still has to know: the rest was asked for before the deferral."""
+    """Return what a resumed try still has to know: the rest was asked for before the deferral."""
     return Request(
         dag_id=record.dag_id,
         run_id=record.run_id if record.is_fixed else None,
         logical_date=record.logical_date,
-        is_date_ours=record.is_date_ours,
-        digest=record.digest,
+        is_date_ours=False,
+        is_run_after_ours=False,
         mode=Mode.DEFER,
-        allowed_states=frozenset(state.value for state in operator.allowed_states),
-        failed_states=frozenset(state.value for state in operator.failed_states),
+        allowed_states=_states("allowed_states", operator.allowed_states),
+        failed_states=_states("failed_states", operator.failed_states),
+        is_reset=bool(operator.reset_dag_run),
+        call=record.call,
     )
 
 
 def build_attempt(context: Context) -> Attempt:
-    """Return which attempt of the parent this is."""
+    """Return which try of the parent this is."""
+    ti = context["ti"]
     return Attempt(
-        try_number=context["ti"].try_number,
-        max_tries=context["ti"].max_tries,
+        parent=build_parent(context),
+        task_instance_id=str(ti.id),
+        try_number=ti.try_number,
+        max_tries=ti.max_tries,
         retries=context["task"].retries or 0,
         clear_number=context["dag_run"].clear_number or 0,
     )
 
 
-def identify_parent(context: Context) -> tuple[str, ...]:
+def build_parent(context: Context) -> Parent:
     """Return what tells this parent from every other."""
+    ti, dag_run = context["ti"], context["dag_run"]
+    loop_index = task_sdk.loop_index_of(context)
+    return Parent(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        run_after=_utc(dag_run.run_after) or datetime.min.replace(tzinfo=timezone.utc),
+        loop_index=loop_index,
+        # Outside a loop it tells nothing that the map index does not, and an upgrade to 3.4 moves it.
+        region="" if loop_index is None else str(getattr(ti, "region_id", None) or ""),
+        started_at=_utc(dag_run.start_date),
+    )
+
+
+def has_next_try(context: Context) -> bool:
+    """Return whether Airflow will try the task again if this try fails (3.0 to 3.4, ``is_eligible_to_retry``)."""
     ti = context["ti"]
-    return (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
+    return bool(ti.max_tries) and ti.try_number <= ti.max_tries
 
 
-def identify_life_of_parent(context: Context) -> tuple[str, ...]:
+def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     """
-    Return what tells this parent from every other, and from one of the same names whose Dag run was deleted.
+    Return the task's ``poke_interval``, in seconds.
 
-    The start of the parent's Dag run stays through retries; only a clear of the finished run changes it, and that
-    changes ``max_tries`` too (3.0 to 3.3, ``models/taskinstance.py``, ``clear_task_instances``).
+    :raises RequestInvalidError: it is no number of seconds and no timedelta, or not above 0.
     """
-    started = context["dag_run"].start_date
-    return (*identify_parent(context), started.isoformat() if started else "")
+    given: Any = operator.poke_interval
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise RequestInvalidError(
+            f"poke_interval has to be a number of seconds above 0, or a timedelta, not {given!r}."
+        )
+    return float(seconds)
 
 
-def parse_conf(dag_id: str, given: Any) -> Any:  # noqa: ANN401 - it is for the user to get wrong
-    """
-    Return the conf as the server will see it.
+def _states(name: str, given: Iterable[Any]) -> frozenset[str]:
+    states = frozenset(str(getattr(state, "value", state)) for state in given)
+    if unknown := sorted(states - task_sdk.dag_run_states()):
+        raise RequestInvalidError(
+            f"{name} has {unknown[0]!r}, which is no Dag run state. The states are: "
+            f"{', '.join(sorted(task_sdk.dag_run_states()))}."
+        )
+    return states
 
-    Checked here, as the stock operator's message would show the conf (standard provider 1.21.0).
-    """
-    try:
-        parsed = json.loads(given) if given and isinstance(given, str) else given
-        conf = json.loads(json.dumps(parsed))
-    except (TypeError, ValueError, RecursionError) as error:
-        # Chained from nothing: a JSONDecodeError holds the whole text.
-        reason = f"{type(error).__name__} when it was serialized"
-        if isinstance(error, json.JSONDecodeError):
-            reason = f"{error.msg} at line {error.lineno} column {error.colno}"
-        raise ConfInvalidError(dag_id, reason) from None
-    if conf is not None and not isinstance(conf, dict):
-        raise ConfInvalidError(dag_id, f"it is a {type(conf).__name__}, not an object")
-    return conf
+
+def _without_injected(conf: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {key: value for key, value in (conf or {}).items() if key != INJECTED_KEY}
 
 
 def _fixed_run_id(
@@ -143,7 +195,7 @@ def _parse(dag_id: str, name: str, given: Any) -> datetime | None:  # noqa: ANN4
     """Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
     try:
         date = stock.parse_date(name, given)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DateInvalidError(dag_id, name, str(error)) from error
     if date is not None and date.tzinfo is None:
         raise DateInvalidError(dag_id, name, f"{date.isoformat()} has no time zone")

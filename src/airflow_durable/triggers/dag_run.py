@@ -68,9 +68,9 @@ class DurableDagRunTrigger(BaseTrigger):
         state = await get_poller(AsyncLookUps()).wait(
             self.dag_id, self.run_id, frozenset(self.states), self.poll_interval
         )
-        yield TriggerEvent(self._payload(state))  # type: ignore[no-untyped-call] # Airflow's
+        yield TriggerEvent(self.payload(state))  # type: ignore[no-untyped-call] # Airflow's
 
-    def _payload(self, state: str | None) -> tuple[str, dict[str, Any]]:
+    def payload(self, state: str | None) -> tuple[str, dict[str, Any]]:
         """
         Return the event's payload.
 

@@ -227,7 +227,7 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Any:  # noqa: ANN401 - the aut
         return None
     is_silence_readable = may_read_audit_log(user, wait.parent.dag_id)
     attempts = waits.attempts(wait.parent, is_silence_readable=is_silence_readable)
-    run_ids = dict.fromkeys([*(entry.run_id for entry in record.attempts), record.run_id])
+    run_ids = dict.fromkeys([*(entry.run_id for entry in record.tries), record.run_id])
     found = waits.runs((record.dag_id, run_id) for run_id in run_ids)
     runs = {run_id: found[record.dag_id, run_id] for run_id in run_ids if (record.dag_id, run_id) in found}
     return draw(record, attempts, runs, datetime.now(tz=timezone.utc))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from airflow_durable.core.record import Entry, Record
+    from airflow_durable.core.record import Record, TryEntry
 
 TAKEOVERS = frozenset({Decision.RECONNECT, Decision.ALREADY_SUCCEEDED})
 """The decisions by which an attempt goes on with the run of an earlier one."""
@@ -106,7 +106,7 @@ class Wait:
         """When the present child was first asked for."""
         if self.record is None:
             return None
-        return next((entry.at for entry in self.record.attempts if entry.run_id == self.record.run_id), None)
+        return next((entry.at for entry in self.record.tries if entry.run_id == self.record.run_id), None)
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,9 @@ WAITING = "waiting"
 """The filter's word for *waiting now*; all others are task instance states."""
 
 
-def takeovers(record: Record) -> Iterator[Entry]:
+def takeovers(record: Record) -> Iterator[TryEntry]:
     """Yield the attempts that took over the run of an earlier one."""
-    return (entry for entry in record.attempts if entry.decision in TAKEOVERS)
+    return (entry for entry in record.tries if entry.decision in TAKEOVERS)
 
 
 def is_recovered(record: Record) -> bool:

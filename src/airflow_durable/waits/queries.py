@@ -28,13 +28,15 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.record import KEY, Record, load
+from airflow_durable.core.stored import KEY, load
 from airflow_durable.waits.model import TAKEOVERS, UNFINISHED_STATES, WAITING, Attempt, Filters, Parent, Run, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy.orm import Session
+
+    from airflow_durable.core.record import Record
 
 Statement: TypeAlias = Any
 Condition: TypeAlias = Any
@@ -143,7 +145,7 @@ class Waits:
             for wait in waits
             if wait.record
             and wait.record.dag_id == dag_id
-            and run_id in {wait.record.run_id, *(entry.run_id for entry in wait.record.attempts)}
+            and run_id in {wait.record.run_id, *(entry.run_id for entry in wait.record.tries)}
         ]
 
     def attempts(self, parent: Parent, *, is_silence_readable: bool) -> list[Attempt]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from airflow_durable.core.record import Entry, Record
+    from airflow_durable.core.record import Record, TryEntry
     from airflow_durable.waits.model import Attempt, Run
 
 TICKS = 4
@@ -61,7 +61,7 @@ class AttemptRow:
     """
 
     attempt: Attempt
-    entry: Entry | None
+    entry: TryEntry | None
     bar: Bar | None
     is_cut_off: bool = False
     is_crashed: bool = False
@@ -131,7 +131,7 @@ def draw(record: Record, attempts: Sequence[Attempt], runs: Mapping[str, Run], n
 
     :param runs: the child runs that exist and may be seen, by run id. Empty where the user may not see any.
     """
-    entries = {entry.try_number: entry for entry in record.attempts}
+    entries = {entry.try_number: entry for entry in record.tries}
     spans = [(item.start_date, item.end_date) for item in attempts]
     spans += [(item.start_date, item.end_date) for item in runs.values()]
     moments = [moment for span in spans for moment in span] + [run.queued_at for run in runs.values()]
@@ -149,7 +149,7 @@ def draw(record: Record, attempts: Sequence[Attempt], runs: Mapping[str, Run], n
 
 
 def _attempt_row(
-    attempt: Attempt, entry: Entry | None, runs: Mapping[str, Run], axis: _Axis, now: datetime
+    attempt: Attempt, entry: TryEntry | None, runs: Mapping[str, Run], axis: _Axis, now: datetime
 ) -> AttemptRow:
     if attempt.start_date is None:
         return AttemptRow(attempt, entry, None)

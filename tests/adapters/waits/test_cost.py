@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_durable.core.record import KEY
+from airflow_durable.core.stored import KEY
 from airflow_durable.waits.model import Filters
 from airflow_durable.waits.queries import FEW_DAGS, Cursor, Store, Waits
 from tests.support.waits_rows import NOON, make_record

@@ -1,0 +1,20 @@
+"""Durations, as people read them."""
+
+from __future__ import annotations
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def format_duration(seconds: float) -> str:
+    """
+    Return a duration in its two largest units: ``47 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``.
+
+    :param seconds: negative ones count as 0.
+    """
+    rest = max(0, round(seconds))
+    parts = []
+    for size, name in _UNITS:
+        count, rest = divmod(rest, size)
+        parts.append((count, name))
+    largest = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {name}" for count, name in parts[largest : largest + 2] if count) or "0 s"

@@ -1,0 +1,92 @@
+"""
+Which call of the try this is.
+
+A task normally starts one child. A ``@task`` that calls ``.execute(context)`` in a loop, or a subclass that calls
+``super().execute()`` several times, starts several: they are numbered in the order in which the try makes them, and
+each has its own entries in the journal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.task.journal import NoJournal, StoreJournal
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_durable.core.record import Record
+    from airflow_durable.task.journal import Journal
+
+
+@dataclass
+class Call:
+    """
+    One call.
+
+    :ivar number: from 1.
+    :ivar epoch: of the first call of this try; None: this is the first.
+    :ivar is_journal_proven: the first call found an entry in its journal.
+    """
+
+    number: int
+    epoch: int | None
+    is_journal_proven: bool
+    journal: Journal
+    _calls: Calls = field(repr=False)
+
+    def started(self, record: Record, *, has_record: bool) -> None:
+        """
+        Note what the first call came to: later ones follow it.
+
+        :param has_record: it had been read from the journal.
+        """
+        if self.number == 1:
+            self._calls.epoch = record.epoch
+            self._calls.is_journal_proven = has_record
+
+
+@dataclass
+class Calls:
+    """The calls of one try, in this process."""
+
+    task_instance_id: str
+    journal: Journal
+    count: int = 0
+    epoch: int | None = None
+    is_journal_proven: bool = False
+
+    def following(self) -> Call:
+        """Return the call that is made now."""
+        self.count += 1
+        return Call(self.count, self.epoch, self.is_journal_proven, self.journal, self)
+
+
+_current: Calls | None = None
+
+
+def next_call(context: Context) -> Call:
+    """Return the call that the try of this context makes now."""
+    return _of(context).following()
+
+
+def journal_of(context: Context) -> Journal:
+    """Return the journal of the try of this context."""
+    return _of(context).journal
+
+
+def _of(context: Context) -> Calls:
+    """Return the calls of this try. A process runs one try, but for ``dag.test()``, which runs one after the other."""
+    global _current  # noqa: PLW0603 - what it is: the state of the process
+    task_instance_id = str(context["ti"].id)
+    if _current is None or _current.task_instance_id != task_instance_id:
+        _current = Calls(task_instance_id, _open_journal(context, task_instance_id))
+    return _current
+
+
+def _open_journal(context: Context, task_instance_id: str) -> Journal:
+    store: Any = context.get("task_state_store")
+    if store is None:
+        return NoJournal()
+    return StoreJournal(store, task_instance_id)

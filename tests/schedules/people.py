@@ -1,0 +1,166 @@
+"""What child runs do by themselves, and what people do to them and to the parents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.schedules import ledger
+from tests.schedules.calls import short
+from tests.schedules.configurations import FIXED_RUN_ID, CHILD, foreign_run
+from tests.schedules.requests import Action
+from tests.schedules.world import ACTIVE, ENDED, FAILED, SUCCESS, Ledger, given_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.schedules.configurations import Configuration
+    from tests.schedules.world import World
+
+_UNWATCHED = frozenset({"get", "set", "newer"})
+
+
+def develop(world: World, configuration: Configuration) -> Iterator[Action]:
+    """
+    Let child runs end.
+
+    Not while nobody could tell: a run that ends before a try starts, reads or writes might as well end after that, since
+    neither depends on the other. So all that is left out is the other order of the same actions.
+    """
+    is_watched = world.messages or any(task.state == "deferred" for task in world.tasks)
+    if not is_watched and all(process.step.call.kind in _UNWATCHED for process in world.processes):
+        return
+    for run in world.runs:
+        if run.state != ACTIVE:
+            continue
+        after = ledger.end(world.with_run(run._replace(state=SUCCESS)), run, SUCCESS)
+        yield Action(f"{short(run.run_id)} succeeds", "child", after)
+        if world.budget.failures:
+            failed = ledger.end(world.with_run(run._replace(state=FAILED)), run, FAILED).spend(failures=1)
+            yield Action(f"{short(run.run_id)} fails", "child", failed)
+
+
+def act(world: World, configuration: Configuration) -> Iterator[Action]:
+    """Let people act."""
+    yield from _meddle(world, configuration)
+    for parent, task in enumerate(world.tasks):
+        if task.try_number:
+            yield from _clear(world, configuration, parent)
+            yield from _edit(world, configuration, parent)
+            yield from _remake(world, parent)
+    yield from _lose(world, configuration)
+
+
+def _meddle(world: World, configuration: Configuration) -> Iterator[Action]:
+    if not world.budget.people or not any(task.try_number for task in world.tasks):
+        return
+    spent = world.spend(people=1)
+    for run in world.runs:
+        yield Action(f"a person deletes {short(run.run_id)}", "people", spent.without_run(run))
+        cleared = run._replace(state=ACTIVE, clear_number=run.clear_number + 1, is_revived=True)
+        yield Action(f"a person clears {short(run.run_id)}", "people", spent.with_run(cleared))
+    if configuration.is_racing and world.run(CHILD, FIXED_RUN_ID) is None:
+        yield Action(f"somebody else starts {FIXED_RUN_ID}", "people", spent.with_run(foreign_run(FIXED_RUN_ID)))
+
+
+def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[Action]:
+    task = world.tasks[parent]
+    if not world.budget.clears:
+        return
+    spent = world.spend(clears=1)
+    raised = task.try_number + task.retries
+    name = f"a person clears {f'the task of parent {parent + 1}' if parent else 'the task'}"
+    if task.state == "running":
+        # Its process is told to stop at its next heartbeat: until then it runs on. Whether max_tries is raised
+        # depends on what the executor reports of it.
+        yield Action(name, "people", _cleared(spent, parent, raised))
+        if raised != task.max_tries:
+            after = _cleared(spent, parent, task.max_tries)
+            hidden = after.with_ledger(parent, after.ledgers[parent]._replace(is_hidden=True))
+            yield Action(f"{name}, reported failed", "people", hidden)
+        return
+    cleared = _cleared(spent, parent, raised)
+    yield Action(name, "people", cleared)
+    for edit in configuration.edits:
+        if edit != task.version:
+            edited = cleared.with_task(parent, cleared.tasks[parent]._replace(version=edit))
+            yield Action(f"{name}, with its {edit} edited", "people", edited)
+    if configuration.has_upstream:
+        anew = cleared.with_task(parent, cleared.tasks[parent]._replace(upstream=task.number + 1))
+        account = ledger.clear(world.ledgers[parent], task, is_upstream=True)
+        yield Action(f"{name} with what is upstream of it", "people", anew.with_ledger(parent, account))
+    if configuration.is_discarding and world.budget.losses:
+        yield Action(f"{name}, and its record is discarded", "people", _without_record(cleared, parent).spend(losses=1))
+    lowered = task.max_tries - task.try_number
+    if task.state in ENDED and 0 <= lowered < task.retries:
+        edited = spent.with_task(parent, task._replace(retries=lowered))
+        label = f"{name}, with its retries lowered to {lowered}"
+        yield Action(label, "people", _cleared(edited, parent, task.try_number + lowered))
+
+
+def _cleared(world: World, parent: int, max_tries: int) -> World:
+    task = world.tasks[parent]
+    number = task.number + 1
+    after = task._replace(
+        state="scheduled",
+        max_tries=max_tries,
+        number=number,
+        clear_number=task.clear_number + 1,
+        started=number if task.state in ENDED else task.started,
+        trigger=None,
+    )
+    account = ledger.clear(world.ledgers[parent], task, is_upstream=False)
+    return world.with_task(parent, after).with_ledger(parent, account)
+
+
+def _edit(world: World, configuration: Configuration, parent: int) -> Iterator[Action]:
+    """Edit the Dag file between two tries, or while the task is deferred. At other times no try would see it."""
+    task = world.tasks[parent]
+    if not world.budget.edits or task.state not in {"scheduled", "deferred"}:
+        return
+    for edit in configuration.edits:
+        if edit != task.version:
+            after = world.spend(edits=1).with_task(parent, task._replace(version=edit))
+            yield Action(f"the {edit} of {f'parent {parent + 1}' if parent else 'the task'} is edited", "people", after)
+
+
+def _remake(world: World, parent: int) -> Iterator[Action]:
+    task = world.tasks[parent]
+    if not world.budget.remakes:
+        return
+    spent = world.spend(remakes=1)
+    number = task.number + 1
+    fresh = task._replace(
+        state="scheduled", try_number=0, max_tries=task.retries, number=number, trigger=None, execution=0
+    )
+    account = ledger.clear(world.ledgers[parent], task, is_upstream=False)._replace(remade="remade")
+    name = f"parent {parent + 1}" if parent else "the task"
+    remade = spent.with_task(parent, fresh).with_ledger(parent, account)
+    yield Action(f"the task instance of {name} is deleted and made anew", "people", remade)
+    reborn = fresh._replace(clear_number=0, started=number, life=task.life + 1, upstream=0, store=())
+    label = f"the Dag run of {name} is deleted and created again"
+    yield Action(label, "people", spent.with_task(parent, reborn).with_ledger(parent, Ledger()))
+
+
+def _lose(world: World, configuration: Configuration) -> Iterator[Action]:
+    if not world.budget.losses:
+        return
+    spent = world.spend(losses=1)
+    if configuration.is_discarding:
+        for parent, task in enumerate(world.tasks):
+            if task.store and task.state not in ENDED:
+                name = f"parent {parent + 1}" if parent else "the task"
+                yield Action(f"the record of {name} is lost", "fault", _without_record(spent, parent))
+    if configuration.upgrade and any(task.try_number for task in world.tasks):
+        appears = not world.has_store
+        after = spent._replace(has_store=appears, processes=())
+        for parent, task in enumerate(world.tasks):
+            after = _without_record(after, parent)
+            if task.state == "running":
+                after = given_up(after, parent)
+        label = "Airflow is upgraded: a store appears" if appears else "Airflow is downgraded: the store vanishes"
+        yield Action(f"{label}, and its workers are restarted", "fault", after)
+
+
+def _without_record(world: World, parent: int) -> World:
+    account = world.ledgers[parent]._replace(lost="lost")
+    return world.with_task(parent, world.tasks[parent]._replace(store=())).with_ledger(parent, account)
