@@ -287,6 +287,16 @@ class FakePort:
         """Remember what was told."""
         self.troubles.append(error)
 
+    def position(self, call: int) -> dict[str, Any]:
+        """Return where the journal stands."""
+        return self._journal.position(call) if self.has_store else {}
+
+    def restore(self, call: int, position: dict[str, Any]) -> None:
+        """Be a new process of the same try, which continues where the journal stood."""
+        self._journal = _Journal(self.server, self.attempt.task_instance_id)
+        if self.has_store:
+            self._journal.restore(call, position)
+
     def _new_run(self, record: Record) -> Run:
         run_after = record.run_after or self.server.now()
         return Run(record.run_id, record.logical_date, run_after=run_after, conf=self.conf)
@@ -392,14 +402,16 @@ def run_try(port: FakePort, request: Request, *, poke_interval: float = 60.0) ->
 
 def defer(port: FakePort, request: Request, started: Started) -> Started:
     """Wait in the triggerer; what comes back is a new process of the same try."""
-    record = load(json.loads(json.dumps(dump(started.record))))
+    call = started.record.call
+    sent = json.dumps({**dump(started.record), **port.position(call)})
+    record = load(json.loads(sent))
     resumed = None
     while resumed is None:
         port.server.on_sleep(port.server)
         run = port.server.runs.get((record.dag_id, record.run_id))
         outcome = Outcome(record.dag_id, record.run_id, run.state if run else None, port.server.now())
         resumed = waiting.resume(request, record, outcome)
-    port._journal = _Journal(port.server, port.attempt.task_instance_id)
+    port.restore(call, json.loads(sent))
     return resumed
 
 

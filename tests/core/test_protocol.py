@@ -83,7 +83,7 @@ def test_a_run_that_nothing_proves_costs_one_write_more() -> None:
     ids=["3.1", "3.2"],
 )
 def test_a_first_try_without_a_store(version: tuple[int, int], expected: list[str]) -> None:
-    """The writes are to no journal: they cost nothing. Where a look-up says no dates, a first try looks before it sends."""
+    """The writes are to no journal: they cost nothing. On 3.1 a first try looks before it sends."""
     server = Server(version)
     run_try(FakePort(server, attempt(1)), ask())
     assert server.calls == [*expected, *WAITED, "write"]

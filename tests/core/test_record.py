@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Phase, Proof
-from airflow_durable.core.record import MAX_DATES, MAX_TRIES, Baseline, Record, TryEntry, baseline_of
+from airflow_durable.core.record import MAX_DATES, MAX_TRIES, TAG_REACH, Baseline, Record, TryEntry, baseline_of
 from airflow_durable.core.run_ids import tag_of_life, tag_of_parent
 from airflow_durable.core.stored import dump
+
+if TYPE_CHECKING:
+    from airflow_durable.core.model import Request
 
 from .fakes import EPOCH, FIXED_DATE, PARENT, ask, ask_fixed_date, ask_fixed_id, attempt
 
@@ -150,8 +154,10 @@ def test_an_undated_run_of_before_the_parents_dag_run_is_of_another_life() -> No
     before, at_once = run(started_at=EPOCH - timedelta(seconds=1)), run(started_at=EPOCH)
     assert not MINIMAL.is_author_of(before, first)
     assert MINIMAL.is_author_of(at_once, first)
+    assert not MINIMAL.is_author_of(before, second)
     # A clear of the finished Dag run moves its start.
-    assert MINIMAL.is_author_of(before, second)
+    assert MINIMAL.is_author_of(before, attempt(2, max_tries=4, parent=parent))
+    assert MINIMAL.is_author_of(before, attempt(2, clear_number=1, parent=parent))
     assert MINIMAL.is_author_of(run(started_at=None), first)
     assert MINIMAL.is_author_of(before, attempt(1, parent=replace(PARENT, started_at=None)))
 
@@ -163,6 +169,51 @@ def test_without_details_a_first_try_takes_nothing_that_it_found_for_its_own() -
     assert found.is_author_of(bare, attempt(2))
     assert MINIMAL.is_author_of(bare, attempt(1))
     assert replace(found, generation=-1).is_author_of(bare, attempt(1))
+
+
+@pytest.mark.parametrize(
+    ("date", "is_ours"), [(OF_PARENT, True), (OF_PARENT - TAG_REACH, True), (OF_PARENT - timedelta(seconds=3), False)]
+)
+def test_a_tag_under_a_fixed_identity_counts_in_this_life_only(date: datetime, is_ours: bool) -> None:  # noqa: FBT001 - a parameter
+    at = attempt(2, parent=replace(PARENT, started_at=OF_PARENT))
+    assert replace(FIXED, dates=()).is_author_of(run(date), at) is is_ours
+    # A clear moves the start of the Dag run: then it says nothing.
+    assert replace(FIXED, dates=()).is_author_of(run(date), replace(at, clear_number=1))
+
+
+def test_a_try_that_settled_a_clear_leaves_what_later_tries_continue_from() -> None:
+    entered = MINIMAL.with_try(attempt(2, max_tries=7, clear_number=4), Decision.RESUBMIT, EPOCH)
+    settled = FIXED.settled_by(entered)
+    assert settled == replace(FIXED, max_tries=7, clear_number=4, task_instance_id="ti-2", tries=entered.tries)
+
+
+def test_a_run_is_asked_for_again_by_a_reset_or_a_resubmission() -> None:
+    record = MINIMAL
+    for number, decision in enumerate(Decision):
+        record = record.with_try(attempt(number + 1), decision, EPOCH + timedelta(seconds=number))
+    asking = [Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESET]
+    for decision in Decision:
+        alone = MINIMAL.with_try(attempt(1), decision, LATER)
+        assert alone.asked_at == (LATER if decision in asking else None)
+    assert record.asked_at == EPOCH + timedelta(seconds=max(list(Decision).index(decision) for decision in asking))
+
+
+@pytest.mark.parametrize(
+    ("record", "request_", "is_same"),
+    [
+        (FIXED, ask_fixed_id(), True),
+        (FIXED, ask_fixed_date(), False),
+        (BY_RUN_AFTER, ask_fixed_date(), True),
+        (BY_RUN_AFTER, ask_fixed_id(), False),
+        (BY_RUN_AFTER, replace(ask_fixed_date(), logical_date=LATER), False),
+        (BY_REPLY, ask_fixed_id(), True),
+        (replace(BY_REPLY, logical_date=FIXED_DATE), ask_fixed_date(), True),
+        (DATED, ask(), True),
+        (MINIMAL, ask(is_date_ours=False), True),
+    ],
+)
+def test_which_dates_a_request_has(record: Record, request_: Request, is_same: bool) -> None:  # noqa: FBT001 - a parameter
+    assert record.has_dates_of(request_) is is_same
 
 
 @pytest.mark.parametrize(
@@ -180,8 +231,8 @@ def test_without_details_a_first_try_takes_nothing_that_it_found_for_its_own() -
         (BY_RUN_AFTER, ask_fixed_date(), False),
     ],
 )
-def test_which_run_a_request_is_for(record: Record, request_: object, is_same: bool) -> None:  # noqa: FBT001 - a parameter
-    assert record.is_same_identity(request_) is is_same  # type: ignore[arg-type]
+def test_which_run_a_request_is_for(record: Record, request_: Request, is_same: bool) -> None:  # noqa: FBT001 - a parameter
+    assert record.is_same_identity(request_) is is_same
 
 
 def test_a_reset_is_pending_until_the_clear_number_moves() -> None:

@@ -119,7 +119,11 @@ def test_the_keys_are_a_contract() -> None:
     assert KEY == "durable_child_run"
     assert VERSION == 2
     assert [key_of(1, 0), key_of(1, 1), key_of(1, 12)] == [KEY, f"{KEY}.1", f"{KEY}.12"]
-    assert [key_of(2, 0), key_of(2, 1), key_of(12, 3)] == [f"{KEY}.call_2", f"{KEY}.call_2.1", f"{KEY}.call_12.3"]
+    assert [key_of(2, 0), key_of(2, 1), key_of(12, 3)] == [
+        f"{KEY}.call_00002",
+        f"{KEY}.call_00002.1",
+        f"{KEY}.call_00012.3",
+    ]
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6))
