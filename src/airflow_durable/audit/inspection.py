@@ -13,7 +13,7 @@ from rich.text import Text
 from airflow_durable.audit.model import RunKey
 from airflow_durable.audit.source import SourceError
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.stored import load
+from airflow_durable.core.stored import dump, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

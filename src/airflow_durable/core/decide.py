@@ -90,7 +90,12 @@ def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, c
     if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
         return False
     is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)
-    return is_done and seen.is_same_request is True and record.dag_id == request.dag_id
+    return is_done and _is_same(record, request, seen)
+
+
+def _is_same(record: Record, request: Request, seen: ChildRun) -> bool:
+    """Tell whether the run is known to be what the present try asks for: Dag, conf, fixed run id and date."""
+    return seen.is_same_request is True and record.is_same_identity(request)
 
 
 def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | None) -> Decision:
@@ -121,7 +126,7 @@ def _decide_done(
 ) -> Decision:
     if clear is None or (request.on_clear is OnClear.ADOPT and not clear.is_anew):
         return Decision.ALREADY_SUCCEEDED
-    is_same = seen.is_same_request is True and is_upstream_newer is False
+    is_same = _is_same(record, request, seen) and is_upstream_newer is False
     if is_same and not clear.is_anew and request.on_clear is OnClear.AUTO:
         return Decision.ALREADY_SUCCEEDED
     return _start_anew(record, request)
@@ -132,7 +137,7 @@ def _decide_active(record: Record, request: Request, seen: ChildRun, clear: Clea
         return Decision.RECONNECT
     if request.on_clear is OnClear.FRESH:
         return Decision.WAIT_OUT if record.is_fixed and not request.is_reset else _start_anew(record, request)
-    return Decision.RECONNECT if seen.is_same_request else Decision.WAIT_OUT
+    return Decision.RECONNECT if _is_same(record, request, seen) else Decision.WAIT_OUT
 
 
 def _start_anew(record: Record, request: Request) -> Decision:

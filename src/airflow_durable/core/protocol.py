@@ -158,7 +158,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
     is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        return _start_fresh(port, request, attempt, record, decision, seen, is_anew=is_anew)
+        return _start_fresh(port, request, attempt, record, decision, seen, clear if is_anew else None)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
@@ -190,19 +190,20 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     previous: Record | None,
     decision: Decision,
     seen: ChildRun | Look | None = None,
-    *,
-    is_anew: bool = False,
+    clear: Clear | None = None,
 ) -> Started:
     """
     Choose the run id, record it, send it. Nothing of the try exists before the record does.
 
-    :param is_anew: a person asked for the work anew: the epoch moves.
+    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may be that
+        of before.
     """
-    record = sending.new_record(request, attempt, previous, is_anew=is_anew)
+    record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
     dated = sending.with_new_dates(port, request, attempt, record)
-    return _submit(port, request, attempt, dated.with_try(attempt, decision, port.now()), None)
+    entered = dated.with_try(attempt, decision, port.now())
+    return _submit(port, request, attempt, entered, clear if entered.is_fixed else None)
 
 
 def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again

@@ -229,19 +229,21 @@ def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
     Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the
     parent's Dag run, unless a clear has moved that.
     """
-    if run.is_same_request is not True:
-        return False
-    before = attempt.parent.started_at
-    return before is None or attempt.last_cleared_try > 0 or seen >= before - TAG_REACH
+    before = _start_of_life(attempt)
+    return run.is_same_request is True and (before is None or seen >= before - TAG_REACH)
 
 
 def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
-    """
-    Tell whether a run without a date of ours began before the parent's Dag run did.
+    """Tell whether a run without a date of ours began before the parent's Dag run did."""
+    before = _start_of_life(attempt)
+    return before is not None and run.started_at is not None and run.started_at < before
 
-    Only a first try can tell: a clear of a finished Dag run moves its start.
+
+def _start_of_life(attempt: Attempt) -> datetime | None:
     """
-    before = attempt.parent.started_at
-    if attempt.try_number != 1 or before is None or run.started_at is None:
-        return False
-    return run.started_at < before
+    Return when the parent's Dag run started first; None if that cannot be known any more.
+
+    A clear of a finished Dag run moves its start, and every clear raises ``clear_number`` (3.2 and later,
+    ``models/taskinstance.py``, ``clear_task_instances``; only there a look-up says when a run began).
+    """
+    return None if attempt.clear_number or attempt.last_cleared_try else attempt.parent.started_at

@@ -28,7 +28,6 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
 
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.record import Record
 from airflow_durable.core.stored import KEY, load
 from airflow_durable.waits.model import TAKEOVERS, UNFINISHED_STATES, WAITING, Attempt, Filters, Parent, Run, Wait
 
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy.orm import Session
+
+    from airflow_durable.core.record import Record
 
 Statement: TypeAlias = Any
 Condition: TypeAlias = Any

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from airflow_durable.core.record import Record
 from airflow_durable.core.stored import KEY
 from airflow_durable.waits.model import is_recovered, takeovers
 from airflow_durable.waits.queries import Store, is_taken_over, read_record, read_runs, select_waiting
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from airflow_durable.core.record import Record
     from airflow_durable.waits.queries import Statement
 
 FRESH_SECONDS = 30.0
