@@ -247,12 +247,12 @@ class ReplayPort:
         self._start = start
         self._outcomes = outcomes
         self._moments = 0
-        self._journal: journal.Journal = (
+        self.journal: journal.Journal = (
             journal.StoreJournal(self, f"{start.attempt.parent.map_index}-{start.number}")
             if start.has_store
             else journal.NoJournal()
         )
-        self.has_store = self._journal.has_store
+        self.has_store = self.journal.has_store
         self.has_details = start.has_details
         self.wanted = start.wanted[0]
         self.has_slept = False
@@ -279,12 +279,12 @@ class ReplayPort:
     # The protocol's port.
 
     def read(self, call: int) -> Record | None:
-        record = self._journal.read(call)
+        record = self.journal.read(call)
         self.is_proven = self.is_proven or (call == 1 and record is not None)
         return record
 
     def write(self, record: Record) -> None:
-        self._journal.write(record)
+        self.journal.write(record)
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
         detailed = is_detailed and self.has_details
@@ -336,9 +336,18 @@ class ReplayPort:
         """Tell nobody."""
 
 
-_NO_SUPERVISOR = SimpleNamespace(
-    undisturbed=nullcontext, describe=str, is_transient=lambda error: getattr(error, "is_transient", True)
-)
+def _read_failure(error: Exception) -> SimpleNamespace:
+    if not isinstance(error, _StoreError):
+        # A mistake of these modules. Not an Exception: the journal takes any for the store's.
+        raise _MistakeError from error
+    return SimpleNamespace(said=str(error), is_transient=error.is_transient)
+
+
+class _MistakeError(BaseException):
+    """These modules are wrong."""
+
+
+_NO_SUPERVISOR = SimpleNamespace(undisturbed=nullcontext, read_failure=_read_failure)
 
 
 def _seen_at(start: Start) -> dict[tuple[str, str], ChildRun | None]:
@@ -379,9 +388,11 @@ def run(port: ReplayPort, start: Start) -> Call:
         if start.resumed is not None and number == 1:
             kept, state = start.resumed
             record = load(kept.value)
-            started = waiting.resume(request, record, Outcome(record.dag_id, record.run_id, state, port.now()))
+            port.journal.restore(record.call, kept.value)
+            resumed = _rebuilt(request, record)
+            started = waiting.resume(resumed, record, Outcome(record.dag_id, record.run_id, state, port.now()))
             if started is None:
-                return _deferral(request, record)
+                return _deferral(port, resumed, record)
             if not started.is_settled:
                 started = None
         while started is None:
@@ -389,16 +400,31 @@ def run(port: ReplayPort, start: Start) -> Call:
             if started.is_settled:
                 break
             if request.mode is Mode.DEFER:
-                return _deferral(request, started.record)
+                return _deferral(port, request, started.record)
             started = waiting.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS)
             if not started.is_settled:
                 started = None
-        taken = waiting.consume(port, started)
         if number == 1:
-            epoch = taken.epoch
+            epoch = started.record.epoch
+        waiting.consume(port, started)
     return Call("succeed")
 
 
-def _deferral(request: Request, record: Record) -> Call:
-    kept = keep({**dump(record), "phase": record.phase.value})
+def _rebuilt(request: Request, record: Record) -> Request:
+    """Return what a resumed try asks for, as ``task/request.py``, ``rebuild_request``, does."""
+    return replace(
+        request,
+        dag_id=record.dag_id,
+        run_id=record.run_id if record.is_fixed else None,
+        logical_date=record.logical_date,
+        is_date_ours=False,
+        is_run_after_ours=False,
+        mode=Mode.DEFER,
+        call=record.call,
+        epoch=None,
+    )
+
+
+def _deferral(port: ReplayPort, request: Request, record: Record) -> Call:
+    kept = keep({**dump(record), **port.journal.position(record.call)})
     return Call("defer", record.run_id, record.dag_id, what=kept, states=request.allowed_states | request.failed_states)

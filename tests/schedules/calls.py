@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tests.schedules import ledger
+from tests.schedules import properties
 from tests.schedules.attempts import Reply
 from tests.schedules.configurations import NO_DAG
-from tests.schedules.requests import Action, Effect, Request, create, reset
+from tests.schedules.requests import Action, Effect, Request, checked, create, reset
 from tests.schedules.world import Sender, Sent, moment_of, see
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ def _get(world: World, configuration: Configuration, process: Process) -> Iterat
     yield Action(name, "step", go_on(world, process, Reply(kept)))
     yield from _fault(world, process, "fails, the server is away", NO_STORE)
     if configuration.is_misread and world.budget.losses and kept is not None:
-        misled = world.spend(losses=1)
-        account = misled.ledgers[process.parent]._replace(lost="lost")
-        after = go_on(misled.with_ledger(process.parent, account), process, Reply(None))
+        after = go_on(world.spend(losses=1), process, Reply(None))
         yield Action(f"{name}: a wrong none", "fault", after)
 
 
@@ -107,7 +105,7 @@ def store(world: World, parent: int, key: str, kept: Kept) -> World:
     """Store a value."""
     after = world.with_task(parent, world.tasks[parent].with_value(key, kept))
     account = world.ledgers[parent]
-    lost, remade = account.lost and "rewritten", account.remade and "written"
+    lost, remade = "rewritten" if account.lost == "lost" else account.lost, account.remade and "written"
     return after.with_ledger(parent, account._replace(lost=lost, remade=remade))
 
 
@@ -165,7 +163,8 @@ def _submit(world: World, configuration: Configuration, process: Process) -> Ite
     payload = request.payload
     name = f"{process.name}: submit {short(payload.run_id)}"
     if payload.dag_id == NO_DAG:
-        yield Action(f"{name}: 404", "step", go_on(world, process, Reply(error="refused")))
+        refused = go_on(world, process, Reply(error="refused"))
+        yield checked(f"{name}: 404", "step", refused, lambda: properties.check_refused(request))
         return
     if world.is_taken(payload):
         yield Action(f"{name}: 409", "step", go_on(world, process, Reply(value=False)))

@@ -47,6 +47,7 @@ class Configuration(NamedTuple):
     :param is_racing: people may create a foreign run with our identity at any moment.
     :param twofold: a try may be executed twice: after the first execution was killed, or beside it.
     :param is_volatile: the conf is another one in each try, as with ``{{ ti.try_number }}``.
+    :param has_both_failed: ``failed`` is an allowed state and a failed one.
     :param is_refused: the child Dag does not exist, until ``edits`` correct it.
     :param upgrade: the store may ``appear`` or ``vanish``.
     :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
@@ -68,6 +69,7 @@ class Configuration(NamedTuple):
     is_racing: bool = False
     twofold: str = ""
     is_volatile: bool = False
+    has_both_failed: bool = False
     is_refused: bool = False
     upgrade: str = ""
     is_discarding: bool = False
@@ -97,6 +99,7 @@ class Configuration(NamedTuple):
             "skip": self.is_skip,
             "racing": self.is_racing,
             "volatile conf": self.is_volatile,
+            "failed states win": self.has_both_failed,
             "refused": self.is_refused,
             "discarding": self.is_discarding,
             "misread": self.is_misread,
@@ -133,7 +136,7 @@ class Configuration(NamedTuple):
             is_date_ours=self.identity in {GENERATED, RUN_ID},
             is_run_after_ours=self.has_store and self.identity not in {REPLY, UNDATED},
             mode=self.mode,
-            allowed_states=frozenset({SUCCESS}),
+            allowed_states=frozenset({SUCCESS, FAILED} if self.has_both_failed else {SUCCESS}),
             failed_states=frozenset({FAILED}),
             is_reset=self.is_reset,
             is_skip=self.is_skip,

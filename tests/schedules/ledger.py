@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wanted]) -> Ledger:
     """Note what a new try asks for. What a clear before it means is settled by that."""
     asked = {(call, it.ask) for call, it in enumerate(wanted, 1)}
-    lost = "" if ledger.lost == "rewritten" else ledger.lost
+    lost = "restored" if ledger.lost == "rewritten" else ledger.lost
     if not ledger.cleared:
         return ledger._replace(asked=ledger.asked | asked, lost=lost)
     is_anew = ledger.cleared == "reported" or configuration.on_clear is OnClear.FRESH
@@ -110,4 +110,6 @@ def _counts(ledger: Ledger, entry: tuple[int, Ask, str], call: int, wanted: Want
     of_call, ask, state = entry
     if of_call != call or (call, ask) not in ledger.asked:
         return False
-    return wanted.request.mode is Mode.FIRE_AND_FORGET or wanted.request.is_success(state)
+    request = wanted.request
+    is_allowed = state in request.allowed_states and state not in request.failed_states
+    return request.mode is Mode.FIRE_AND_FORGET or is_allowed

@@ -49,7 +49,10 @@ NO_RECORD = "without a record, whether an ended child was used before a clear is
 LATE_ELSEWHERE = (
     "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
 )
-LATE_UNFENCED = "without a record, a superseded try's request arrived after the look-up of one after a clear"
+LATE_UNFENCED = "without a record, a superseded try's request arrived beside that of one that could not know of it"
+UNSETTLED = (
+    "a try that resubmitted after a clear died before it recorded that this created the run; its conf differs in each try"
+)
 HIDDEN = "a clear of a running task that is reported as a failure is taken for a retry"
 REMADE_BLIND = "a task instance was deleted and made anew, and its first try, which reads nothing, started a run"
 REMADE_DEAD = "a task instance was deleted and made anew, and its first try died before it wrote"
@@ -70,7 +73,7 @@ class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is w
         self.name = name
 
 
-def check_creation(world: World, created: Run, request: Request) -> str:
+def check_creation(world: World, configuration: Configuration, created: Run, request: Request) -> str:
     """
     Check that no second child is started beside a healthy one.
 
@@ -94,7 +97,7 @@ def check_creation(world: World, created: Run, request: Request) -> str:
         if not is_done and not is_joined:
             continue
         is_active = is_joined and not is_beside_allowed
-        found = _excuse_of_creation(world, created, other, request, is_active=is_active)
+        found = _excuse_of_creation(world, configuration, created, other, request, is_active=is_active)
         if not found:
             what = "is active" if is_joined else "has done what is asked for"
             raise Violation("duplicate", f"{created.run_id} was created, and {other.run_id} {what}")
@@ -102,7 +105,9 @@ def check_creation(world: World, created: Run, request: Request) -> str:
     return excuse
 
 
-def _excuse_of_creation(world: World, created: Run, other: Run, request: Request, *, is_active: bool) -> str:
+def _excuse_of_creation(  # noqa: PLR0911, PLR0913 - an excuse a return; what each hangs on
+    world: World, configuration: Configuration, created: Run, other: Run, request: Request, *, is_active: bool
+) -> str:
     token = request.token
     last = request.seen.get(other.key, _FAILED_RUN)
     if other.is_revived and last is not None and last.state in ENDED:
@@ -110,7 +115,7 @@ def _excuse_of_creation(world: World, created: Run, other: Run, request: Request
     if (created.is_late or other.is_late) and {created.key, other.key} & world.deleted:
         return RECREATED
     account = world.ledgers[token.parent]
-    is_blind = bool(account.lost) or not world.has_store
+    is_blind = account.lost in {"lost", "rewritten"} or not world.has_store
     if not is_active and account.is_cleared:
         if account.is_known_done:
             return MARKED
@@ -120,8 +125,12 @@ def _excuse_of_creation(world: World, created: Run, other: Run, request: Request
     is_late = created.is_late or other.is_late
     if is_late and is_elsewhere:
         return LATE_ELSEWHERE
-    if is_late and is_blind and account.is_cleared:
+    task = world.tasks[token.parent]
+    is_unfenced = bool(account.lost) or not world.has_store
+    if is_late and is_unfenced and (task.clear_number or not configuration.has_details):
         return LATE_UNFENCED
+    if configuration.is_volatile and not is_active and task.clear_number:
+        return UNSETTLED
     if account.remade and (is_late or request.sender.try_number == 1):
         return REMADE_BLIND
     if is_active and is_blind and is_elsewhere:
@@ -239,6 +248,13 @@ def _excuse_of_refusal(
     if configuration.identity == REPLY or account.lost:
         return UNPROVEN
     raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
+
+
+def check_refused(request: Request) -> str:
+    """Check that a request which is refused for ever is what the task still asks for."""
+    if request.payload.dag_id != request.wanted.request.dag_id:
+        raise Violation("stuck", "a refused request is sent again, although the task asks for something else by now")
+    return ""
 
 
 def check_attempt(world: World, configuration: Configuration, parent: int) -> None:

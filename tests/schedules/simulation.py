@@ -10,7 +10,7 @@ from tests.schedules import calls, ledger, people, properties
 from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
-from tests.schedules.requests import Action
+from tests.schedules.requests import Action, checked
 from tests.schedules.world import ACTIVE, BEGINNING, ENDED, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
@@ -220,14 +220,6 @@ class Simulation:
                     left, label = spent, "is executed a second time beside itself"
                 left = self._with_process(left.with_task(parent, task), parent, again)
                 yield Action(f"{process.name}: {label}", "fault", left)
-
-
-def checked(label: str, kind: str, after: World, check: Callable[[], str]) -> Action:
-    """Return an action that may break a property."""
-    try:
-        return Action(label, kind, after, check())
-    except Violation as violation:
-        return Action(label, kind, after, "", violation)
 
 
 def _without_harmless(world: World) -> World:

@@ -178,7 +178,8 @@ class Ledger(NamedTuple):
     :param remade: ``remade``: the task instance was deleted and made anew; ``written``: and a try of it has written.
     :param is_cleared: a person cleared the task since the newest of its runs was asked for.
     :param is_known_done: a try wrote what it does last before it reports success, and may not have come to report it.
-    :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since; empty: it is whole.
+    :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since;
+        ``restored``: and a later try has begun; empty: it was never lost.
     """
 
     asked: frozenset[tuple[int, Ask]] = frozenset()
