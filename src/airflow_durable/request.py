@@ -90,14 +90,14 @@ def build_attempt(context: Context) -> Attempt:
 
 
 def identify_parent(context: Context) -> tuple[str, ...]:
-    """Return what tells this parent from every other."""
+    """Return what identifies this parent."""
     ti = context["ti"]
     return (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
 
 
 def identify_life_of_parent(context: Context) -> tuple[str, ...]:
     """
-    Return what tells this parent from every other, and from one of the same names whose Dag run was deleted.
+    Return what identifies this parent, also against one of the same names whose Dag run was deleted.
 
     The start of the parent's Dag run stays through retries; only a clear of the finished run changes it, and that
     changes ``max_tries`` too (3.0 to 3.3, ``models/taskinstance.py``, ``clear_task_instances``).
