@@ -61,7 +61,9 @@ class Simulation:
     def _is_over(world: World) -> bool:
         """Nothing that still happens could touch a parent or be done by it."""
         is_ended = all(task.state in ENDED for task in world.tasks)
-        return is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        return (
+            is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        )
 
     # The scheduler and the triggerer.
 
