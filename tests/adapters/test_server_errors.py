@@ -253,12 +253,12 @@ def test_a_field_that_the_client_refuses_has_no_value() -> None:
 def test_an_answer_that_the_client_cannot_read_is_not_asked_for_again(supervisor: Supervisor) -> None:
     """A Dag run state that is newer than this worker's Airflow: the wait ends, and does not ask for ever."""
 
-    class Unread(ServerError):
+    class UnreadError(ServerError):
         def response(self) -> comms.ErrorResponse:
             detail = {"status_code": None, "message": "1 validation error", "exception_type": "ValidationError"}
             return comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
 
-    supervisor.fail("GetDagRunState", Unread(None))
+    supervisor.fail("GetDagRunState", UnreadError(None))
     outcome = supervisor.run(make_dag(wait_for_completion=True))
     assert outcome.state == "up_for_retry"
     assert "cannot read the server's answer" in str(outcome.error)
