@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     :param durable: find the child again after a crash. The default is ``[durable] default_durable`` (False).
     """
 
+    @takes(parameters)
     def __init__(
         self,
         *,
