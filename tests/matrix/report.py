@@ -27,8 +27,8 @@ _LIVE_HEAD = """\
 ## What a crash comes to
 
 Each row is a scenario in `tests/live`: a real Airflow whose workers, triggerer and connections are killed or cut at an
-exact moment. A column is an Airflow and its standard provider. *cannot* is a limit of that Airflow: the test asserts what
-happens there instead (`tests/live/limits.py`), and fails if that is not so.
+exact moment. A column is an Airflow and its standard provider. *cannot* is a limit of that Airflow: the test asserts
+what happens there instead (`tests/live/limits.py`), and fails if that is not so.
 """
 
 
