@@ -15,8 +15,8 @@ CONSTRAINTS := constraints/$(PINS).txt
 ALL_PINS := $(patsubst constraints/%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
 OWN_PINS := $(filter %-own,$(ALL_PINS))
 GROUPS_OWN := test browser distributed lint
-# The tools of the site do not go with every old Airflow's own dependencies.
-GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs)
+# The tools of the site and of the package do not go with every old Airflow's own dependencies.
+GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs package)
 
 $(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins $(PINS). There are: $(ALL_PINS)))
 
@@ -151,8 +151,13 @@ constraints-own: $(BIN)/python ## Choose anew the pins that stand for each Airfl
 	done
 
 .PHONY: build
-build: $(BIN)/python ## Build the wheel.
-	$(UV) build --quiet --wheel
+build: $(BIN)/python ## Build the sdist, and from it the wheel, into dist/.
+	rm -rf dist
+	$(UV) build --quiet
+
+.PHONY: check-build
+check-build: $(VENV)/.dev build ## Check what an index would make of the sdist and the wheel.
+	$(BIN)/twine check --strict dist/*
 
 # The site.
 .PHONY: docs

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         success was taken. ``"fresh"``: a fresh one is started at once.
     """
 
+    @takes(parameters)
     def __init__(
         self,
         *,
