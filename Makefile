@@ -69,6 +69,13 @@ test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with t
 	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
 	$(BIN)/coverage report
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Change the core in every small way, and see which change no test of the core notices (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python --group mutants
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children $(or $(CHILDREN),2)
+	$(BIN)/mutmut results
+
 .PHONY: test-package
 test-package: $(VENV)/.dev ## Build the wheel, install it into a fresh environment, and let Airflow find it.
 	$(BIN)/pytest tests/package
