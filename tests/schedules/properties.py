@@ -50,6 +50,8 @@ LATE_ELSEWHERE = (
     "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
 )
 LATE_UNFENCED = "without a record, a superseded try's request arrived beside that of one that could not know of it"
+BETWEEN_CALLS = "a task of several calls was cleared between two of them: it looks like one that has made all"
+RESET_TWICE = "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's"
 UNSETTLED = (
     "a try that resubmitted after a clear died before it recorded that this created the run; its conf differs in each try"
 )
@@ -119,6 +121,9 @@ def _excuse_of_creation(  # noqa: PLR0911, PLR0913 - an excuse a return; what ea
     if not is_active and account.is_cleared:
         if account.is_known_done:
             return MARKED
+        begun = {call for call, *_ in account.reached}
+        if len(begun) < configuration.calls:
+            return BETWEEN_CALLS
         if is_blind:
             return NO_RECORD
     is_elsewhere = all(it.ask._replace(conf="") != token.ask._replace(conf="") for it in other.owners_of(token.parent))
@@ -149,7 +154,8 @@ def check_reset(world: World, configuration: Configuration, run: Run, request: R
     if not own or run.state not in HEALTHY:
         return ""
     is_done = ledger.is_done_by(world, token.parent, run, token.call, wanted)
-    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH
+    is_forgotten = wanted.request.mode is Mode.FIRE_AND_FORGET
+    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH and not is_forgotten
     if not is_done and not is_joined:
         return ""
     if request.is_late or run.is_late:
@@ -160,11 +166,13 @@ def check_reset(world: World, configuration: Configuration, run: Run, request: R
     if run.is_revived and (last is None or last.clear_number != run.clear_number):
         return CLEARED_TWICE
     account = world.ledgers[token.parent]
-    if account.is_cleared and run.state != ACTIVE:
+    if account.is_cleared and not is_joined:
         if account.is_known_done:
             return MARKED
         if account.lost or not world.has_store:
             return NO_RECORD
+        if all(it.ask.conf != run.conf for it in own):
+            return RESET_TWICE
     if configuration.identity == REPLY or account.lost:
         return UNPROVEN
     raise Violation("cleared", f"{run.run_id} is {run.state}, and a retry reset it")
@@ -221,7 +229,7 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
         for run in world.runs:
             if not _is_under(run, it):
                 continue
-            own = [token for token in run.owners_of(process.parent) if token.call == call]
+            own = [token for token in run.owners_of(process.parent) if (token.call, token.life) == (call, process.life)]
             is_active = run.state == ACTIVE and any((call, token.ask) in world.ledgers[process.parent].asked for token in own)
             if own and (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
                 return _excuse_of_refusal(world, configuration, process, run, error)
@@ -261,7 +269,7 @@ def check_attempt(world: World, configuration: Configuration, parent: int) -> No
     """Check that each try but the first has a cause: a fault, a failed child, a person. Else it might never end."""
     causes = configuration.budget.total - world.budget.total
     task = world.tasks[parent]
-    if task.try_number - 1 > causes:
+    if task.try_number - 1 > causes and not configuration.is_refused:
         raise Violation("stuck", f"try {task.try_number} starts, and only {causes} things have happened")
 
 
