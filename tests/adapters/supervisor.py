@@ -25,6 +25,8 @@ from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 from pydantic import TypeAdapter
 
+from airflow_durable.core.stored import position_of
+
 from . import versions
 from .server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
 
@@ -127,11 +129,15 @@ class Supervisor(Server):
 
     # What a test asks.
 
-    def record(self) -> dict[str, Any]:
-        """Return the journal's record as people see it."""
-        (record,) = self.store.values()
-        assert isinstance(record, dict)
-        return record
+    def record(self, call: int = 1) -> dict[str, Any]:
+        """Return the newest entry of a call's journal as people see it."""
+        return self.entries(call)[-1]
+
+    def entries(self, call: int = 1) -> list[dict[str, Any]]:
+        """Return the entries of a call's journal, the oldest first."""
+        found = {place[1]: self.store[key] for key in self.store if (place := position_of(key)) and place[0] == call}
+        assert sorted(found) == list(range(len(found)))
+        return [found[sequence] for sequence in range(len(found))]
 
     # What a test does to requests and answers.
 

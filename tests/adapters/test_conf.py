@@ -45,7 +45,7 @@ Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - what a user may have
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """Return a conf of so many dicts, one in the other."""
+    """Return a conf of dicts in dicts."""
     conf: dict[str, Any] = {}
     for _ in range(levels - 1):
         conf = {"a": conf}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from .versions import needs_in_process_api
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+GENERATED = re.compile(r"manual__\d{4}-\d\d-\d\dT[\d:.]+\+00:00_[a-z2-7]{12}")
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -101,5 +104,5 @@ def test_all_modes(tmp_path: Path) -> None:
     assert result["states"] == expected, done.stdout[-6000:] + done.stderr[-6000:]
     assert len(result["runs"]) == 4
     assert result["runs"][-1] == "fixed"
-    assert all(run_id.startswith("manual__durable_") for run_id in result["runs"][:-1])
+    assert all(GENERATED.fullmatch(run_id) for run_id in result["runs"][:-1])
     assert result["links"] == 4

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 
-from airflow_durable.core.record import load
+from airflow_durable.core.stored import load
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
 from .dags import DEFER, event_of, make_dag
@@ -34,7 +34,7 @@ def test_every_released_form_of_the_arguments_still_loads() -> None:
 @pytest.mark.parametrize("name", EVENTS)
 def test_the_event_is_still_the_released_one(name: str) -> None:
     _, kwargs = read_golden("trigger_v1.json")
-    assert list(DurableDagRunTrigger(**kwargs)._payload(EVENTS[name])) == read_golden(name)
+    assert list(DurableDagRunTrigger(**kwargs).payload(EVENTS[name])) == read_golden(name)
 
 
 def test_what_the_operator_defers_with_is_the_released_form(supervisor: Supervisor) -> None:
@@ -114,4 +114,4 @@ def test_a_fixed_run_id_may_be_a_word_of_the_event(supervisor: Supervisor, run_i
         record=supervisor.store["durable_child_run"],
     )
     for state, end in (("failed", "up_for_retry"), ("success", "success")):
-        assert supervisor.run(dag, event=trigger._payload(state)).state == end
+        assert supervisor.run(dag, event=trigger.payload(state)).state == end

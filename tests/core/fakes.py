@@ -6,6 +6,7 @@ The journal is the package's own, on that store. So a rule of it that the protoc
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -207,7 +208,14 @@ class FakePort:
         """Store the record, unless a newer try has begun."""
         with_fault = self._call("write")
         if self.has_store:
+            known = copy.deepcopy(self._journal._calls)
             self._journal.write(record)
+            try:
+                with_fault()
+            except JournalWriteError:
+                # The store has it, and the journal does not know.
+                self._journal._calls = known
+                raise
         with_fault()
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
@@ -278,6 +286,16 @@ class FakePort:
     def report_trouble(self, error: Exception) -> None:
         """Remember what was told."""
         self.troubles.append(error)
+
+    def position(self, call: int) -> dict[str, Any]:
+        """Return where the journal stands."""
+        return self._journal.position(call) if self.has_store else {}
+
+    def restore(self, call: int, position: dict[str, Any]) -> None:
+        """Be a new process of the same try, which continues where the journal stood."""
+        self._journal = _Journal(self.server, self.attempt.task_instance_id)
+        if self.has_store:
+            self._journal.restore(call, position)
 
     def _new_run(self, record: Record) -> Run:
         run_after = record.run_after or self.server.now()
@@ -384,14 +402,16 @@ def run_try(port: FakePort, request: Request, *, poke_interval: float = 60.0) ->
 
 def defer(port: FakePort, request: Request, started: Started) -> Started:
     """Wait in the triggerer; what comes back is a new process of the same try."""
-    record = load(json.loads(json.dumps(dump(started.record))))
+    call = started.record.call
+    sent = json.dumps({**dump(started.record), **port.position(call)})
+    record = load(json.loads(sent))
     resumed = None
     while resumed is None:
         port.server.on_sleep(port.server)
         run = port.server.runs.get((record.dag_id, record.run_id))
         outcome = Outcome(record.dag_id, record.run_id, run.state if run else None, port.server.now())
         resumed = waiting.resume(request, record, outcome)
-    port._journal = _Journal(port.server, port.attempt.task_instance_id)
+    port.restore(call, json.loads(sent))
     return resumed
 
 

@@ -358,3 +358,32 @@ def test_a_run_that_was_deleted_after_its_reset_is_not_reset_again() -> None:
     crash_while_waiting(server, request, at=attempt(2))
     run_try(FakePort(server, attempt(3)), request)
     assert server.only_run().clear_number == 0
+
+
+def ask_fixed_id_and_date() -> Request:
+    return replace(ask_fixed_date(), run_id="fixed")
+
+
+@pytest.mark.parametrize("edited", [ask_fixed_id, ask_unprovable, ask_fixed_id_and_date])
+@pytest.mark.parametrize("asked", [ask_fixed_id, ask_unprovable, ask_fixed_id_and_date])
+def test_a_fixed_run_stays_this_tasks_own_whatever_dates_are_given(
+    asked: Callable[[], Request], edited: Callable[[], Request]
+) -> None:
+    """By what the run is known differs then; which run it is does not."""
+    server = Server()
+    crash_while_waiting(server, asked())
+    server.end_all("failed")
+    with pytest.raises(FixedRunFailedError):
+        run_try(FakePort(server, attempt(2)), replace(edited(), is_skip=True))
+    server.runs.clear()
+    run_try(FakePort(server, attempt(3)), edited())
+    assert server.states() == ["success"]
+    assert server.record().proof is edited().proof
+
+
+def test_what_proves_a_run_is_not_changed_where_the_run_cannot_be_read() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_unprovable())
+    with pytest.raises(LookUpFailedError):
+        run_try(FakePort(server, attempt(2), faults={"look_up": [AWAY] * 4}), ask_fixed_id())
+    assert len(server.records()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 import airflow_durable.example_dags
-from airflow_durable.core.stored import KEY
+from airflow_durable.core.stored import KEY, position_of
 from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError, ScratchAirflow
@@ -91,7 +92,7 @@ class Stage:
         self.reset_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+/clear"
         self.look_up_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+(/state)?"
         self.poll_path = rf"/execution/dag-runs/{self.child_dag}/[^/]+/state"
-        self.record_path = rf"/execution/store/ti/[^/]+/{KEY}"
+        self.record_path = rf"/execution/store/ti/[^/]+/{KEY}[^/]*"
         self.state_path = r"/execution/task-instances/[^/]+/state"
         self.anything = r".*"
 
@@ -172,9 +173,26 @@ class Stage:
         return self.lab.airflow.database.runs(self.child_dag)
 
     def record(self, map_index: int = -1) -> dict[str, Any] | None:
-        """Return the record in the task state store, None if there is none."""
+        """Return the newest entry of the first call in the task state store, None if there is none."""
         records = self.lab.airflow.database.records(self.parent_dag, RUN_ID)
-        return next((value for (_, index, key), value in records.items() if (index, key) == (map_index, KEY)), None)
+        entries = {
+            position: value
+            for (_, index, key), value in records.items()
+            if index == map_index and (position := position_of(key)) is not None and position[0] == 1
+        }
+        return entries[max(entries)] if entries else None
+
+    def conf_of(self, run: RunRow) -> Any:  # noqa: ANN401 - JSON
+        """Return a child run's conf."""
+        return self.lab.api.conf(self.child_dag, run.run_id)
+
+    def xcom(self, key: str) -> Any:  # noqa: ANN401 - JSON
+        """Return an XCom of the parent."""
+        return self.lab.api.xcom(self.parent_dag, RUN_ID, "run_child", key)
+
+    def discard_record(self) -> None:
+        """Delete all that the parent has stored, as the clear of Airflow 3.4 does."""
+        self.lab.api.clear_store(self.parent_dag, RUN_ID, "run_child")
 
     def decisions(self, map_index: int = -1) -> list[str]:
         """Return what each attempt has decided, by the record."""
@@ -252,11 +270,16 @@ class Stage:
         if attempt.state == "deferred":
             self._wait_until_worker_is_reported(attempt)
 
-    def wait_until_waiting(self, try_number: int, map_index: int = -1) -> None:
-        """Wait until this try of the parent has seen its child's state, as it does while it waits."""
+    def wait_until_waiting(self, try_number: int, map_index: int = -1, run: RunRow | None = None) -> None:
+        """
+        Wait until this try of the parent has seen its child's state, as it does while it waits.
+
+        :param run: of this child; None: of any.
+        """
+        path = self.poll_path if run is None else rf"/execution/dag-runs/{self.child_dag}/{re.escape(run.run_id)}/state"
 
         def has_looked() -> bool:
-            passages = self.lab.proxy.passages_of(self.parent_dag, "GET", self.poll_path, try_number=try_number)
+            passages = self.lab.proxy.passages_of(self.parent_dag, "GET", path, try_number=try_number)
             return any(
                 passage.sender and passage.sender.map_index == map_index and passage.status == 200
                 for passage in passages

@@ -20,15 +20,21 @@ def test_clear_running(stage: Stage) -> None:
 
 @scenario
 def test_clear_other_request(stage: Stage) -> None:
-    """A crashed parent that is cleared and asks for something else now gets a fresh child; the old one goes on."""
+    """A crashed parent that is cleared and asks for something else by now waits for its old child, then starts one."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
+    (old,) = stage.children()
+    stage.wait_until_waiting(2, run=old)
+    assert len(stage.children()) == 1
+    stage.mark_child()
     stage.wait_for_children(2)
-    stage.finish(2)
-    assert [run.state for run in stage.children()] == ["queued", "success"]
+    stage.wait_until_waiting(2, run=stage.children()[-1])
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert [run.state for run in stage.children()] == ["success", "success"]
 
 
 @scenario

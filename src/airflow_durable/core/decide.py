@@ -95,7 +95,7 @@ def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, c
 
 def _is_same(record: Record, request: Request, seen: ChildRun) -> bool:
     """Tell whether the run is known to be what the present try asks for: Dag, conf, fixed run id and date."""
-    return seen.is_same_request is True and record.is_same_identity(request)
+    return seen.is_same_request is True and record.is_same_identity(request) and record.has_dates_of(request)
 
 
 def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | None) -> Decision:

@@ -51,7 +51,11 @@ class ChildRunFailedError(DurableError):
                 else "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared "
                 "before it."
             )
-            anew = "Its run id is fixed: clear that run, then this task."
+            anew = (
+                "Clear this task to reset that run."
+                if is_reset
+                else "Its run id is fixed: clear that run, then this task."
+            )
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause.",
             if_retried=fresh,
@@ -133,7 +137,7 @@ class FixedRunFailedError(DurableError):
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} is {state}, and its trigger_run_id or logical_date is fixed, so "
             f"there can be no fresh run. Nothing was triggered. Clear that run and then this task (it waits for the "
-            f"run again), or set reset_dag_run=True to have it reset by the next try."
+            f"run again), or set reset_dag_run=True and clear this task: it resets that run."
         )
 
 

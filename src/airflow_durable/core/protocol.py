@@ -145,7 +145,7 @@ def _check_calls(
 
 def _is_same_call(record: Record, request: Request, seen: ChildRun | Look) -> bool:
     is_other_conf = isinstance(seen, ChildRun) and seen.is_same_request is False
-    return record.is_same_identity(request) and not is_other_conf
+    return record.is_same_identity(request) and record.has_dates_of(request) and not is_other_conf
 
 
 def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what a try knows when it decides
@@ -195,8 +195,8 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     """
     Choose the run id, record it, send it. Nothing of the try exists before the record does.
 
-    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may be that
-        of before.
+    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may
+        be that of before.
     """
     record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
@@ -231,7 +231,7 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     if seen is Look.MISSING:
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
-        record = replace(record, reset=None)
+        record = replace(record, reset=None, proof=request.proof)
     sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
     if found is not None:
         return _meet(port, request, attempt, sent, found, clear)
@@ -303,14 +303,18 @@ def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:
     """
     Look the recorded run up, once: sending its request again answers the same question.
 
-    Not so where a reset is pending, or where the task asks for another run by now: there the answer is waited for.
+    Not so where a reset is pending, or where the task asks for another run by now, or for one that is known by another
+    thing: there the answer is waited for.
     """
+    is_answer_needed = (
+        record.reset is not None or record.proof is not request.proof or not record.is_same_identity(request)
+    )
     try:
-        if record.reset is not None or not record.is_same_identity(request) or request.on_clear is OnClear.FRESH:
+        if is_answer_needed or request.on_clear is OnClear.FRESH:
             return calls.look_up(port, record.dag_id, record.run_id) or Look.MISSING
         return port.look_up(record.dag_id, record.run_id, is_detailed=True) or Look.MISSING
     except LookUpFailedError as error:
-        if record.reset is not None or not record.is_same_identity(request):
+        if is_answer_needed:
             raise
         port.report_trouble(error)
         return Look.UNREADABLE

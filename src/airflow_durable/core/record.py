@@ -150,13 +150,17 @@ class Record:
         return replace(self, dates=(*self.dates, seen)[-MAX_DATES:])
 
     def is_same_identity(self, request: Request) -> bool:
-        """Whether the request is for the run that the record names: same Dag, same fixed id and dates."""
-        if self.dag_id != request.dag_id or self.proof is not request.proof:
-            return False
-        return not self.is_fixed or (self.run_id == request.run_id and self._is_same_date(request))
+        """
+        Whether the request is for the run that the record names: same Dag, and the same fixed run id if it has one.
 
-    def _is_same_date(self, request: Request) -> bool:
-        return request.is_date_ours or self.logical_date == request.logical_date
+        Its dates may differ, and by what it is known as ours: Airflow admits no second run under the run id.
+        """
+        return self.dag_id == request.dag_id and (self.run_id if self.is_fixed else None) == request.run_id
+
+    def has_dates_of(self, request: Request) -> bool:
+        """Whether the request has the logical date that the user had fixed when this was recorded, or none as then."""
+        is_ours = self.proof in {Proof.RUN_ID, Proof.LOGICAL_DATE}
+        return (None if is_ours else self.logical_date) == request.logical_date
 
     def is_cleared_before(self, attempt: Attempt) -> bool:
         """

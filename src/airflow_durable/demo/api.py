@@ -60,6 +60,19 @@ class PublicApi:
         """Mark a task instance as ``success`` or ``failed``."""
         self._request("PATCH", f"{_path_of(dag_id, run_id)}/taskInstances/{quote(task_id)}", {"new_state": state})
 
+    def conf(self, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - JSON
+        """Return a Dag run's conf."""
+        return self._request("GET", _path_of(dag_id, run_id)).json()["conf"]
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str) -> Any:  # noqa: ANN401 - JSON
+        """Return an XCom of a task."""
+        path = f"{_path_of(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
+        return self._request("GET", path).json()["value"]
+
+    def clear_store(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Delete all that a task has in the task state store (Airflow 3.3 and later)."""
+        self._request("DELETE", f"{_path_of(dag_id, run_id)}/taskInstances/{quote(task_id)}/state-store")
+
     def pause(self, dag_id: str, *, is_paused: bool) -> None:
         """Pause or unpause a Dag."""
         self._request("PATCH", f"/dags/{quote(dag_id)}", {"is_paused": is_paused})

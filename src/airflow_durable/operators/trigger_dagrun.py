@@ -69,7 +69,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if durable:
             check()
             _check_poke_interval(self.task_id, self.poke_interval)
-        if durable and self.retries == 0:
+        # One that is called by another task's code, and so is in no Dag, is tried again with that task.
+        if durable and self.retries == 0 and self.has_dag():  # type: ignore[no-untyped-call] # Airflow's
             warnings.warn(
                 f"Task {self.task_id!r} is durable but has retries=0: after a crash there is no next try that could "
                 f"find its child run again, until a person clears the task. Set retries.",
