@@ -9,7 +9,7 @@ from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, U
 from tests.schedules.world import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FAULT = Budget(faults=1)
 FAULTS = Budget(faults=2)
@@ -123,9 +123,21 @@ def _calls(mode: Mode) -> Iterator[Kind]:
 
 def short() -> list[Configuration]:
     """Return what CI explores."""
-    return [kind.configuration._replace(budget=budget) for kind in kinds() for budget in kind.short]
+    return _with(lambda kind: kind.short)
 
 
 def full() -> list[Configuration]:
     """Return what ``make schedules`` explores."""
-    return [kind.configuration._replace(budget=budget) for kind in kinds() for budget in (*kind.short, *kind.full)]
+    return _with(lambda kind: (*kind.short, *kind.full))
+
+
+def _with(budgets: Callable[[Kind], tuple[Budget, ...]]) -> list[Configuration]:
+    """Return each configuration with each of its bounds, once, those with small ones first."""
+    found = [kind.configuration._replace(budget=budget) for kind in kinds() for budget in budgets(kind)]
+    return sorted(dict.fromkeys(found), key=lambda configuration: configuration.budget.total)
+
+
+def describe(configuration: Configuration) -> str:
+    """Name a configuration and its bound."""
+    bound = ", ".join(f"{number} {name}" for name, number in configuration.budget._asdict().items() if number)
+    return f"{configuration.name} ({bound or 'nothing goes wrong'})"

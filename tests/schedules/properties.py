@@ -95,7 +95,7 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
         is_joined = other.state == ACTIVE and not is_beside_allowed
         if is_beside_allowed and other.state == ACTIVE:
             account = world.ledgers[token.parent]
-            is_joined = any((it.call, it.ask) in account.asked and (it.call, it.ask, ACTIVE) in account.reached for it in own)
+            is_joined = any(it.demand == account.demand and (it.call, it.ask) in account.asked for it in own)
         if not is_done and not is_joined:
             continue
         is_active = is_joined and not is_beside_allowed
@@ -118,7 +118,7 @@ def _excuse_of_creation(  # noqa: PLR0911, PLR0913 - an excuse a return; what ea
         return RECREATED
     account = world.ledgers[token.parent]
     is_blind = account.lost in {"lost", "rewritten"} or not world.has_store
-    if not is_active and account.is_cleared:
+    if not is_active and ledger.is_unsettled(account, token.call):
         if account.is_known_done:
             return MARKED
         begun = {call for call, *_ in account.reached}
@@ -166,7 +166,7 @@ def check_reset(world: World, configuration: Configuration, run: Run, request: R
     if run.is_revived and (last is None or last.clear_number != run.clear_number):
         return CLEARED_TWICE
     account = world.ledgers[token.parent]
-    if account.is_cleared and not is_joined:
+    if ledger.is_unsettled(account, token.call) and not is_joined:
         if account.is_known_done:
             return MARKED
         if account.lost or not world.has_store:

@@ -94,7 +94,7 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
         return properties.check_creation(after, configuration, run, request)
 
     noted = ledger.create(after, token)
-    return _effect(noted if request.is_late else ledger.forget_excuses(noted, token), check)
+    return _effect(noted if request.is_late else ledger.settle(noted, token, configuration.calls), check)
 
 
 def reset(world: World, configuration: Configuration, request: Request) -> Effect:

@@ -177,6 +177,7 @@ class Ledger(NamedTuple):
     :param is_hidden: a clear of a running task was reported as a failure, so that Airflow counts a retry.
     :param remade: ``remade``: the task instance was deleted and made anew; ``written``: and a try of it has written.
     :param is_cleared: a person cleared the task since the newest of its runs was asked for.
+    :param settled: the calls for which a run was created since then.
     :param is_known_done: a try wrote what it does last before it reports success, and may not have come to report it.
     :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since;
         ``restored``: and a later try has begun; empty: it was never lost.
@@ -187,6 +188,7 @@ class Ledger(NamedTuple):
     cleared: str = ""
     demand: int = 0
     is_cleared: bool = False
+    settled: frozenset[int] = frozenset()
     is_hidden: bool = False
     remade: str = ""
     is_known_done: bool = False
