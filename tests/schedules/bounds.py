@@ -71,7 +71,9 @@ def _generated(mode: Mode) -> Iterator[Kind]:
         yield Kind(bare, (CRASH_AND_FAILURE, CLEAR), (FAULTS, CRASH_AND_CLEAR, CRASH_AND_REMAKE))
         yield Kind(bare._replace(edits=("conf", "dag")), (CLEAR, CRASH_AND_EDIT), (CRASH_AND_CLEAR,))
     yield Kind(
-        plain._replace(upgrade="appear", has_store=False), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),)
+        plain._replace(upgrade="appear", has_store=False),
+        (LOSS, CLEAR_AND_LOSS),
+        (Budget(faults=1, clears=1, losses=1),),
     )
     yield Kind(plain._replace(upgrade="vanish"), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),))
     yield Kind(plain._replace(is_discarding=True), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),))

@@ -34,12 +34,20 @@ def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wan
     is_anew = is_anew or (ledger.cleared == "upstream" and configuration.on_clear is OnClear.AUTO)
     if is_anew:
         return ledger._replace(
-            asked=frozenset(asked), reached=frozenset(), cleared="", demand=ledger.demand + 1, is_cleared=True, settled=frozenset(), lost=lost
+            asked=frozenset(asked),
+            reached=frozenset(),
+            cleared="",
+            demand=ledger.demand + 1,
+            is_cleared=True,
+            settled=frozenset(),
+            lost=lost,
         )
     if configuration.on_clear is OnClear.ADOPT:
         return ledger._replace(asked=ledger.asked | asked, cleared="", is_cleared=True, settled=frozenset(), lost=lost)
     reached = frozenset(entry for entry in ledger.reached if (entry[0], entry[1]) in asked)
-    return ledger._replace(asked=frozenset(asked), reached=reached, cleared="", is_cleared=True, settled=frozenset(), lost=lost)
+    return ledger._replace(
+        asked=frozenset(asked), reached=reached, cleared="", is_cleared=True, settled=frozenset(), lost=lost
+    )
 
 
 def clear(ledger: Ledger, task: Task, *, is_upstream: bool) -> Ledger:
@@ -86,9 +94,7 @@ def reset(world: World, token: Token, run: Run) -> World:
         return world
     asks = {own.ask for own in run.owners_of(token.parent) if own.call == token.call}
     reached = frozenset(
-        entry
-        for entry in ledger.reached
-        if not (entry[0] == token.call and entry[1] in asks and entry[2] in ENDED)
+        entry for entry in ledger.reached if not (entry[0] == token.call and entry[1] in asks and entry[2] in ENDED)
     )
     return create(world.with_ledger(token.parent, ledger._replace(reached=reached)), token)
 

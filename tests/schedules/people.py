@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.schedules import ledger
 from tests.schedules.calls import short
-from tests.schedules.configurations import FIXED_RUN_ID, CHILD, foreign_run
+from tests.schedules.configurations import CHILD, FIXED_RUN_ID, foreign_run
 from tests.schedules.requests import Action
 from tests.schedules.world import ACTIVE, ENDED, FAILED, SUCCESS, Ledger, given_up
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.schedules.attempts import Wanted
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Request
-    from tests.schedules.world import Process, Run, Token, World
+    from tests.schedules.world import Process, Run, World
 
     Seen = Mapping[tuple[str, str], ChildRun | None]
 
@@ -46,15 +46,11 @@ CLIENT_RESET = "Airflow's client repeated a reset whose reply was lost"
 CLEARED_TWICE = "a person cleared the run between our look-up and our reset"
 MARKED = "a try was about to report success, and ended before it did; a clear is then taken for one after success"
 NO_RECORD = "without a record, whether an ended child was used before a clear is not known: it is not taken"
-LATE_ELSEWHERE = (
-    "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
-)
+LATE_ELSEWHERE = "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
 LATE_UNFENCED = "without a record, a superseded try's request arrived beside that of one that could not know of it"
 BETWEEN_CALLS = "a task of several calls was cleared between two of them: it looks like one that has made all"
 RESET_TWICE = "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's"
-UNSETTLED = (
-    "a try that resubmitted after a clear died before it recorded that this created the run; its conf differs in each try"
-)
+UNSETTLED = "a try that resubmitted after a clear died before it recorded that this created the run; its conf differs in each try"
 HIDDEN = "a clear of a running task that is reported as a failure is taken for a retry"
 REMADE_BLIND = "a task instance was deleted and made anew, and its first try, which reads nothing, started a run"
 REMADE_DEAD = "a task instance was deleted and made anew, and its first try died before it wrote"
@@ -95,7 +91,8 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
         is_joined = other.state == ACTIVE and not is_beside_allowed
         if is_beside_allowed and other.state == ACTIVE:
             account = world.ledgers[token.parent]
-            is_joined = any(it.demand == account.demand and (it.call, it.ask) in account.asked for it in own)
+            is_present = [it.demand == account.demand and (it.call, it.ask) in account.asked for it in (token, *own)]
+            is_joined = is_present[0] and any(is_present[1:])
         if not is_done and not is_joined:
             continue
         is_active = is_joined and not is_beside_allowed
@@ -230,7 +227,9 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
             if not _is_under(run, it):
                 continue
             own = [token for token in run.owners_of(process.parent) if (token.call, token.life) == (call, process.life)]
-            is_active = run.state == ACTIVE and any((call, token.ask) in world.ledgers[process.parent].asked for token in own)
+            is_active = run.state == ACTIVE and any(
+                (call, token.ask) in world.ledgers[process.parent].asked for token in own
+            )
             if own and (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
                 return _excuse_of_refusal(world, configuration, process, run, error)
     return ""

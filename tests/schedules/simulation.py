@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from tests.schedules.requests import Action, checked
 from tests.schedules.world import ACTIVE, BEGINNING, ENDED, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.schedules.attempts import Step
     from tests.schedules.configurations import Configuration
@@ -64,7 +63,9 @@ class Simulation:
     def _is_over(world: World) -> bool:
         """Nothing that still happens could touch a parent or be done by it."""
         is_ended = all(task.state in ENDED for task in world.tasks)
-        return is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        return (
+            is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        )
 
     # The scheduler and the triggerer.
 

@@ -17,7 +17,7 @@ from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode
 from airflow_durable.core.record import Baseline, Record
 from airflow_durable.task.journal import StoreJournal, _CallEntries
 from tests.schedules import calls
-from tests.schedules.configurations import DATE, GENERATED, RUN_ID, Configuration
+from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.world import Budget, see
 
 if TYPE_CHECKING:
@@ -77,7 +77,12 @@ def _submit_then_persist(port: Port, *rest: Any) -> Any:  # noqa: ANN401 - as th
 
 def _deciding(change: Callable[..., Decision | None]) -> Callable[..., Decision]:
     def changed(
-        record: Record, request: Request, attempt: Attempt, seen: ChildRun | Look, clear: Clear | None = None, **rest: Any
+        record: Record,
+        request: Request,
+        attempt: Attempt,
+        seen: ChildRun | Look,
+        clear: Clear | None = None,
+        **rest: Any,
     ) -> Decision:
         right = decide(record, request, attempt, seen, clear, **rest)
         return change(right, seen) or right
@@ -159,7 +164,12 @@ WRONG = (
     Wrong("adopt any 409", Record, "is_author_of", _always(answer=True), "lost", _CONTENDED),
     Wrong("adopt a run of an earlier life", Record, "is_author_of", _always(answer=True), "lost", _REBORN),
     Wrong(
-        "a fresh id when the run is missing", protocol, "decide", _deciding(_fresh_when_missing), "duplicate", _ONE_FAULT
+        "a fresh id when the run is missing",
+        protocol,
+        "decide",
+        _deciding(_fresh_when_missing),
+        "duplicate",
+        _ONE_FAULT,
     ),
     Wrong(
         "reset without a baseline",
@@ -191,8 +201,17 @@ WRONG = (
     ),
     Wrong("no clear is seen", protocol, "_find_clear", _always(answer=None), "lost", _EDITED),
     Wrong("a clear after success is as any other", protocol, "_find_clear", _never_anew, "lost", _CLEAR),
-    Wrong("an active child of another request is joined", protocol, "decide", _deciding(_wait_for_nobody), "duplicate", _EDITED),
-    Wrong("an active child of another request is adopted", protocol, "decide", _deciding(_join_anybody), "lost", _EDITED),
+    Wrong(
+        "an active child of another request is joined",
+        protocol,
+        "decide",
+        _deciding(_wait_for_nobody),
+        "duplicate",
+        _EDITED,
+    ),
+    Wrong(
+        "an active child of another request is adopted", protocol, "decide", _deciding(_join_anybody), "lost", _EDITED
+    ),
     Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "duplicate", _CALLS),
     Wrong("one call's mark counts for all", protocol, "_is_success_marked", _marked_by_one, "duplicate", _CALLS),
     Wrong("call numbers are ignored", protocol, "trigger", _first_call, "lost", _WAIT._replace(calls=2)),
@@ -220,5 +239,7 @@ WRONG = (
         "duplicate",
         _CRASH_AND_CLEAR,
     ),
-    Wrong("a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED),
+    Wrong(
+        "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED
+    ),
 )
