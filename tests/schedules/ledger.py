@@ -3,10 +3,10 @@ The oracle's own account: what was asked for by whom, what was started with whic
 
 It is kept from what people did and from what the server executed. It never reads a record, and never asks the protocol.
 
-**The work is demanded anew** by a clear after the task's success was reported, and by a clear with which something upstream
-ran again (unless ``on_clear`` is ``adopt``), or by any clear where it is ``fresh``. A clear with another request demands
-what is asked for by then: of what there is, only what carries just that counts any longer. What counts after a demand is
-what ends after it: a child that is active may be gone on with, one that has ended may not.
+**The work is demanded anew** by a clear after the task's success was reported, and by a clear with which something
+upstream ran again (unless ``on_clear`` is ``adopt``), or by any clear where it is ``fresh``. A clear with another
+request demands what is asked for by then: of what there is, only what carries just that counts any longer. What counts
+after a demand is what ends after it: an active child may be adopted, one that has ended may not.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def reset(world: World, token: Token, run: Run) -> World:
 
 
 def end(world: World, run: Run, state: str) -> World:
-    """Note how a run ended, for everybody who started it: also for another life of the parent, which may wait for it."""
+    """Note how a run ended, for all who started it: also for another life of the parent, which may wait for it."""
     for token in run.owners:
         world = create(world, token._replace(life=world.tasks[token.parent].life), state)
     return world

@@ -1,5 +1,5 @@
 """
-The known limits: what cannot be fenced or known from inside a task. Each is one condition, and is counted where it shows.
+The known limits: what cannot be fenced or known from inside a task. Each is one condition, counted where it shows.
 
 None of them looks into a record either. README.md says for each why it is there.
 """
@@ -41,18 +41,22 @@ class Creation(NamedTuple):
 
     @property
     def account(self) -> Ledger:
+        """Return the parent's account."""
         return self.world.ledgers[self.request.sender.parent]
 
     @property
     def is_late(self) -> bool:
+        """Whether one of them was created by a request that came after its try was superseded."""
         return self.created.is_late or self.other.is_late
 
     @property
     def has_no_record(self) -> bool:
+        """Whether the try that decided had no record, or an incomplete one."""
         return not self.world.has_store or self.account.lost in {"lost", "rewritten"}
 
     @property
     def is_finished_before_a_clear(self) -> bool:
+        """Whether the healthy one had ended, and a person cleared the task since it was asked for."""
         return not self.is_active and ledger.is_unsettled(self.account, self.request.token.call)
 
     @property
@@ -73,10 +77,12 @@ class Reset(NamedTuple):
 
     @property
     def account(self) -> Ledger:
+        """Return the parent's account."""
         return self.world.ledgers[self.request.sender.parent]
 
     @property
     def is_finished_before_a_clear(self) -> bool:
+        """Whether the healthy one had ended, and a person cleared the task since it was asked for."""
         return not self.is_active and ledger.is_unsettled(self.account, self.request.token.call)
 
 
@@ -90,6 +96,7 @@ class Success(NamedTuple):
 
     @property
     def account(self) -> Ledger:
+        """Return the parent's account."""
         return self.world.ledgers[self.process.parent]
 
 
@@ -103,6 +110,7 @@ class Refusal(NamedTuple):
 
     @property
     def account(self) -> Ledger:
+        """Return the parent's account."""
         return self.world.ledgers[self.process.parent]
 
 
@@ -168,8 +176,8 @@ CREATIONS: dict[str, Callable[[Creation], bool]] = {
         _is_unsettled
     ),
     "a task instance was deleted and made anew, and its first try, which reads nothing, started a run": _is_remade,
-    "without a record, an active child of before an edit of Dag or identity is not found": (
-        lambda case: case.is_active and case.has_no_record and case.is_elsewhere
+    "without a record, a child of before an edit of Dag or identity is not found": (
+        lambda case: case.has_no_record and case.is_elsewhere
     ),
 }
 

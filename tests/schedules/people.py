@@ -23,8 +23,8 @@ def develop(world: World) -> Iterator[Action]:
     """
     Let child runs end.
 
-    Not while nobody could tell: a run that ends before a try starts, reads or writes might as well end after that, since
-    neither depends on the other. So all that is left out is the other order of the same actions.
+    Not while nobody could tell: a run that ends before a try starts, reads or writes might as well end after that,
+    since neither depends on the other. So all that is left out is the other order of the same actions.
     """
     is_watched = world.messages or any(task.state == "deferred" for task in world.tasks)
     if not is_watched and all(process.step.call.kind in _UNWATCHED for process in world.processes):

@@ -22,8 +22,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import ChildRun, Mode, OnClear
 from tests.schedules import ledger, limits
-from tests.schedules.configurations import REPLY
-from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY
+from tests.schedules.world import ACTIVE, ENDED, HEALTHY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,8 +54,8 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
     """
     Check that no second child is started beside a healthy one.
 
-    Healthy: it is active; or it has done what is still asked for. Of fire-and-forget, and with ``on_clear=fresh``, only what
-    is still asked for counts, as those start a run beside an active one that is not.
+    Healthy: it is active; or it has done what is still asked for. Of fire-and-forget, and with ``on_clear=fresh``, only
+    what is still asked for counts, as those start a run beside an active one that is not.
 
     :returns: the excuse; empty: none is needed.
     """
@@ -110,8 +109,8 @@ def check_success(world: World, process: Process) -> str:
     """
     Check that no work is lost: each call is backed by a run of its own that was in an allowed state.
 
-    Its own: this parent started it (or reset it) for this call, with a request that its tries have made since the work was
-    last demanded anew; and it was in that state since then.
+    Its own: this parent started it (or reset it) for this call, with a request that its tries have made since the work
+    was last demanded anew; and it was in that state since then.
 
     :returns: the excuse; empty: none is needed.
     """
@@ -148,21 +147,22 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
         raise Violation("stuck", "the task gave up because its child failed, and none has failed")
     if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
         raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
-    if not isinstance(error, _REFUSALS):
-        return ""
-    for call, it in enumerate(wanted, 1):
+    return _check_refusal(world, configuration, process, error) if isinstance(error, _REFUSALS) else ""
+
+
+def _check_refusal(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:
+    asked = world.ledgers[process.parent].asked
+    for call, it in enumerate(process.step.start.wanted, 1):
         for run in world.runs:
             if not _is_under(run, it):
                 continue
             own = [token for token in run.owners_of(process.parent) if (token.call, token.life) == (call, process.life)]
-            is_active = run.state == ACTIVE and any(
-                (call, token.ask) in world.ledgers[process.parent].asked for token in own
-            )
-            if own and (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
-                found = limits.excuse(limits.REFUSALS, limits.Refusal(world, configuration, process, run))
-                if not found:
-                    raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
+            is_active = run.state == ACTIVE and any((call, token.ask) in asked for token in own)
+            if not own or not (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
+                continue
+            if found := limits.excuse(limits.REFUSALS, limits.Refusal(world, configuration, process, run)):
                 return found
+            raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
     return ""
 
 

@@ -1,5 +1,5 @@
 """
-Random schedules, for depths that the enumeration does not reach: more of everything that goes wrong, and all of it at once.
+Random schedules, for depths that the enumeration does not reach: more of everything that goes wrong, all of it at once.
 
 The rules are the simulation's own actions, by kind, so that a schedule has a mix of them. In CI the schedules are the
 same each time; elsewhere they are new, and a failure prints how to draw it again. What they find is kept in
@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.schedules.bounds import kinds
-from tests.schedules.configurations import Configuration
 from tests.schedules.properties import check_rest
 from tests.schedules.simulation import Simulation
 from tests.schedules.world import ENDED, Budget
 
 if TYPE_CHECKING:
+    from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Action
     from tests.schedules.world import World
 

@@ -82,7 +82,7 @@ def _deciding(change: Callable[..., Decision | None]) -> Callable[..., Decision]
         attempt: Attempt,
         seen: ChildRun | Look,
         clear: Clear | None = None,
-        **rest: Any,
+        **rest: Any,  # noqa: ANN401 - as the real one
     ) -> Decision:
         right = decide(record, request, attempt, seen, clear, **rest)
         return change(right, seen) or right
