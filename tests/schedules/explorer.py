@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.schedules import properties
 from tests.schedules.properties import Violation
 from tests.schedules.simulation import Simulation
+from tests.schedules.world import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -191,6 +192,23 @@ def replay(configuration: Configuration, schedule: Sequence[str]) -> World:
         world = actions[label].world
     if not simulation.actions(world):
         properties.check_rest(world)
+    return world
+
+
+def finish(configuration: Configuration, world: World) -> World:
+    """
+    Let nothing more go wrong: the parents end.
+
+    :returns: the last world.
+    :raises Violation: a property does not hold.
+    """
+    simulation = Simulation(configuration)
+    world = world._replace(budget=Budget())
+    while actions := simulation.actions(world):
+        if (violation := actions[0].violation) is not None:
+            raise violation
+        world = actions[0].world
+    properties.check_rest(world)
     return world
 
 

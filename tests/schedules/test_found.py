@@ -1,3 +1,121 @@
 """Schedules that broke a property once. Each failed before the change that its comment names."""
 
 from __future__ import annotations
+
+from airflow_durable.core.model import Mode
+from tests.schedules.configurations import DATE, RUN_ID, Configuration
+from tests.schedules.explorer import finish, replay
+from tests.schedules.world import ACTIVE, SUCCESS, Budget
+
+FIRST = "qtu2dlefkwnd"
+"""The first child of the parent."""
+
+
+def _finish(configuration: Configuration, *schedule: str) -> tuple[str, list[str]]:
+    """Return how the parent ends, and the confs of the children that there are then."""
+    world = finish(configuration, replay(configuration, schedule))
+    return world.tasks[0].state, sorted(run.conf for run in world.runs)
+
+
+def test_a_clear_stays_visible_to_a_try_that_sends_again_and_meets_the_run_of_before_it() -> None:
+    # What the try wrote ahead hid the clear from it: the child of the old conf was waited out, and then taken.
+    configuration = Configuration(Mode.WAIT, edits=("conf",), budget=Budget(faults=1, clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: is cut off and given up, and runs on",
+        "a person clears the task, with its conf edited",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        f"try 2: look-up of {FIRST}: missing",
+        f"try 1: submit {FIRST}: created",
+    )
+    assert ended == (SUCCESS, ["conf 1.1", "conf 1.1 edited"])
+
+
+def test_a_used_run_under_a_fixed_run_id_is_not_taken_where_the_look_up_failed() -> None:
+    # The 409 of what was to be a fresh run was taken for one of an earlier send: the old success counted again.
+    configuration = Configuration(Mode.WAIT, RUN_ID, budget=Budget(faults=1, clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "fixed succeeds",
+        "try 1: look-up of fixed: success",
+        "try 1: set .1",
+        "try 1: succeeds",
+        "a person clears the task",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: get .2",
+        "try 2: get .call_00002",
+        "try 2: look fails, the server is away",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_a_run_under_a_fixed_run_id_is_not_taken_over_from_an_earlier_life() -> None:
+    # Only the parent's name told whose it is, and a Dag run that was deleted and created again has the same.
+    configuration = Configuration(Mode.WAIT, RUN_ID, budget=Budget(remakes=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "fixed succeeds",
+        "the Dag run of the task is deleted and created again",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_a_child_of_before_an_edit_of_the_run_id_is_not_taken_after_a_clear() -> None:
+    # Only Dag and conf were compared.
+    configuration = Configuration(Mode.WAIT, edits=("run id",), budget=Budget(clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        f"{FIRST} succeeds",
+        "a person clears the task, with its run id edited",
+    )
+    assert ended == (SUCCESS, ["conf 1.1", "conf 1.1"])
+
+
+def test_a_child_of_another_logical_date_under_the_same_run_id_is_not_taken_after_a_clear() -> None:
+    # What was compared with the present date was the one that had just been sent, and refused with a 409.
+    configuration = Configuration(Mode.WAIT, DATE, edits=("date",), budget=Budget(clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "fixed succeeds",
+        "a person clears the task, with its date edited",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_fire_and_forget_does_not_wait_for_the_active_child_of_an_earlier_life() -> None:
+    # An adopted child was always waited for.
+    configuration = Configuration(Mode.FIRE_AND_FORGET, budget=Budget(remakes=1))
+    schedule = [
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        "the Dag run of the task is deleted and created again",
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: 409",
+        f"try 1: look-up of {FIRST}: running",
+        "try 1: get .0",
+        "try 1: get .1",
+        "try 1: set .1",
+        "try 1: set .2",
+        "try 1: succeeds",
+    ]
+    assert [run.state for run in replay(configuration, schedule).runs] == [ACTIVE]
