@@ -2,7 +2,7 @@
 Tries: the real protocol, stopped at each of its calls.
 
 A try is what one process of a parent's task executes. It is not modelled: :mod:`airflow_durable.core` itself runs, and,
-where there is a task state store, :class:`airflow_durable.task.journal.StoreJournal` itself. To stop it at a call and to
+where there is a task state store, :class:`airflow_durable.task.journal.StoreJournal`. To stop it at a call and to
 continue from there later, it is executed again from its start, with the outcomes of its earlier calls replayed
 (stateless model checking). The code is deterministic but for its calls, so a history of outcomes determines where it
 stands. Each history is executed once; the results are kept in a tree (:class:`Step`).

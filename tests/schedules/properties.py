@@ -66,12 +66,14 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
         if not own or other.key == created.key:
             continue
         is_done = ledger.is_done_by(world, token.parent, other, token.call, wanted)
+        is_joined = other.state == ACTIVE
         is_beside_allowed = wanted.request.mode is Mode.FIRE_AND_FORGET or wanted.request.on_clear is OnClear.FRESH
-        is_joined = other.state == ACTIVE and not is_beside_allowed
-        if is_beside_allowed and other.state == ACTIVE:
+        if is_beside_allowed:
             account = world.ledgers[token.parent]
-            is_present = [it.demand == account.demand and (it.call, it.ask) in account.asked for it in (token, *own)]
-            is_joined = is_present[0] and any(is_present[1:])
+            present = [it for it in (token, *own) if it.demand == account.demand and (it.call, it.ask) in account.asked]
+            if token not in present:
+                continue
+            is_joined = is_joined and len(present) > 1
         if not is_done and not is_joined:
             continue
         is_active = is_joined and not is_beside_allowed
