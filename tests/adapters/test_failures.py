@@ -172,7 +172,9 @@ CONFS = {
 @pytest.mark.parametrize("conf", CONFS.values(), ids=CONFS)
 def test_the_conf_is_not_json(supervisor: Supervisor, mode: dict[str, Any], conf: Any) -> None:  # noqa: ANN401 - the user's
     outcome = finish(supervisor, make_dag(conf=conf, **mode))
-    said(outcome, "The conf for Dag 'child' is not JSON: ", "Pass a dict", "Nothing was triggered.", state="up_for_retry")
+    said(
+        outcome, "The conf for Dag 'child' is not JSON: ", "Pass a dict", "Nothing was triggered.", state="up_for_retry"
+    )
     assert SECRET not in str(outcome.error)
     assert not supervisor.runs
     assert not supervisor.store
@@ -279,7 +281,13 @@ def test_an_event_that_cannot_be_understood(supervisor: Supervisor) -> None:
     run_id = supervisor.only_run().run_id
     for broken in ({**event, "record": {"version": 9}}, {key: event[key] for key in event if key != run_id}):
         outcome = supervisor.run(dag, event=(class_path, broken))
-        said(outcome, "The event that ended the wait for run", run_id, "Nothing was done to that run.", state="up_for_retry")
+        said(
+            outcome,
+            "The event that ended the wait for run",
+            run_id,
+            "Nothing was done to that run.",
+            state="up_for_retry",
+        )
     supervisor.end_all("success")
     assert finish(supervisor, dag, try_number=2).state == "success"
     assert len(supervisor.runs) == 1
