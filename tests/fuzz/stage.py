@@ -17,6 +17,7 @@ from airflow_durable.compat import (
     AirflowSkipException,
     TaskDeferred,
 )
+from airflow_durable.core.model import ENDED_STATES
 from airflow_durable.core.stored import KEY
 from airflow_durable.exceptions import DurableTriggerError, DurableTriggerFailError
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
@@ -42,6 +43,8 @@ class Stage:
     """
     A parent task, its journal and its child Dag's runs.
 
+    :ivar beside: the runs that were active when another one was created.
+
     :param answer: what the supervisor answers to a message instead of the truth; it is given the truth as a function,
         which also does what was asked.
     """
@@ -50,6 +53,7 @@ class Stage:
         self.runs: dict[str, str] = {}
         self.details: dict[str, Any] = {}
         self.submitted: list[str] = []
+        self.beside: list[str] = []
         self.store: dict[str, Any] = {}
         self.messages = 0
         self.paused: bool | Exception = False
@@ -127,7 +131,7 @@ class Stage:
     def _sleep(self, seconds: float) -> None:
         """Let time pass: what runs has ended by then."""
         for run_id, state in self.runs.items():
-            if state not in {"success", "failed"}:
+            if state not in ENDED_STATES:
                 self.runs[run_id] = "success"
 
     def _send(self, message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
@@ -143,6 +147,7 @@ class Stage:
             self.submitted.append(message.run_id)
             if message.run_id in self.runs:
                 return comms.ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
+            self.beside += [run_id for run_id, state in self.runs.items() if state not in ENDED_STATES]
             self.runs[message.run_id] = "running"
             self.details[message.run_id] = {
                 "logical_date": message.logical_date,
