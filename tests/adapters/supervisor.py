@@ -26,6 +26,7 @@ from msgspec import msgpack
 from pydantic import TypeAdapter
 
 from airflow_durable.core.stored import position_of
+from airflow_durable.task import calls
 
 from . import versions
 from .server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
@@ -250,6 +251,8 @@ class Supervisor(Server):
             state="running",
             **versions.further_instance_fields(),
         )
+        # As in Airflow, each execution is a process of its own.
+        calls._current = None
         seen = len(self.requests)
         log = Log()
         with self._channel(), _signals_kept(), log.captured():

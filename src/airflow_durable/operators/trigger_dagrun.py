@@ -206,7 +206,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.model import Outcome
         from airflow_durable.core.stored import load
-        from airflow_durable.task.calls import journal_of
+        from airflow_durable.task.calls import next_call, resume_at
         from airflow_durable.task.request import rebuild_request
 
         if data is None:
@@ -224,7 +224,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         ):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
-        request, journal = rebuild_request(self, record), journal_of(context)
+        request, journal = rebuild_request(self, record), resume_at(context, record.call)
         journal.restore(record.call, data["record"])
         seen = Outcome(
             record.dag_id, record.run_id, None if data.get("is_missing") else state, datetime.now(tz=timezone.utc)
@@ -234,6 +234,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             self._defer_durably(request, record, journal)
         if started.is_waiting_out:
             return self._execute_durably(context, is_resumed=True)
+        # What a subclass calls after this is the next call, not this one again.
+        next_call(context).started(record, has_record=False)
         with self._open_port(context, journal, None) as port:
             port.report_end(waiting.consume(port, started))
         return None
