@@ -2,14 +2,13 @@
 A scripted supervisor at the other end of the task runner's channel.
 
 The task side is all real: the task runner of the installed Airflow, its ``CommsDecoder`` over a real socket, its
-message models. This side decodes each request with Airflow's own models, holds the Dag runs, the state store and the
-XComs, and answers as Airflow's supervisor would after it asked the API server.
+message models. This side decodes each request with Airflow's own models, lets the scripted server answer
+(:mod:`tests.adapters.server`), and does to requests and answers what a test asks for: loses, delays, repeats them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import signal
 import socket
@@ -17,75 +16,45 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from airflow.sdk.api.datamodels import _generated as api
-from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 from pydantic import TypeAdapter
 
 from . import versions
+from .server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow.sdk import DAG
     from airflow.sdk.bases.operator import BaseOperator
 
+__all__ = [
+    "LOOKS",
+    "NOW",
+    "OUTCOMES",
+    "Fault",
+    "Outcome",
+    "Run",
+    "ServerError",
+    "Supervisor",
+    "SupervisorGone",
+    "no_such_key",
+    "not_found",
+]
+
 TO_SUPERVISOR: TypeAdapter[Any] = TypeAdapter(comms.ToSupervisor)
-NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LOOKS = ("GetDagRunState", "GetDagRun")
-OUTCOMES = ("SucceedTask", "TaskState", "RetryTask", "DeferTask")
 HEADER_BYTES = 4
-
-
-class ServerError(Exception):
-    """
-    The API server's answer was an error.
-
-    :param status: None: there was no answer.
-    :param detail: the ``detail`` of the body.
-    """
-
-    def __init__(self, status: int | None, detail: Any = None) -> None:  # noqa: ANN401 - JSON
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        self.detail = detail
-
-    def response(self) -> comms.ErrorResponse:
-        """Return it as the supervisor hands it to the task (``supervisor.py``, ``handle_requests``)."""
-        detail: dict[str, Any]
-        if self.status is None:
-            detail = {"status_code": None, "message": "All attempts failed", "exception_type": "ConnectError"}
-        else:
-            detail = {"status_code": self.status, "message": "Server returned error", "detail": {"detail": self.detail}}
-        return comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
 
 
 class SupervisorGone(Exception):  # noqa: N818 - what happened, not an error of the server
     """The supervisor's process dies before it answers."""
-
-
-def not_found(what: str) -> ServerError:
-    """Return the error of the Execution API for what does not exist."""
-    return ServerError(404, {"reason": "not_found", "message": f"{what} not found"})
-
-
-@dataclass
-class Run:
-    """A Dag run at the server."""
-
-    dag_id: str
-    run_id: str
-    state: str = "queued"
-    logical_date: datetime | None = None
-    run_after: datetime | None = None
-    conf: Any = None
-    note: str | None = None
-    clear_number: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,12 +62,16 @@ class Fault:
     """
     What befalls one request.
 
-    :param error: the answer.
+    :param error: the answer; None: ``answer`` is.
     :param is_after: the request took effect before.
+    :param is_late: it, or another copy of it, arrives when the test says :meth:`Supervisor.deliver_late`.
+    :param answer: what is answered to a request that has no effect and gets no error.
     """
 
-    error: Exception
+    error: Exception | None = None
     is_after: bool = False
+    is_late: bool = False
+    answer: Any = None
 
 
 @dataclass
@@ -126,40 +99,33 @@ class Outcome:
         return any(text in line for line in self.log)
 
 
-class Supervisor:
+class Supervisor(Server):
     """
     Airflow as one task sees it, over all its attempts.
 
-    :ivar dags: the child Dags that exist, and whether each is paused.
     :ivar faults: by the name of a message, what befalls the next ones; None: nothing.
     :ivar before: by the name of a message, what is called before it is answered.
     :ivar on_sleep: called when the task sleeps; no time passes.
+    :ivar late: requests that are still under way.
     """
 
     def __init__(self) -> None:
-        self.dags = {"child": False}
-        self.runs: dict[tuple[str, str], Run] = {}
-        self.store: dict[str, Any] = {}
-        self.expiries: dict[str, Any] = {}
-        self.xcoms: dict[str, Any] = {}
+        super().__init__()
         self.faults: dict[str, list[Fault | None]] = {}
         self.before: dict[str, Callable[[], object]] = {}
         self.on_sleep: Callable[[], object] = lambda: self.end_all("success")
         self.sleeps: list[float] = []
         self.requests: list[Any] = []
-        self.current_id: uuid.UUID | None = None
+        self.late: list[Any] = []
         self.broken: list[BaseException] = []
 
+    def beside(self) -> Supervisor:
+        """Return the supervisor of another parent: the same Dags and Dag runs, a store and XComs of its own."""
+        other = Supervisor()
+        other.dags, other.runs = self.dags, self.runs
+        return other
+
     # What a test asks.
-
-    def states(self, dag_id: str = "child") -> list[str]:
-        """Return the states of the runs of a Dag, in the order of their creation."""
-        return [run.state for run in self.runs.values() if run.dag_id == dag_id]
-
-    def only_run(self) -> Run:
-        """Return the run; fail if there is not exactly one."""
-        (run,) = self.runs.values()
-        return run
 
     def record(self) -> dict[str, Any]:
         """Return the journal's record as people see it."""
@@ -167,15 +133,38 @@ class Supervisor:
         assert isinstance(record, dict)
         return record
 
-    def end_all(self, state: str) -> None:
-        """Let every active run end."""
-        for run in self.runs.values():
-            if run.state in {"queued", "running"}:
-                run.state = state
+    # What a test does to requests and answers.
 
     def fail(self, name: str, error: Exception, *, times: int = 1, is_after: bool = False) -> None:
         """Let the next requests of this name fail."""
         self.faults.setdefault(name, []).extend([Fault(error, is_after=is_after)] * times)
+
+    def pass_by(self, name: str, *, times: int = 1) -> None:
+        """Let so many requests of this name alone before what is said next befalls one."""
+        self.faults.setdefault(name, []).extend([None] * times)
+
+    def say(self, name: str, answer: Any, *, times: int = 1) -> None:  # noqa: ANN401 - a message
+        """Let the next requests of this name get this answer, and no effect: ``no_such_key(...)``, for one."""
+        self.faults.setdefault(name, []).extend([Fault(answer=answer)] * times)
+
+    def delay(self, name: str, error: Exception | None = None) -> None:
+        """Let the next request of this name be under way until :meth:`deliver_late`; its sender gets the error."""
+        self.faults.setdefault(name, []).append(Fault(error or ServerError(None), is_late=True))
+
+    def repeat(self, name: str) -> None:
+        """Let the next request of this name take effect, and a copy of it arrive at :meth:`deliver_late`."""
+        self.faults.setdefault(name, []).append(Fault(is_after=True, is_late=True))
+
+    def deliver_late(self) -> None:
+        """Let arrive what is under way, in its order. Nobody waits for the answers."""
+        late, self.late = self.late, []
+        for request in late:
+            with contextlib.suppress(ServerError):
+                self.answer_truly(request)
+
+    def supersede(self) -> None:
+        """Let another try of the parent begin elsewhere: this one may not write any more."""
+        self.current_id = uuid.uuid4()
 
     # An attempt.
 
@@ -190,32 +179,39 @@ class Supervisor:
         map_index: int = -1,
         event: Any = None,  # noqa: ANN401 - JSON
         parent_conf: dict[str, Any] | None = None,
+        parent: Mapping[str, Any] | None = None,
+        instance_id: uuid.UUID | None = None,
     ) -> Outcome:
         """
         Run one attempt with Airflow's task runner.
 
         :param event: the trigger's, of an attempt that goes on after its deferral.
+        :param parent: fields of the parent's Dag run that are to be others (``run_id``, ``run_after``, ...).
+        :param instance_id: the current one: the try is executed twice; an earlier one: a superseded try goes on. Else
+            a new try gets a new one.
         """
         task = dag.task_dict[task_id]
         retries = getattr(task, "retries", 0) or 0
         max_tries = retries if max_tries is None else max_tries
+        parent_run: dict[str, Any] = {
+            "dag_id": dag.dag_id,
+            "run_id": "parent-run",
+            "logical_date": NOW,
+            "data_interval_start": NOW,
+            "data_interval_end": NOW,
+            "run_after": NOW,
+            "start_date": NOW,
+            "end_date": None,
+            "clear_number": clear_number,
+            "run_type": api.DagRunType.MANUAL,
+            "state": api.DagRunState.RUNNING,
+            "conf": parent_conf,
+            "consumed_asset_events": [],
+            **({"partition_key": None} if versions.HAS_STORE else {}),
+            **(parent or {}),
+        }
         context_from_server = api.TIRunContext(
-            dag_run=api.DagRun(
-                dag_id=dag.dag_id,
-                run_id="parent-run",
-                logical_date=NOW,
-                data_interval_start=NOW,
-                data_interval_end=NOW,
-                run_after=NOW,
-                start_date=NOW,
-                end_date=None,
-                clear_number=clear_number,
-                run_type=api.DagRunType.MANUAL,
-                state=api.DagRunState.RUNNING,
-                conf=parent_conf,
-                consumed_asset_events=[],
-                **({"partition_key": None} if versions.HAS_STORE else {}),
-            ),
+            dag_run=api.DagRun(**parent_run),
             max_tries=max_tries,
             should_retry=try_number <= max_tries,
             xcom_keys_to_clear=[] if event else list(self.xcoms),
@@ -228,14 +224,14 @@ class Supervisor:
                 }
             ),
         )
-        if event is None:
+        if event is None and instance_id is None:
             # A new try, a new id; a deferral keeps it.
             self.current_id = uuid.uuid4()
         instance = task_runner.RuntimeTaskInstance.model_construct(
-            id=self.current_id,
+            id=instance_id or self.current_id,
             task_id=task_id,
             dag_id=dag.dag_id,
-            run_id="parent-run",
+            run_id=parent_run["run_id"],
             try_number=try_number,
             map_index=map_index,
             dag_version_id=uuid.uuid4(),
@@ -267,7 +263,7 @@ class Supervisor:
         task_runner.finalize(instance, state, context, log, error)
         return Outcome(state.value, error, final, [], instance.task, log.lines)
 
-    # The server.
+    # The answer.
 
     def answer(self, request: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
         """Return the answer to a request; raise ServerError if that is the answer."""
@@ -276,103 +272,14 @@ class Supervisor:
         if hook := self.before.get(name):
             hook()
         fault = self.faults[name].pop(0) if self.faults.get(name) else None
-        if fault and not fault.is_after:
-            raise fault.error
-        handler = getattr(self, f"_on_{name}", None)
-        if handler is None and name not in {*OUTCOMES, "SetRenderedFields", "SetRenderedMapIndex", "MaskSecret"}:
-            raise AssertionError(f"The supervisor is not scripted to answer {name}.")
-        answered = handler(request) if handler else None
-        if fault:
+        if fault is None:
+            return self.answer_truly(request)
+        answered = self.answer_truly(request) if fault.is_after else fault.answer
+        if fault.is_late:
+            self.late.append(request)
+        if fault.error:
             raise fault.error
         return answered
-
-    def _on_TriggerDagRun(self, request: Any) -> Any:  # noqa: ANN401, N802 - a message, by its name
-        if request.dag_id not in self.dags:
-            raise not_found(f"Dag with dag_id: {request.dag_id!r}")
-        run = Run(
-            request.dag_id,
-            request.run_id,
-            logical_date=request.logical_date,
-            run_after=getattr(request, "run_after", None),
-            conf=request.conf,
-            note=getattr(request, "note", None),
-        )
-        existing = self.runs.get((run.dag_id, run.run_id))
-        is_date_taken = run.logical_date is not None and any(
-            (other.dag_id, other.logical_date) == (run.dag_id, run.logical_date) for other in self.runs.values()
-        )
-        if existing is None and not is_date_taken:
-            self.runs[run.dag_id, run.run_id] = run
-        elif not request.reset_dag_run:
-            return comms.ErrorResponse(error=ErrorType.DAGRUN_ALREADY_EXISTS)
-        elif existing is None:
-            raise not_found("The Dag run to clear")
-        else:
-            existing.state, existing.clear_number = "queued", existing.clear_number + 1
-        return comms.OKResponse(ok=True)
-
-    def _on_GetDagRunState(self, request: Any) -> Any:  # noqa: ANN401, N802
-        return comms.DagRunStateResult(state=api.DagRunState(self._find(request).state))
-
-    def _on_GetDagRun(self, request: Any) -> Any:  # noqa: ANN401, N802
-        run = self._find(request)
-        return comms.DagRunResult(
-            dag_id=run.dag_id,
-            run_id=run.run_id,
-            logical_date=run.logical_date,
-            data_interval_start=None,
-            data_interval_end=None,
-            run_after=NOW,
-            start_date=None,
-            end_date=None,
-            clear_number=run.clear_number,
-            run_type=api.DagRunType.MANUAL,
-            state=api.DagRunState(run.state),
-            consumed_asset_events=[],
-            partition_key=None,
-        )
-
-    def _find(self, request: Any) -> Run:  # noqa: ANN401
-        run = self.runs.get((request.dag_id, request.run_id))
-        if run is None:
-            raise not_found(f"DagRun with dag_id: {request.dag_id!r} and run_id: {request.run_id!r}")
-        return run
-
-    def _on_GetDag(self, request: Any) -> Any:  # noqa: ANN401, N802
-        if request.dag_id not in self.dags:
-            raise not_found(f"Dag with dag_id: {request.dag_id!r}")
-        return comms.DagResult(
-            dag_id=request.dag_id,
-            is_paused=self.dags[request.dag_id],
-            bundle_name=None,
-            bundle_version=None,
-            relative_fileloc=None,
-            owners=None,
-            tags=[],
-            next_dagrun=None,
-        )
-
-    def _on_GetTaskStateStore(self, request: Any) -> Any:  # noqa: ANN401, N802
-        # To a superseded attempt it is a 404, which the client takes for a key that is not there.
-        if request.ti_id != self.current_id or request.key not in self.store:
-            return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND, detail={"key": request.key})
-        return comms.TaskStateStoreResult(value=self.store[request.key])
-
-    def _on_SetTaskStateStore(self, request: Any) -> Any:  # noqa: ANN401, N802
-        if request.ti_id != self.current_id:
-            raise not_found("Task instance")
-        self.store[request.key] = json.loads(json.dumps(request.value))
-        self.expiries[request.key] = request.expires_at
-        return comms.OKResponse(ok=True)
-
-    def _on_SetXCom(self, request: Any) -> None:  # noqa: ANN401, N802
-        self.xcoms[request.key] = request.value
-
-    def _on_GetXCom(self, request: Any) -> Any:  # noqa: ANN401, N802
-        return comms.XComResult(key=request.key, value=self.xcoms.get(request.key))
-
-    def _on_DeleteXCom(self, request: Any) -> None:  # noqa: ANN401, N802
-        self.xcoms.pop(request.key, None)
 
     # The channel.
 

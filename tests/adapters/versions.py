@@ -18,7 +18,7 @@ HAS_STORE = Version("3.3") <= AIRFLOW
 """The task state store. The branch goes with 3.2."""
 
 HAS_DETAILS = Version("3.2") <= AIRFLOW
-"""``GetDagRun``, ``GetDag`` (so ``fail_when_dag_is_paused``) and ``note``. Goes with 3.1."""
+"""``GetDagRun``, ``GetDag`` (so ``fail_when_dag_is_paused``), ``GetTaskBreadcrumbs`` and ``note``. Goes with 3.1."""
 
 HAS_RUN_AFTER = Version("3.3") <= AIRFLOW
 """``run_after`` in the request of a Dag run. Goes with 3.2."""
