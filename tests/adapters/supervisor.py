@@ -305,6 +305,13 @@ class Supervisor(Server):
             ours.close()
 
     def _sleep(self, seconds: float) -> None:
+        """Pass no time, but refuse what the real one refuses."""
+        if not isinstance(seconds, (int, float)):
+            message = f"{type(seconds).__name__!r} object cannot be interpreted as an integer"
+            raise TypeError(message)
+        if seconds < 0:
+            message = "sleep length must be non-negative"
+            raise ValueError(message)
         self.sleeps.append(seconds)
         self.on_sleep()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .supervisor import Outcome, Supervisor
 
 MAX_JUMPS = 200
+BUSY = 50
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -28,6 +29,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, on_jump: Callable[[], object]) -> None:
         self.now = 0.0
         self.jumps = 0
+        self.busy = 0
         self.on_jump = on_jump
         super().__init__(_Selector(self))
 
@@ -42,10 +44,13 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # None: a thread of the stock trigger is at work, and wakes the loop.
-        if timeout:
+        # Zero: something is to be done at once; time and again, if a trigger sleeps for no time.
+        self._loop.busy += timeout == 0
+        if timeout or self._loop.busy > BUSY:
+            self._loop.busy = 0
             self._loop.jumps += 1
             assert self._loop.jumps < MAX_JUMPS, "The trigger waits and waits."
-            self._loop.now += timeout
+            self._loop.now += timeout or 0
             self._loop.on_jump()
             timeout = 0
         found: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
