@@ -96,7 +96,18 @@ def run_trigger(supervisor: Supervisor, outcome: Outcome) -> Any:  # noqa: ANN40
             payload = loop.run_until_complete(first_event())
             # The poller ends by itself when nobody waits for it any more.
             loop.run_until_complete(asyncio.sleep(0))
-            loop.run_until_complete(loop.shutdown_default_executor())
     finally:
-        loop.close()
+        _end(loop)
     return payload
+
+
+def _end(loop: _Loop) -> None:
+    """End what is left on the loop: a trigger that failed, or that would wait for ever."""
+    loop.on_jump = lambda: None
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.adapters.supervisor import OUTCOMES
 
 from .normalise import Names, is_generated
-from .stage import KILLED, Kind, Part, Play, play, public_classes
+from .stage import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Kind, Part, Play, play, public_classes, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,23 +21,31 @@ VISIBLE = frozenset({*OUTCOMES, "TriggerDagRun", "SetXCom", "DeleteXCom", "SetRe
 
 NOTHING = "none"
 
-ASPECTS = {
+SHORT = {
     "parsing": "warnings and errors of the Dag file",
     "outcome": "the state that each try ends in",
     "error": "the class of the error by which callbacks, retry policies and ``except`` tell it",
-    "children": "the runs of the child Dag in the end",
-    "request": "what was asked for, in order",
+    "runs": "the states of the runs of the child Dag in the end",
+}
+"""Aspects whose every difference is reviewed word by word. These are compared over the whole play."""
+
+LONG = {
+    "children": "the runs of the child Dag in the end, where there are as many",
+    "xcoms": "the XComs in the end, the link among them",
+    "request": "what was asked for",
     "order": "the messages that users see the effects of, in order",
     "rendered": "the rendered fields",
-    "xcoms": "the XComs in the end, the link among them",
     "hooks": "the callbacks, listeners and hooks, in order",
     "post_execute": "whether it is called",
     "seen": "what callbacks, listeners and hooks could see of the task",
-    "exception": "the exception that callbacks and listeners get",
     "waiting": "the pauses of the wait on a worker",
-    "trigger": "the trigger of a deferral",
+    "trigger": "the trigger of a deferral, and its event",
     "traffic": "look-ups, and messages to the task state store",
 }
+"""Aspects of which only is said where they differ. A try that ends in another state differs in all of them: they are
+compared up to it."""
+
+Differences = dict[str, tuple[str, str]]
 
 
 def play_both(situation: Situation, kind: Kind) -> tuple[Play, Play]:
@@ -57,12 +65,33 @@ def find_all_differences(situation: Situation, kind: Kind) -> dict[str, tuple[ob
     }
 
 
-def find_differences(situation: Situation, kind: Kind) -> dict[str, tuple[str, str]]:
+def find_differences(situation: Situation, kind: Kind) -> Differences:
     """Return what is not the same of what matters to users, by its aspect."""
     stock, other = play_both(situation, kind)
     fixed = _fixed_ids(stock)
-    theirs, ours = (_aspects(each, _names(each, fixed)) for each in (stock, other))
-    return {aspect: (theirs[aspect], ours[aspect]) for aspect in ASPECTS if theirs[aspect] != ours[aspect]}
+    alike = _count_alike(stock, other)
+    theirs, ours = (_aspects(each, _names(each, fixed), alike) for each in (stock, other))
+    left = [aspect for aspect in (*SHORT, *LONG) if theirs[aspect] != ours[aspect]]
+    if alike < max(len(stock.parts), len(other.parts)):
+        left = [aspect for aspect in left if aspect != "xcoms"]
+    if "runs" in left:
+        left = [aspect for aspect in left if aspect != "children"]
+    return {aspect: (theirs[aspect], ours[aspect]) for aspect in left}
+
+
+def _count_alike(stock: Play, other: Play) -> int:
+    """
+    Return how many parts, from the first one on, end in the same state, and by themselves.
+
+    A task runner that failed (:data:`EXITED`) calls no callbacks and leaves no link: it differs in everything.
+    """
+    count = 0
+    for one, another in zip(stock.parts, other.parts, strict=False):
+        is_end_alike = (one.name, state_of(one)) == (another.name, state_of(another))
+        if not is_end_alike or {one.state, another.state} & {EXITED, ENDLESS}:
+            break
+        count += 1
+    return count
 
 
 def _fixed_ids(stock: Play) -> set[str]:
@@ -125,32 +154,39 @@ def _run(run: Run, names: Names) -> str:
     )
 
 
-def _aspects(played: Play, names: Names) -> dict[str, str]:
-    tries = [part for part in played.parts if part.name != "the trigger"]
-    triggers = [part for part in played.parts if part.name == "the trigger"]
-    hooked = [part.hooks for part in tries if part.state != KILLED]
-    visible = [[request for request in part.requests if type(request).__name__ in VISIBLE] for part in tries]
+def _aspects(played: Play, names: Names, alike: int) -> dict[str, str]:
+    """Return all aspects as text; what belongs to a part only for the parts that are alike."""
+    tries = [part for part in played.parts if part.name != TRIGGER]
+    compared = [part for part in played.parts[:alike] if part.name != TRIGGER]
+    visible = [[request for request in part.requests if type(request).__name__ in VISIBLE] for part in compared]
+    hooked = [part.hooks for part in compared if part.state != KILLED]
+    runs = list(played.supervisor.runs.values())
     return {
         "parsing": "; ".join(played.parsing) or NOTHING,
-        "outcome": ", ".join(_state(part, names) for part in played.parts if part.state != "fired"),
-        "error": ", ".join(_public(part.error) for part in tries),
-        "children": "; ".join(_run(run, names) for run in played.supervisor.runs.values()) or NOTHING,
-        "request": "; ".join(names.text(_tell(r)) for part in tries for r in part.requests if _is(r, "TriggerDagRun")),
-        "order": "; ".join(" ".join(type(request).__name__ for request in requests) for requests in visible),
-        "rendered": "; ".join(
-            names.text(_tell(r)) for part in tries for r in part.requests if _is(r, "SetRenderedFields")
-        ),
+        "outcome": ", ".join(_state(part, names) for part in played.parts if part.state != FIRED),
+        "error": ", ".join(NOTHING if part.state == EXITED else _public(part.error) for part in tries),
+        "runs": ", ".join(run.state for run in runs) or NOTHING,
+        "children": "; ".join(_run(run, names) for run in runs),
         "xcoms": names.text(played.supervisor.xcoms),
+        "request": _told("TriggerDagRun", compared, names),
+        "rendered": _told("SetRenderedFields", compared, names),
+        "order": "; ".join(" ".join(type(request).__name__ for request in requests) for requests in visible),
         "hooks": "; ".join(" ".join(name for name, _ in hooks if name != "post_execute") for hooks in hooked),
         "post_execute": str(["post_execute" in dict(hooks) for hooks in hooked]),
-        "seen": "; ".join(names.text([_task_in(seen) for _, seen in hooks]) for hooks in hooked),
-        "exception": "; ".join(names.text([seen["error"] for _, seen in hooks if seen["error"]]) for hooks in hooked),
-        "waiting": str([part.sleeps for part in tries]),
-        "trigger": names.text([(part.state, part.log) for part in triggers]),
+        "seen": "; ".join(
+            names.text([_task_in(seen) for name, seen in hooks if name != "post_execute"]) for hooks in hooked
+        ),
+        "waiting": str([part.sleeps for part in compared]),
+        "trigger": names.text([part.log for part in played.parts[:alike] if part.name == TRIGGER]),
         "traffic": "; ".join(
-            " ".join(name for r in part.requests if (name := type(r).__name__) not in VISIBLE) for part in played.parts
+            " ".join(name for request in part.requests if (name := type(request).__name__) not in VISIBLE)
+            for part in played.parts[:alike]
         ),
     }
+
+
+def _told(name: str, parts: Iterable[Part], names: Names) -> str:
+    return "; ".join(names.text(_tell(r)) for part in parts for r in part.requests if type(r).__name__ == name)
 
 
 def _task_in(seen: dict[str, Any]) -> list[Any]:
@@ -158,11 +194,7 @@ def _task_in(seen: dict[str, Any]) -> list[Any]:
 
 
 def _state(part: Part, names: Names) -> str:
-    return f"trigger {part.state}" if part.name == "the trigger" else names.text(part.state)
-
-
-def _is(request: Any, name: str) -> bool:  # noqa: ANN401 - as many types as there are messages
-    return type(request).__name__ == name
+    return f"trigger {part.state}" if part.name == TRIGGER else names.text(state_of(part))
 
 
 def _public(error: BaseException | None) -> str:

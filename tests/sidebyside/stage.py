@@ -32,10 +32,16 @@ if TYPE_CHECKING:
     from .situations.model import Situation, Try
 
 MAX_PAUSES = 40
+TRIGGER = "the trigger"
+FIRED = "fired"
 KILLED = "killed"
 ENDLESS = "waits for ever"
-RETRIED = ("up_for_retry", "exited")
-"""``exited``: the task runner itself failed, as before Airflow 3.3 it does where a request is refused."""
+RETRY = "up_for_retry"
+FAILED = "failed"
+EXITED = "exited"
+"""The task runner itself failed, as before Airflow 3.3 it does where the stock operator's request is refused. Nobody is
+told, no callback is called, and the supervisor reports a failure (``sdk/execution_time/supervisor.py``,
+``final_state``)."""
 
 HOOKS = (
     "on_execute_callback",
@@ -64,6 +70,7 @@ class Part:
     A part of a play: a try until it ends or defers, a trigger, a resumption, a user's own call.
 
     :ivar error: what it ended with.
+    :ivar is_retry_left: a failure is followed by another try.
     :ivar hooks: which of Airflow's hooks were called, and what they could see.
     """
 
@@ -71,6 +78,7 @@ class Part:
     state: str = ""
     requests: list[Any] = field(default_factory=list)
     error: BaseException | None = None
+    is_retry_left: bool = False
     hooks: list[tuple[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
@@ -89,6 +97,7 @@ class Play:
     parts: list[Part] = field(default_factory=list)
     parsing: list[str] = field(default_factory=list)
     now: Part = field(default_factory=lambda: Part("nothing yet"))
+    child: _Child | None = None
     supervisor: Supervisor = field(default_factory=Supervisor)
 
 
@@ -116,9 +125,16 @@ def play(situation: Situation, kind: Kind) -> Play:
     return played
 
 
+def state_of(part: Part) -> str:
+    """Return the state that the task instance is in after the part."""
+    if part.state == EXITED:
+        return RETRY if part.is_retry_left else FAILED
+    return part.state
+
+
 def _follows(played: Play, attempt: Try) -> bool:
     """Tell whether Airflow comes to this try: the one before is to be retried, or died, or a person cleared it."""
-    return not played.parts or bool(attempt.clear_number) or played.parts[-1].state in {*RETRIED, KILLED}
+    return not played.parts or bool(attempt.clear_number) or state_of(played.parts[-1]) in {RETRY, KILLED}
 
 
 def _parse(played: Play, kind: Kind, attempt: Try) -> DAG | None:
@@ -237,10 +253,12 @@ class _Child:
         self._foreign = foreign
         self._state = ""
         self._pauses = 0
+        self.is_endless = False
 
     def go_on(self) -> None:
         self._pauses += 1
         if self._pauses > MAX_PAUSES:
+            self.is_endless = True
             raise StillWaitingError
         self._state = next(self._steps, self._state)
         for key, run in list(self._supervisor.runs.items()):
@@ -255,39 +273,42 @@ class _Child:
 def _run(played: Play, dag: DAG, attempt: Try, part: Part, foreign: set[tuple[str, str]]) -> None:
     """Run a try to its end, over its deferrals, or to its death."""
     supervisor = played.supervisor
-    supervisor.on_sleep = _Child(supervisor, attempt.child, foreign).go_on
+    played.child = _Child(supervisor, attempt.child, foreign)
+    supervisor.on_sleep = played.child.go_on
     event = None
     while True:
         outcome = _run_part(played, dag, attempt, part, event)
         played.parts.append(part)
         if outcome is None or outcome.state != "deferred":
             return
-        fired = _wait(played, outcome, attempt)
-        if fired is None:
+        event = _wait(played, outcome, attempt)
+        if event is None:
             return
-        (event,) = fired
         part = Part(f"resumption of {part.name}")
 
 
-def _run_part(played: Play, dag: DAG, attempt: Try, part: Part, event: Any) -> Outcome | None:  # noqa: ANN401 - JSON
+def _run_part(played: Play, dag: DAG, attempt: Try, part: Part, event: tuple[Any] | None) -> Outcome | None:
     """Run a try, or its resumption by an event; return None if its process is no more."""
     supervisor, played.now = played.supervisor, part
     died = _arrange_death(supervisor, attempt)
     seen, slept = len(supervisor.requests), len(supervisor.sleeps)
+    max_tries = attempt.max_tries if attempt.max_tries is not None else _retries(dag)
+    part.is_retry_left = attempt.number <= max_tries
     outcome = None
     with _listening(part), contextlib.suppress(StillWaitingError):
         outcome = supervisor.run(
             dag,
             try_number=attempt.number,
-            max_tries=attempt.max_tries if attempt.max_tries is not None else _retries(dag),
+            max_tries=max_tries,
             clear_number=attempt.clear_number,
             map_index=1 if played.situation.expand else -1,
             parent_conf=attempt.parent_conf,
-            event=event,
+            event=event and event[0],
+            is_resumed=event is not None,
         )
     part.requests = supervisor.requests[seen:]
     part.sleeps = supervisor.sleeps[slept:]
-    if not died and outcome is not None and not isinstance(outcome.error, StillWaitingError):
+    if not died and outcome is not None and not (played.child and played.child.is_endless):
         part.state, part.error, part.log = outcome.state, outcome.error, outcome.log
         return outcome
     # What a dead process does not send, nobody sees.
@@ -321,13 +342,13 @@ def _arrange_death(supervisor: Supervisor, attempt: Try) -> list[bool]:
 
 def _wait(played: Play, outcome: Outcome, attempt: Try) -> tuple[Any] | None:
     """Let the trigger wait; return the event that resumes the task, which may be None; None if there is no event."""
-    part = Part("the trigger")
+    part = Part(TRIGGER)
     played.parts.append(part)
     seen = len(played.supervisor.requests)
     event = None
     try:
         event = run_trigger(played.supervisor, outcome)
-        part.state = "fired"
+        part.state = FIRED
     except Exception as error:  # noqa: BLE001 - a triggerer's trigger may fail in any way
         part.state, part.error = "failed", error
     except StillWaitingError as error:
