@@ -307,7 +307,7 @@ class Supervisor(Server):
             thread.join(10)
             ours.close()
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: Any) -> None:  # noqa: ANN401 - a task may pass anything
         """Pass no time, but refuse what the real one refuses."""
         if not isinstance(seconds, (int, float)):
             message = f"{type(seconds).__name__!r} object cannot be interpreted as an integer"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tests.adapters.supervisor import OUTCOMES
 
 from .normalise import Names, is_generated
-from .stage import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Kind, Part, Play, play, public_classes, state_of
+from .parts import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Part, public_classes, state_of
+from .stage import Kind, Play, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

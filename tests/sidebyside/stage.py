@@ -20,36 +20,20 @@ from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from tests.adapters.server import ACTIVE
 from tests.adapters.supervisor import LOOKS, OUTCOMES, Supervisor, SupervisorGone
 from tests.adapters.triggerer import run_trigger
-from tests.adapters.versions import listener_manager
 
+from .parts import ENDLESS, FIRED, KILLED, RETRY, TRIGGER, Part, callbacks_into, listening_into, state_of
 from .situations.model import DELETED
 
+MAX_PAUSES = 40
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tests.adapters.supervisor import Outcome
 
     from .situations.model import Situation, Try
 
 MAX_PAUSES = 40
-TRIGGER = "the trigger"
-FIRED = "fired"
-KILLED = "killed"
-ENDLESS = "waits for ever"
-RETRY = "up_for_retry"
-FAILED = "failed"
-EXITED = "exited"
-"""The task runner itself failed, as before Airflow 3.3 it does where the stock operator's request is refused. Nobody is
-told, no callback is called, and the supervisor reports a failure (``sdk/execution_time/supervisor.py``,
-``final_state``)."""
-
-HOOKS = (
-    "on_execute_callback",
-    "on_success_callback",
-    "on_failure_callback",
-    "on_retry_callback",
-    "on_skipped_callback",
-)
 
 
 class Kind(Enum):
@@ -62,26 +46,6 @@ class Kind(Enum):
 
 class StillWaitingError(BaseException):
     """The task waits and waits: here its worker gives up, to say so. Not an Exception: nothing may catch it."""
-
-
-@dataclass
-class Part:
-    """
-    A part of a play: a try until it ends or defers, a trigger, a resumption, a user's own call.
-
-    :ivar error: what it ended with.
-    :ivar is_retry_left: a failure is followed by another try.
-    :ivar hooks: which of Airflow's hooks were called, and what they could see.
-    """
-
-    name: str
-    state: str = ""
-    requests: list[Any] = field(default_factory=list)
-    error: BaseException | None = None
-    is_retry_left: bool = False
-    hooks: list[tuple[str, Any]] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    sleeps: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -125,13 +89,6 @@ def play(situation: Situation, kind: Kind) -> Play:
     return played
 
 
-def state_of(part: Part) -> str:
-    """Return the state that the task instance is in after the part."""
-    if part.state == EXITED:
-        return RETRY if part.is_retry_left else FAILED
-    return part.state
-
-
 def _follows(played: Play, attempt: Try) -> bool:
     """Tell whether Airflow comes to this try: the one before is to be retried, or died, or a person cleared it."""
     return not played.parts or bool(attempt.clear_number) or state_of(played.parts[-1]) in {RETRY, KILLED}
@@ -148,7 +105,7 @@ def _parse(played: Play, kind: Kind, attempt: Try) -> DAG | None:
         "trigger_dag_id": "child",
         "retries": 3,
         "retry_delay": timedelta(0),
-        **_hooks(played),
+        **callbacks_into(lambda: played.now),
         **copy.deepcopy({name: value for name, value in situation.arguments.items() if not callable(value)}),
         **{name: value for name, value in situation.arguments.items() if callable(value)},
         **attempt.edits,
@@ -171,77 +128,6 @@ def _parse(played: Play, kind: Kind, attempt: Try) -> DAG | None:
         finally:
             played.parsing += sorted({warning.category.__name__ for warning in warned})
     return dag
-
-
-def _hooks(played: Play) -> dict[str, Any]:
-    """Return the callbacks that note that they are called, and with what."""
-
-    def noted(name: str) -> Any:  # noqa: ANN401 - a callback
-        return lambda context, *result: played.now.hooks.append((name, _seen_by_hook(context["ti"], context, *result)))
-
-    return {name: noted(name) for name in (*HOOKS, "pre_execute", "post_execute")}
-
-
-def _seen_by_hook(instance: Any, context: Any, *more: Any) -> dict[str, Any]:  # noqa: ANN401 - Airflow's
-    task = instance.task
-    error = context.get("exception")
-    return {
-        "trigger_dag_id": task.trigger_dag_id,
-        "trigger_run_id": task.trigger_run_id,
-        "conf": task.conf,
-        "error": error if error is None or isinstance(error, str) else public_classes(error),
-        "more": [str(item) for item in more],
-    }
-
-
-def public_classes(error: BaseException) -> list[str]:
-    """Return the classes by which code that knows nothing of this package can tell the error."""
-    return [
-        cls.__name__
-        for cls in type(error).__mro__
-        if not cls.__module__.startswith("airflow_durable") and cls not in {object, BaseException, Exception}
-    ]
-
-
-@contextlib.contextmanager
-def _listening(part: Part) -> Iterator[None]:
-    """Let a listener note what it is told."""
-    from airflow.listeners import hookimpl
-
-    def noted(name: str, instance: Any, previous: Any, error: Any = None) -> None:  # noqa: ANN401 - Airflow's
-        seen = _seen_by_hook(instance, {"exception": error}, previous)
-        part.hooks.append((name, {**seen, "state": str(instance.state)}))
-
-    class Listener:
-        @hookimpl
-        def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ANN401
-            noted("listener: running", task_instance, previous_state)
-
-        @hookimpl
-        def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ANN401
-            noted("listener: success", task_instance, previous_state)
-
-        @hookimpl
-        def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:  # noqa: ANN401
-            noted("listener: failed", task_instance, previous_state, error)
-
-        if _has_skipped():
-
-            @hookimpl
-            def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:  # noqa: ANN401
-                noted("listener: skipped", task_instance, previous_state)
-
-    listener = Listener()
-    listener_manager().pm.register(listener)
-    try:
-        yield
-    finally:
-        listener_manager().pm.unregister(listener)
-
-
-def _has_skipped() -> bool:
-    """Tell whether listeners are told of skips: from Airflow 3.1."""
-    return hasattr(listener_manager().hook, "on_task_instance_skipped")
 
 
 class _Child:
@@ -295,7 +181,7 @@ def _run_part(played: Play, dag: DAG, attempt: Try, part: Part, event: tuple[Any
     max_tries = attempt.max_tries if attempt.max_tries is not None else _retries(dag)
     part.is_retry_left = attempt.number <= max_tries
     outcome = None
-    with _listening(part), contextlib.suppress(StillWaitingError):
+    with listening_into(part), contextlib.suppress(StillWaitingError):
         outcome = supervisor.run(
             dag,
             try_number=attempt.number,

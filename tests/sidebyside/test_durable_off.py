@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .compare import find_all_differences
 from .differences import KNOWN_TODAY
 from .situations import SITUATIONS
-from .situations.model import Situation
 from .stage import Kind
+
+if TYPE_CHECKING:
+    from .situations.model import Situation
 
 
 def parameters() -> list[object]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .compare import LONG, SHORT, Differences, find_differences
-from .differences import DIFFERENCES, Shown, shown_here
+from .differences import DIFFERENCES, shown_here
 from .situations import SITUATIONS
-from .situations.model import Situation
 from .stage import Kind
 from .table import PAGE, with_table
 from .test_durable_off import parameters
+
+if TYPE_CHECKING:
+    from .differences.model import Difference, Shown
+    from .situations.model import Situation
 
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 
@@ -40,20 +44,19 @@ def test_each_difference_is_listed(situation: Situation) -> None:
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.what)
-def test_each_listed_difference_shows(difference: object) -> None:
-    assert isinstance(difference, type(DIFFERENCES[0]))
+def test_each_listed_difference_shows(difference: Difference) -> None:
     here = [shown for shown in difference.shows if shown.is_on_this_airflow()]
-    assert [(shown.aspect, pattern) for shown in here for pattern in shown.where if not does_show(shown, pattern)] == []
+    assert [
+        (shown.aspect, pattern) for shown in here for pattern in shown.patterns if not does_show(shown, pattern)
+    ] == []
 
 
 def does_show(shown: Shown, pattern: str) -> bool:
     """Tell whether a situation of this name, or any of this pattern, has the difference."""
     possible = [name for name, situation in BY_NAME.items() if fnmatchcase(name, pattern) and is_possible(situation)]
     # What this Airflow cannot do at all cannot differ.
-    return (
-        (not possible
-        and pattern in BY_NAME)
-        or any(shown.covers(name, aspect, pair) for name in possible for aspect, pair in differences_of(name).items())
+    return (not possible and pattern in BY_NAME) or any(
+        shown.covers(name, aspect, pair) for name in possible for aspect, pair in differences_of(name).items()
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import code, conflicts, histories, identities, refusals, requests, waits
-from .model import Situation
+
+if TYPE_CHECKING:
+    from .model import Situation
 
 SITUATIONS: tuple[Situation, ...] = (
     *identities.SITUATIONS,

@@ -9,8 +9,19 @@ from airflow.providers.common.compat.sdk import DagRunTriggerException
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Mixed in, their bases have all the methods that they call; mypy cannot know.
-Base: Any = object
+    class Base:
+        """What the classes they are mixed in before have."""
+
+        conf: Any
+        trigger_run_id: Any
+
+        def execute(self, context: Any) -> Any: ...  # noqa: ANN401, D102 - the operator's
+        def execute_complete(self, context: Any, event: Any) -> Any: ...  # noqa: ANN401, D102 - the operator's
+        def pre_execute(self, context: Any) -> Any: ...  # noqa: ANN401, D102 - the operator's
+        def post_execute(self, context: Any, result: Any = None) -> Any: ...  # noqa: ANN401, D102 - the operator's
+
+else:
+    Base = object
 
 
 def derived(mixin: type) -> Callable[[type], type]:
@@ -134,7 +145,7 @@ def with_plain_states(operator: Any) -> Any:  # noqa: ANN401 - an operator's cla
     A class of its own: Airflow's metaclass wraps the ``__init__`` of an operator, not that of a mixin.
     """
 
-    class TheirOperator(operator):
+    class TheirOperator(operator):  # type: ignore[misc] # a class of either module
         def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - the operator's own
             super().__init__(**kwargs)
             self.allowed_states = ["success"]
