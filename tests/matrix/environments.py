@@ -49,7 +49,7 @@ class Part(str, Enum):
     LIVE = "live"
 
 
-FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters"), Part.LIVE: ("tests/live",)}
+FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters", "tests/sidebyside"), Part.LIVE: ("tests/live",)}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.adapters.supervisor import OUTCOMES
 
-from .normalise import Names, is_generated
+from .normalise import Names, form_of, is_generated
 from .parts import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Part, public_classes, state_of
 from .stage import Kind, Play, play
 
@@ -41,6 +41,7 @@ LONG = {
     "seen": "what callbacks, listeners and hooks could see of the task",
     "waiting": "the pauses of the wait on a worker",
     "trigger": "the trigger of a deferral, and its event",
+    "form": "the form of generated run ids",
     "traffic": "look-ups, and messages to the task state store",
 }
 """Aspects of which only is said where they differ. A try that ends in another state differs in all of them: they are
@@ -179,6 +180,7 @@ def _aspects(played: Play, names: Names, alike: int) -> dict[str, str]:
         ),
         "waiting": str([part.sleeps for part in compared]),
         "trigger": names.text([part.log for part in played.parts[:alike] if part.name == TRIGGER]),
+        "form": " ".join(form_of(run_id) for run_id in names.by_id),
         "traffic": "; ".join(
             " ".join(name for request in part.requests if (name := type(request).__name__) not in VISIBLE)
             for part in played.parts[:alike]

@@ -16,12 +16,20 @@ _EPOCH = re.compile(r"\b1\d{9}\.\d+\b")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 _RANDOM_END = re.compile(r"manual__.*_[A-Za-z0-9]{8}\Z")
+_RANDOM = re.compile(r"_[A-Za-z0-9]{8}\Z")
+_HEX = re.compile(r"[0-9a-f]{16,}")
 _PRESENT = timedelta(hours=1)
 
 
 def is_generated(run_id: str) -> bool:
     """Tell whether the stock operator made the run id anew: of the present, or with a random end."""
     return bool(_RANDOM_END.match(run_id)) or _name_dates(run_id) != run_id
+
+
+def form_of(run_id: str) -> str:
+    """Return what a generated run id looks like: which of its parts are a date, hexadecimal digits, random."""
+    dated = _DATE.sub("<date>", run_id)
+    return _RANDOM.sub("_<random>", dated) if dated != run_id else _HEX.sub("<hex>", dated)
 
 
 class Names:

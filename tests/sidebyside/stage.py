@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import signal
 import warnings
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,7 @@ from tests.adapters.supervisor import LOOKS, OUTCOMES, Supervisor, SupervisorGon
 from tests.adapters.triggerer import run_trigger
 
 from .parts import ENDLESS, FIRED, KILLED, RETRY, TRIGGER, Part, callbacks_into, listening_into, state_of
-from .situations.model import DELETED
+from .situations.model import DELETED, TIMES_OUT
 
 MAX_PAUSES = 40
 
@@ -147,6 +148,10 @@ class _Child:
             self.is_endless = True
             raise StillWaitingError
         self._state = next(self._steps, self._state)
+        if self._state == TIMES_OUT:
+            if any(signal.getitimer(signal.ITIMER_REAL)):
+                signal.raise_signal(signal.SIGALRM)
+            return
         for key, run in list(self._supervisor.runs.items()):
             if key in self._foreign and not run.clear_number:
                 continue

@@ -6,6 +6,13 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
+        what="A generated run id",
+        stock="`manual__<date>`, with a random end where there is no logical date",
+        durable="`manual__durable_<hex>_<n>`",
+        why="It follows from the try, or from the parent, so that a request can be repeated.",
+        shows=(Shown("form", "*"),),
+    ),
+    Difference(
         what=("A `trigger_run_id` that Airflow would take for another, or cannot use (`#`, `?`, `/`, over 248 bytes)"),
         stock="a run under another name, HTTP 404, or a run whose logs cannot be written",
         durable="the task fails without a retry, and nothing is requested",

@@ -6,6 +6,22 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
+        what="`execution_timeout` of a wait on a worker",
+        stock="does not cover the wait",
+        durable="covers it",
+        why="The wait is part of `execute`.",
+        shows=(
+            Shown(
+                "outcome",
+                "the child takes longer than execution_timeout",
+                stock="success",
+                durable="up_for_retry",
+            ),
+            Shown("error", "the child takes longer than execution_timeout", stock="none", durable="AirflowTaskTimeout"),
+            Shown("runs", "the child takes longer than execution_timeout", stock="success", durable="queued"),
+        ),
+    ),
+    Difference(
         what="Requests to the API server beside the request for the run",
         stock="the look-ups of a wait",
         durable="at most three more for the whole wait, and a look-up on a retry",

@@ -27,6 +27,8 @@ RETRY_POLICY = Need(HAS_RETRY_POLICY, "there is no retry_policy before Airflow 3
 DETAILS = Need(HAS_DETAILS, "there is no fail_when_dag_is_paused on Airflow 3 before 3.2")
 
 DELETED = "deleted"
+TIMES_OUT = "times out"
+"""The parent's ``execution_timeout`` passes, if it counts at that moment."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from airflow.utils.state import DagRunState
 
 from tests.adapters.dags import DEFER, WAIT
 
-from .model import DELETED, Situation, Try
+from .model import DELETED, TIMES_OUT, Situation, Try
 
 FAILS = (Try(child=["failed"]),)
 SLOWLY = (Try(child=["running", "running", "running", "success"]),)
@@ -44,6 +44,11 @@ SITUATIONS = (
     Situation("the child fails at the last try", WAIT, (Try(number=4, child=["failed"]),)),
     Situation("the child is deleted", WAIT, VANISHES),
     Situation("the child is deleted, deferred", DEFER, VANISHES),
+    Situation(
+        "the child takes longer than execution_timeout",
+        {**WAIT, "execution_timeout": timedelta(hours=1)},
+        (Try(child=[TIMES_OUT, "success"]),),
+    ),
     Situation("the child does not end", WAIT, (Try(child=["running"]),)),
     Situation("deferrable, but no wait for completion", {"deferrable": True}),
     # States.
