@@ -64,9 +64,9 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
+test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, side by side with stock, with the core's branch coverage.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
+	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/sidebyside tests/matrix
 	$(BIN)/coverage report
 
 .PHONY: mutants

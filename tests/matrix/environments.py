@@ -62,7 +62,7 @@ class Provider(str, Enum):
     """What was newest when that Airflow came out, as its own constraints have it."""
 
 
-FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters"), Part.LIVE: ("tests/live",)}
+FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters", "tests/sidebyside"), Part.LIVE: ("tests/live",)}
 
 
 @dataclass(frozen=True)

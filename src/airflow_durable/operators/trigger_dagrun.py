@@ -175,7 +175,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
                 state = started.run.state if started.run else None
-                return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
+                event = self._event_of(request, started.record, call.journal, state, attempt.try_number)
+                return self.execute_complete(context, event)
             port.report_end(waiting.consume(port, started))
         return None
 
@@ -219,8 +220,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
+        deferred_in_try = data.get("try_number", record.last_try)
         if record.tries and task_sdk.is_event_left_over(
-            deferred_in_try=record.last_try, try_number=context["ti"].try_number
+            deferred_in_try=deferred_in_try, try_number=context["ti"].try_number
         ):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
@@ -339,9 +341,12 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             record={**dump(record), **journal.position(record.call)},
         )
 
-    def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
-        """Return the event that a deferral would have ended with."""
-        return self._trigger_of(request, record, journal).payload(state or "success")
+    def _event_of(
+        self, request: Request, record: Record, journal: Journal, state: str | None, try_number: int
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the event that a deferral of this try would have ended with."""
+        class_path, data = self._trigger_of(request, record, journal).payload(state or "success")
+        return class_path, {**data, "try_number": try_number}
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:
