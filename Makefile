@@ -126,7 +126,8 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended.
 constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
 	@for version in $(AIRFLOWS); do \
 	  echo "constraints/airflow-$$version.txt"; \
-	  $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url \
+	  python=$$(sed -nE 's/^# Python ([0-9.]+):.*/\1/p' constraints/airflow-$$version.in); \
+	  $(UV) pip compile --quiet --universal --python-version $${python:-3.10} --upgrade --no-header --no-annotate --no-emit-index-url \
 	    $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/airflow-$$version.in --output-file constraints/airflow-$$version.txt; \
 	done
 

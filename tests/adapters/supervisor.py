@@ -365,6 +365,9 @@ class Supervisor:
         self.expiries[request.key] = request.expires_at
         return comms.OKResponse(ok=True)
 
+    def _on_SetExecutionTimeout(self, request: Any) -> Any:  # noqa: ANN401, N802 - from 3.4
+        return comms.OKResponse(ok=True)
+
     def _on_SetXCom(self, request: Any) -> None:  # noqa: ANN401, N802
         self.xcoms[request.key] = request.value
 
