@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
@@ -15,12 +15,14 @@ from airflow_durable.metadata.tables import reflect_tables
 from airflow_durable.metadata.values import as_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
     from uuid import UUID
 
     from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
     from airflow_durable.metadata.tables import Condition, Tries
+
+T = TypeVar("T")
 
 _BUSY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _ENDED_STATES = ("success", "failed", "skipped", "removed", "upstream_failed")
@@ -57,7 +59,7 @@ class ScratchDatabase:
     @cached_property
     def reads(self) -> Reads:
         """The typed reads."""
-        return Reads(reflect_tables(self._engine), self._execute)
+        return Reads(self._repeat(lambda: reflect_tables(self._engine)), self._execute)
 
     # Dag runs.
 
@@ -110,6 +112,13 @@ class ScratchDatabase:
         """Tell whether a task instance of the Dag waits for a trigger."""
         latest = self.reads.tables.latest
         return bool(self._tries(latest, latest.key.dag_id == dag_id, latest.columns.trigger_id.is_not(None)))
+
+    def set_state(self, dag_id: str, state: str) -> None:
+        """Put the latest tries of all of a Dag's task instances in this state."""
+        latest = self.reads.tables.latest
+        statement = latest.table.update().where(latest.key.dag_id == dag_id, latest.is_included).values(state=state)
+        with self._engine.begin() as connection:
+            connection.execute(statement)
 
     # What tasks have stored.
 
@@ -168,22 +177,21 @@ class ScratchDatabase:
         """Return the rows of a query in SQL, for a table that is the same in each Airflow."""
         return [row._mapping for row in self._execute(sa.text(statement).bindparams(**parameters))]  # noqa: SLF001 - SQLAlchemy's own name for it
 
-    def execute(self, statement: str, **parameters: Any) -> int:  # noqa: ANN401 - as SQL takes them
-        """Change the database, which no test of a running Airflow should do without need; return the rows changed."""
-        with self._engine.begin() as connection:
-            return connection.execute(sa.text(statement), parameters).rowcount
-
     def _execute(self, statement: Any) -> list[Any]:  # noqa: ANN401 - a statement
+        def execute() -> list[Any]:
+            with self._engine.connect() as connection:
+                return list(connection.execute(statement))
+
+        return self._repeat(execute)
+
+    @staticmethod
+    def _repeat(read: Callable[[], T]) -> T:
         for pause_seconds in _BUSY_PAUSES_SECONDS:
             try:
-                return self._execute_once(statement)
+                return read()
             except OperationalError:  # noqa: PERF203 - a pause follows
                 time.sleep(pause_seconds)
-        return self._execute_once(statement)
-
-    def _execute_once(self, statement: Any) -> list[Any]:  # noqa: ANN401 - a statement
-        with self._engine.connect() as connection:
-            return list(connection.execute(statement))
+        return read()
 
     def _tries(self, where: Tries, *conditions: Condition) -> list[TaskTry]:
         return _in_order(self.reads.tries(where, *conditions))
