@@ -42,6 +42,7 @@ class RecordRow:
     :param id: of the row.
     :param value: see :mod:`airflow_durable.metadata.records`.
     :param state: the parent's, in its latest try. With no try the parent is not there any more.
+    :param is_mapped: the parent is of a mapped task. If not, a map index is the iteration of a loop (3.4).
     """
 
     id: int
@@ -49,6 +50,7 @@ class RecordRow:
     value: str
     state: str | None
     try_number: int | None
+    is_mapped: bool
 
 
 class NoStoreError(Exception):
@@ -67,6 +69,7 @@ class RecordRows:
             raise NoStoreError
         self._store: Store = tables.store
         self._latest = tables.latest
+        self._is_mapped = tables.is_mapped(tables.store.key)
         self._execute = execute
         self.id = tables.store.table.c.id
 
@@ -80,6 +83,10 @@ class RecordRows:
         """Return the condition that a record is of a task of this Dag run."""
         return sa.and_(self._store.key.dag_id == dag_id, self._store.key.run_id == run_id)
 
+    def is_of_dag(self, dag_id: str) -> Condition:
+        """Return the condition that a record's parent is in this Dag."""
+        return self._store.key.dag_id == dag_id
+
     def is_of_dags(self, dag_ids: Collection[str]) -> Condition:
         """Return the condition that a record's parent is in one of these Dags."""
         if len(dag_ids) <= FEW_DAGS:
@@ -87,7 +94,7 @@ class RecordRows:
         # Joined to nothing, the name would have its index used, and all rows of all Dags sorted for each page.
         return self._store.key.dag_id.concat("").in_(dag_ids)
 
-    def says(self, name: str, value: object) -> Condition:
+    def has_field(self, name: str, value: object) -> Condition:
         """Return the condition that a record has such a field, as far as its text tells."""
         text = _escape(json.dumps({name: value})[1:-1])
         return self._store.table.c.value.like(f"%{text}%", escape="!")
@@ -118,18 +125,17 @@ class RecordRows:
     def rows(self, *conditions: Condition) -> Iterator[RecordRow]:
         """Yield the records for which the conditions hold, the newest first, at most :data:`KEYS_AT_ONCE`."""
         latest = self._latest
+        columns = (self.id, self._store.table.c.value, latest.columns.state, latest.columns.try_number)
         statement = (
-            sa.select(
-                *self._store.key, self.id, self._store.table.c.value, latest.columns.state, latest.columns.try_number
-            )
+            sa.select(*self._store.key, *columns, self._is_mapped)
             .select_from(self._store.table.outerjoin(latest.table, self._is_parent_of(self._store)))
             .where(self._is_record(self._store), *conditions)
             .order_by(self.id.desc())
             .limit(KEYS_AT_ONCE)
         )
         for row in self._execute(statement):
-            row_id, value, state, try_number = row[5:]
-            yield RecordRow(row_id, as_key(row[:5]), value, as_text(state), try_number)
+            row_id, value, state, try_number, is_mapped = row[5:]
+            yield RecordRow(row_id, as_key(row[:5]), value, as_text(state), try_number, bool(is_mapped))
 
     def count_by_dag(self) -> dict[str, int]:
         """Return how many records the parents of each Dag have."""

@@ -45,6 +45,7 @@ _MODELS = (
     "serialized_dag",
     "task_state_store",  # from 3.3
     "log",
+    "dynamic_region",  # from 3.4
 )
 _NAMES = (
     "dag_run",
@@ -60,6 +61,7 @@ _NAMES = (
     "serialized_dag",
     "task_state_store",
     "log",
+    "dynamic_region",
 )
 
 
@@ -162,6 +164,15 @@ class Tables:
         self.rendered = self._find_left_behind("rendered_task_instance_fields", "rtif_v1", "rtif_v2")
         stored = by_name.get("task_state_store")
         self.store = None if stored is None else Store(stored, InstanceColumns.of(stored.c))
+
+    def is_mapped(self, key: InstanceColumns) -> Condition:
+        """Return the condition that a row is of an instance of a mapped task; one in a loop has an index, too (3.4)."""
+        region = self._by_name.get("dynamic_region")
+        if region is None:
+            return key.map_index >= 0
+        is_its_own = sa.and_(region.c.id == key.region_id, region.c.node_id == key.task_id)
+        has_none = ~sa.exists().where(region.c.id == key.region_id)
+        return sa.and_(key.map_index >= 0, sa.or_(sa.exists().where(is_its_own), has_none))
 
     def _find_tries(self) -> tuple[Tries, Tries]:
         table = self._by_name["task_instance"]

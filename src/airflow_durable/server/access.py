@@ -18,13 +18,13 @@ from airflow.utils.session import create_session
 from fastapi import Depends, HTTPException
 from sqlalchemy.orm import Session
 
-SeenBy = Annotated[Any, Depends(get_user)]
+SignedInUser = Annotated[Any, Depends(get_user)]
 """The signed-in user. Without one the request ends with 401."""
 
 _ENTITIES = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE)
 
 
-def read_dag_ids(user: SeenBy) -> frozenset[str]:
+def read_dag_ids(user: SignedInUser) -> frozenset[str]:
     """
     Return the Dags that the user may read, and end the request with 403 if they may not read Dag runs and tasks.
 

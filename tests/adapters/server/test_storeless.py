@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.run_ids import derive_run_id
+from airflow_durable.metadata.tables import load_tables
 from tests.adapters.versions import needs_pages
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ pytestmark = needs_pages
 
 @pytest.fixture(autouse=True)
 def no_store(monkeypatch: pytest.MonkeyPatch, application: Client) -> None:
-    from airflow_durable.waits import app, queries
-
-    monkeypatch.setattr(queries, "Store", None)
-    monkeypatch.setattr(app, "Store", None)
+    monkeypatch.setattr(load_tables(), "store", None)
 
 
 def test_page_says_so_and_shows_the_child_runs(application: Client, rows: Rows) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from airflow_durable.core.run_ids import generate_run_id
-from airflow_durable.waits.queries import Store
+from tests.adapters.versions import needs_store
 from tests.support.waits_rows import minutes
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .conftest import Client
 
-pytestmark = pytest.mark.skipif(Store is None, reason="This Airflow has no task state store (3.3 has)")
+pytestmark = needs_store
 
 BASE = "/durable-waits"
 

@@ -10,11 +10,11 @@ import json
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import pytest
-
 from airflow_durable.core.record import KEY
-from airflow_durable.waits.model import Filters
-from airflow_durable.waits.queries import FEW_DAGS, Cursor, Store, Waits
+from airflow_durable.metadata.record_rows import FEW_DAGS
+from airflow_durable.server.model import Filters
+from airflow_durable.server.queries import Cursor, Waits
+from tests.adapters.versions import needs_store
 from tests.support.waits_rows import NOON, make_record
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.waits_rows import Rows
 
-pytestmark = pytest.mark.skipif(Store is None, reason="This Airflow has no task state store (3.3 has)")
+pytestmark = needs_store
 
 FEW, MANY = 500, 4000
 DAGS = [f"dag_{number}" for number in range(FEW_DAGS + 2)]
@@ -84,7 +84,7 @@ def test_page_costs_the_same_wherever_it_is_and_however_many_there_are(rows: Row
         }.items():
             page = waits.page(Filters(), cursor)
             assert len(page.waits) == 50
-            assert all(wait.child and wait.child.state and wait.parent.try_number for wait in page.waits)
+            assert all(wait.child and wait.child.state and wait.try_number for wait in page.waits)
             costs[count, name] = steps_of(rows, lambda cursor=cursor, waits=waits: waits.page(Filters(), cursor))  # type: ignore[misc] # bound now
     cheapest = min(costs.values())
     assert cheapest > 0

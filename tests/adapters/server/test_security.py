@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from airflow_durable.waits.queries import Store
+from tests.adapters.versions import needs_store
 
 from .test_page import BASE, get, ids_in, number_called
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .conftest import Client
 
-pytestmark = pytest.mark.skipif(Store is None, reason="This Airflow has no task state store (3.3 has)")
+pytestmark = needs_store
 
 ROUTES = (
     "/",
@@ -47,9 +47,9 @@ def test_anonymous_caller_gets_401(application: Client, rows: Rows, route: str) 
 
 
 def test_every_route_is_among_those_tested() -> None:
-    from airflow_durable.waits.app import make_app
+    from airflow_durable.server.app import make_app
 
-    routes = {getattr(route, "path", "") for route in make_app().routes}
+    routes = {getattr(route, "path", "") for route in make_app("").routes}
     tested = {"/", "/rows", "/totals", "/wait/{wait_id}", "/run/{dag_id}/{run_id:path}", "/static/{name}"}
     assert routes == tested
 
@@ -170,10 +170,10 @@ def test_every_answer_has_the_headers(application: Client, rows: Rows) -> None:
 def test_page_asks_nobody_else_for_anything(application: Client, rows: Rows) -> None:
     from pathlib import Path
 
-    import airflow_durable.waits
+    import airflow_durable.server
 
     wait_id = rows.wait()
-    files = [*(Path(airflow_durable.waits.__file__).parent / "static").iterdir()]
+    files = [*(Path(airflow_durable.server.__file__).parent / "static").iterdir()]
     texts = [file.read_text() for file in files]
     texts += [get(application, path) for path in ("/", "/totals", f"/wait/{wait_id}")]
     for text in texts:

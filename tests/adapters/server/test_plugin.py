@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow import plugins_manager
 
-from airflow_durable.waits import plugin
-from airflow_durable.waits.plugin import DurableWaitsPlugin
+from airflow_durable.server import plugin
+from airflow_durable.server.plugin import DurableWaitsPlugin
 from tests.adapters.versions import needs_pages
 from tests.support.interpreter import run_python
 
@@ -31,7 +31,7 @@ def test_airflow_loads_the_plugin(application: Client) -> None:
 @needs_pages
 def test_option_takes_the_page_away() -> None:
     code = (
-        "from airflow_durable.waits.plugin import DurableWaitsPlugin as P\n"
+        "from airflow_durable.server.plugin import DurableWaitsPlugin as P\n"
         "print(len(P.external_views), len(P.fastapi_apps))"
     )
     assert run_python(code) == "2 1"
@@ -48,10 +48,10 @@ def test_provider_describes_the_option() -> None:
 def test_plugin_imports_nothing_of_the_page() -> None:
     # Every task process loads the plugins.
     code = (
-        "import sys, airflow_durable.waits.plugin\n"
-        "print(sorted(name for name in sys.modules if name.startswith('airflow_durable.waits.')))"
+        "import sys, airflow_durable.server.plugin\n"
+        "print(sorted(name for name in sys.modules if name.startswith('airflow_durable.server.')))"
     )
-    assert run_python(code) == "['airflow_durable.waits.plugin']"
+    assert run_python(code) == "['airflow_durable.server.plugin']"
 
 
 def test_addresses_are_relative_to_airflows_base() -> None:
@@ -66,7 +66,7 @@ _IMPORTED = (
     "from airflow.listeners.listener import get_listener_manager\n"
     "get_listener_manager()\n"
     "from airflow import plugins_manager\n"
-    "names = ('waits.plugin', 'operators.trigger_dagrun')\n"
+    "names = ('server.plugin', 'operators.trigger_dagrun')\n"
     "print([f'airflow_durable.{{name}}' in sys.modules for name in names], plugins_manager.{errors})"
 )
 _DAG_PROCESSOR = "airflow.cli.commands.dag_processor_command"

@@ -70,8 +70,8 @@ def rows(application: Client) -> Iterator[Rows]:
     from airflow import settings
     from sqlalchemy.orm import Session
 
-    from airflow_durable.waits import app
-    from airflow_durable.waits.totals import TotalsCache, count
+    from airflow_durable.server import app
+    from airflow_durable.server.totals import TotalsCache, count
 
     with Session(settings.engine) as session:
         made = Rows(session)

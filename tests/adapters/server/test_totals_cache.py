@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_durable.waits.totals import FRESH_SECONDS, Counts, TotalsCache
+from airflow_durable.server.totals import FRESH_SECONDS, Counts, TotalsCache
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -1,7 +1,7 @@
 """
-The picture of one wait: the parent's attempts above the child runs, on one axis of time. Pure: it is told the present.
+The picture of one wait: the parent's tries above the child runs, on one axis of time. Pure: it is told the present.
 
-An attempt is *cut off* if it ended without success while its child run was there and had not ended: it was killed,
+A try is *cut off* if it ended without success while its child run was there and had not ended: it was killed,
 timed out, or a person ended it. It has *crashed* if, beside that, Airflow's audit log says that its worker was lost.
 """
 
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_durable.waits.model import TAKEOVERS, UNFINISHED_STATES
+from airflow_durable.metadata.model import UNFINISHED_STATES
+from airflow_durable.server.model import TAKEOVERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from airflow_durable.core.record import Entry, Record
-    from airflow_durable.waits.model import Attempt, Run
+    from airflow_durable.metadata.model import DagRun, TaskTry
 
 TICKS = 4
 LONG = timedelta(hours=12)
@@ -52,15 +53,15 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class AttemptRow:
+class TryRow:
     """
-    One attempt of the parent.
+    One try of the parent.
 
     :param entry: what it decided; None: it has recorded nothing.
     :param bar: None: it has not started.
     """
 
-    attempt: Attempt
+    task_try: TaskTry
     entry: Entry | None
     bar: Bar | None
     is_cut_off: bool = False
@@ -68,7 +69,7 @@ class AttemptRow:
 
     @property
     def is_takeover(self) -> bool:
-        """Whether it took over the run of an earlier attempt."""
+        """Whether it took over the run of an earlier try."""
         return self.entry is not None and self.entry.decision in TAKEOVERS
 
 
@@ -76,7 +77,7 @@ class AttemptRow:
 class RunRow:
     """One child run. Without a bar it is not there, or has neither been queued nor started."""
 
-    run: Run
+    run: DagRun
     bar: Bar | None
 
 
@@ -96,7 +97,7 @@ class Timeline:
     :param is_long: see :data:`LONG`.
     """
 
-    attempts: tuple[AttemptRow, ...]
+    tries: tuple[TryRow, ...]
     runs: tuple[RunRow, ...]
     ticks: tuple[Tick, ...]
     is_long: bool
@@ -125,14 +126,21 @@ class _Axis:
         return tuple(Tick(100 / TICKS * number, self.begin + number * step) for number in range(TICKS + 1))
 
 
-def draw(record: Record, attempts: Sequence[Attempt], runs: Mapping[str, Run], now: datetime) -> Timeline:
+def draw(
+    record: Record,
+    tries: Sequence[TaskTry],
+    runs: Mapping[str, DagRun],
+    now: datetime,
+    silent: Collection[int] = (),
+) -> Timeline:
     """
     Draw the picture.
 
+    :param silent: the tries that the scheduler ended since their workers had gone silent, as far as the user may know.
     :param runs: the child runs that exist and may be seen, by run id. Empty where the user may not see any.
     """
     entries = {entry.try_number: entry for entry in record.attempts}
-    spans = [(item.start_date, item.end_date) for item in attempts]
+    spans = [(item.start_date, item.end_date) for item in tries]
     spans += [(item.start_date, item.end_date) for item in runs.values()]
     moments = [moment for span in spans for moment in span] + [run.queued_at for run in runs.values()]
     is_anything_open = any(start and not end for start, end in spans)
@@ -140,44 +148,42 @@ def draw(record: Record, attempts: Sequence[Attempt], runs: Mapping[str, Run], n
     if is_anything_open or not known:
         known.append(now)
     axis = _Axis(known)
+
+    def draw_try(one: TaskTry) -> TryRow:
+        entry = entries.get(one.try_number)
+        if one.start_date is None:
+            return TryRow(one, entry, None)
+        bar = axis.bar(one.state, one.start_date, one.end_date if _is_over(one) else None, None, now)
+        is_cut_off = entry is not None and is_cut_off_before(one, runs.get(entry.run_id))
+        return TryRow(one, entry, bar, is_cut_off, is_cut_off and one.try_number in silent)
+
     return Timeline(
-        tuple(_attempt_row(attempt, entries.get(attempt.try_number), runs, axis, now) for attempt in attempts),
-        tuple(_run_row(run, axis, now) for run in runs.values()),
+        tuple(draw_try(one) for one in tries),
+        tuple(_draw_run(run, axis, now) for run in runs.values()),
         axis.ticks(),
         is_long=axis.end - axis.begin > LONG,
     )
 
 
-def _attempt_row(
-    attempt: Attempt, entry: Entry | None, runs: Mapping[str, Run], axis: _Axis, now: datetime
-) -> AttemptRow:
-    if attempt.start_date is None:
-        return AttemptRow(attempt, entry, None)
-    end = attempt.end_date if _is_over(attempt) else None
-    bar = axis.bar(attempt.state, attempt.start_date, end, None, now)
-    is_cut_off = entry is not None and is_cut_off_before(attempt, runs.get(entry.run_id))
-    return AttemptRow(attempt, entry, bar, is_cut_off, is_cut_off and bool(attempt.is_silent))
-
-
-def is_cut_off_before(attempt: Attempt, run: Run | None) -> bool:
+def is_cut_off_before(one: TaskTry, run: DagRun | None) -> bool:
     """
-    Tell whether an attempt ended without success while its child run was there and had not ended.
+    Tell whether a try ended without success while its child run was there and had not ended.
 
-    A run that started (again) after the attempt's end proves nothing: it may have been cleared meanwhile.
+    A run that started (again) after the try's end proves nothing: it may have been cleared meanwhile.
     """
-    end = attempt.end_date
-    if end is None or run is None or attempt.state in _DONE_STATES or not _is_over(attempt):
+    end = one.end_date
+    if end is None or run is None or one.state in _DONE_STATES or not _is_over(one):
         return False
     begin = run.queued_at or run.start_date
     return begin is not None and begin <= end and (run.end_date is None or run.end_date > end)
 
 
-def _is_over(attempt: Attempt) -> bool:
-    """Tell whether the attempt has ended; one that waits for its retry has."""
-    return attempt.state == "up_for_retry" or attempt.state not in UNFINISHED_STATES
+def _is_over(one: TaskTry) -> bool:
+    """Tell whether the try has ended; one that waits for its retry has."""
+    return one.state == "up_for_retry" or one.state not in UNFINISHED_STATES
 
 
-def _run_row(run: Run, axis: _Axis, now: datetime) -> RunRow:
+def _draw_run(run: DagRun, axis: _Axis, now: datetime) -> RunRow:
     start = run.start_date or run.queued_at
     if run.state is None or start is None:
         return RunRow(run, None)

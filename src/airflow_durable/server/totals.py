@@ -1,5 +1,5 @@
 """
-The numbers above the table, each defined in :mod:`airflow_durable.waits.model`.
+The numbers above the table, each defined in :mod:`airflow_durable.server.model`.
 
 They are over all records, so they are counted once a while for all users, by pairs of Dags, and then summed up for each
 user over the pairs that they may read.
@@ -13,11 +13,11 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
-from airflow_durable.core.record import KEY, Record
-from airflow_durable.waits.model import is_recovered, takeovers
-from airflow_durable.waits.queries import Store, is_taken_over, read_record, read_runs, select_waiting
+from airflow_durable.metadata import records
+from airflow_durable.metadata.reads import Reads
+from airflow_durable.metadata.tables import load_tables
+from airflow_durable.server.model import is_recovered, takeovers, worked_until
+from airflow_durable.server.queries import is_taken_over, open_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.waits.queries import Statement
+    from airflow_durable.core.record import Record
 
 FRESH_SECONDS = 30.0
 """For how long the numbers are given again before they are counted anew."""
-
-_ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Counts:
     duplicates_avoided: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
 
-    def seen_by(self, readable: Collection[str]) -> Totals:
+    def visible_to(self, readable: Collection[str]) -> Totals:
         """
         Sum up what a user may see.
 
@@ -115,29 +113,27 @@ class TotalsCache:
 def count(session: Session) -> Counts:
     """Count over all records."""
     counts = Counts()
-    for dag_id, number in session.execute(
-        sa.select(Store.dag_id, sa.func.count()).where(Store.key == KEY).group_by(Store.dag_id)
-    ):
-        counts.records[dag_id] = number
-    for dag_id, record in _records(session, select_waiting()):
+    rows = open_records(session)
+    counts.records.update(rows.count_by_dag())
+    for dag_id, record in _read(rows.values(rows.has_field("consumed", False), is_unfinished=True)):
         counts.waiting[dag_id] += not record.is_consumed
     taken_over: dict[tuple[str, str], tuple[str, datetime]] = {}
-    for dag_id, record in _records(session, sa.select(Store.dag_id, Store.value).where(is_taken_over())):
+    for dag_id, record in _read(rows.values(is_taken_over(rows))):
         counts.recovered[dag_id] += is_recovered(record)
         if record.is_fixed:
             continue
         for entry in takeovers(record):
             counts.duplicates_avoided[dag_id] += 1
             taken_over[record.dag_id, entry.run_id] = (dag_id, entry.at)
-    for key, run in read_runs(session, list(taken_over)).items():
+    for key, run in Reads(load_tables(), session.execute).runs_of(taken_over).items():
         dag_id, at = taken_over[key]
-        counts.seconds[dag_id, key[0]] += run.worked_until(at)
+        counts.seconds[dag_id, key.dag_id] += worked_until(run, at)
     return counts
 
 
-def _records(session: Session, statement: Statement) -> Iterator[tuple[str, Record]]:
-    statement = statement.where(Store.key == KEY).execution_options(yield_per=_ROWS_AT_ONCE)
-    for dag_id, value in session.execute(statement):
-        record = read_record(value)
+def _read(stored: Iterator[tuple[str, str]]) -> Iterator[tuple[str, Record]]:
+    """Yield the records that can be understood."""
+    for dag_id, value in stored:
+        record = records.read(value)
         if record is not None:
             yield dag_id, record

@@ -47,13 +47,13 @@ async def serve(
     send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
 ) -> None:
     """Serve the page: an ASGI application that is imported when it is first asked for something."""
-    from airflow_durable.waits.app import get_app
+    from airflow_durable.server.app import get_app
 
-    await get_app()(scope, receive, send)
+    await get_app(URL_PREFIX)(scope, receive, send)
 
 
-def is_wanted() -> bool:
-    """Tell whether the page is to be there: ``[durable] waits_page``, and Airflow 3.1, the first with such pages."""
+def is_enabled() -> bool:
+    """Tell whether there is to be a page: ``[durable] waits_page``, and Airflow 3.1, the first with such pages."""
     return hasattr(AirflowPlugin, "external_views") and conf.getboolean("durable", "waits_page", fallback=True)
 
 
@@ -76,12 +76,15 @@ def preload_operator() -> None:
             importlib.import_module("airflow_durable.operators.trigger_dagrun")
 
 
+_APPLICATION = {"app": serve, "url_prefix": URL_PREFIX, "name": "Durable waits"}
+
+
 class DurableWaitsPlugin(AirflowPlugin):
     """The page in the navigation, the tab on each Dag run's page, and the application behind both."""
 
     name = "durable_waits"
-    fastapi_apps: list[Any] = [{"app": serve, "url_prefix": URL_PREFIX, "name": "Durable waits"}] if is_wanted() else []
-    external_views: list[Any] = [_NAVIGATION, _TAB_OF_RUN] if is_wanted() else []
+    fastapi_apps: list[Any] = [_APPLICATION] if is_enabled() else []
+    external_views: list[Any] = [_NAVIGATION, _TAB_OF_RUN] if is_enabled() else []
 
     @classmethod
     def on_load(cls, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Airflow's own
