@@ -109,9 +109,10 @@ matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on ev
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style.
+lint: $(VENV)/.dev ## Check style, and which room imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo --no-cache
 
 .PHONY: types
 types: $(VENV)/.dev ## Check types.
