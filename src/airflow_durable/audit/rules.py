@@ -45,7 +45,6 @@ TRIGGER_LIMIT = timedelta(minutes=5)
 
 CONFIRMATION_LIMIT = timedelta(minutes=1)
 
-_DURABLE_RUN_ID = re.compile(r"manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+")
 _OPENLINEAGE = "openlineage"
 
 
