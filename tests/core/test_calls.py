@@ -11,7 +11,7 @@ import pytest
 from airflow_durable.core.errors import CallsDifferError, ChildRunFailedError, LookUpFailedError
 from airflow_durable.core.model import Mode, OnClear, Proof
 
-from .fakes import Crash, FakePort, Fault, Run, Server, ask, ask_unprovable, attempt, cleared, run_calls
+from .fakes import FIXED_DATE, Crash, FakePort, Fault, Run, Server, ask, ask_unprovable, attempt, cleared, run_calls
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -124,6 +124,15 @@ def test_another_dag_in_a_later_call_of_a_retry_is_refused() -> None:
     port = FakePort(server, attempt(2))
     with pytest.raises(CallsDifferError, match="Call 2"):
         run_calls(port, [ask(), ask(dag_id="other")], ("a", "b"))
+
+
+def test_another_date_in_a_call_of_a_retry_is_refused() -> None:
+    server = Server()
+    requests = [ask(run_id=f"fixed {conf}") for conf in CONFS]
+    crash_in_call(server, attempt(1), 2, requests)
+    requests[0] = replace(requests[0], is_date_ours=False, logical_date=FIXED_DATE)
+    with pytest.raises(CallsDifferError, match="Call 1"):
+        run_calls(FakePort(server, attempt(2)), requests, CONFS)
 
 
 def test_the_last_call_may_differ_if_there_is_only_one() -> None:
