@@ -474,3 +474,11 @@ def test_a_lost_reply_after_a_clear_is_no_conflict() -> None:
     run_try(FakePort(server, attempt(1)), request)
     run_try(FakePort(server, cleared(2), faults={"submit": [Fault(UNKNOWN, is_after=True)]}), request)
     assert len(server.runs) == 2
+
+
+def test_on_clear_fresh_waits_for_the_answer_of_a_look_up() -> None:
+    """Else the log could not say beside which run the fresh one is started."""
+    server = Server()
+    crash_while_waiting(server, ask())
+    run_try(FakePort(server, cleared(2), faults={"look_up": [AWAY]}), ask(on_clear=OnClear.FRESH))
+    assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "queued")]
