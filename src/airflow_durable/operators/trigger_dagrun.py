@@ -171,6 +171,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 and type(self).execute_complete is not TriggerDagRunOperator.execute_complete
             ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
+                call.known_at_once()
                 state = started.run.state if started.run else None
                 return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
             port.report_end(waiting.consume(port, started))
@@ -203,7 +204,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.model import Outcome
         from airflow_durable.core.stored import load
-        from airflow_durable.task.calls import next_call, resume_at
+        from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
         from airflow_durable.task.request import rebuild_request
 
         if data is None:
@@ -216,9 +217,10 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
-        if record.tries and task_sdk.is_event_left_over(
+        is_left_over = task_sdk.is_event_left_over(
             deferred_in_try=record.last_try, try_number=context["ti"].try_number
-        ):
+        )
+        if record.tries and is_left_over and not is_known_at_once(context):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self, record), resume_at(context, record.call)
