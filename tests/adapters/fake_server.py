@@ -92,6 +92,7 @@ class Server:
 
     :ivar dags: the child Dags that exist, and whether each is paused.
     :ivar runs: by Dag and run id. Their logical dates are unique for each Dag, too.
+    :ivar upstream: when the tasks upstream of the parent, in its Dag run, ended.
     :ivar store: the state store of the parent, over all its tries.
     :ivar current_id: of the parent's task instance. A new try gets a new one, and the old one may not write any more.
     """
@@ -99,6 +100,7 @@ class Server:
     def __init__(self) -> None:
         self.dags = {"child": False}
         self.runs: dict[tuple[str, str], Run] = {}
+        self.upstream: dict[str, datetime] = {}
         self.store: dict[str, Any] = {}
         self.expiries: dict[str, Any] = {}
         self.xcoms: dict[str, Any] = {}
@@ -253,6 +255,21 @@ class Server:
             tags=[],
             next_dagrun=None,
         )
+
+    def _on_GetPreviousTI(self, request: Any) -> Any:  # noqa: ANN401, N802
+        """Tell of the newest task instance of the parent's Dag before a date: here all are of the parent's Dag run."""
+        if request.task_id not in self.upstream or request.logical_date <= NOW or request.map_index != -1:
+            return comms.PreviousTIResult(task_instance=None)
+        found = api.PreviousTIResponse(
+            dag_id=request.dag_id,
+            task_id=request.task_id,
+            run_id="parent-run",
+            logical_date=NOW,
+            end_date=self.upstream[request.task_id],
+            state="success",
+            try_number=1,
+        )
+        return comms.PreviousTIResult(task_instance=found)
 
     # The parent's state store. To a superseded try everything in it is a 404, which the client takes for a key that is
     # not there when it reads.

@@ -26,12 +26,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.audit.model import Dismissal, Evidence, Finding, Sureness, TriggeredRun
+from airflow_durable.core.run_ids import is_generated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ def is_cleared(began_at: datetime, queued_at: datetime | None) -> bool:
 
 def is_durable_run_id(run_id: str) -> bool:
     """Tell whether a durable parent has chosen this run id (``core/run_ids.py``)."""
-    return _DURABLE_RUN_ID.fullmatch(run_id) is not None
+    return is_generated(run_id)
 
 
 def digest_conf(conf: Any) -> tuple[str, str | None]:  # noqa: ANN401 - it is as the user made it
