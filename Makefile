@@ -122,6 +122,10 @@ matrix: $(VENV)/.dev ## Run all tests on every supported Airflow, and write docs
 matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on every supported Airflow.
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
+.PHONY: canary
+canary: $(VENV)/.dev ## Test with the newest Airflow and standard provider on PyPI, pre-releases among them, and print what broke.
+	$(BIN)/python -m tests.matrix.canary
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style, and which room imports which.
 	$(BIN)/ruff check

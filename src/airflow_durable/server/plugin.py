@@ -76,6 +76,21 @@ def preload_operator() -> None:
             importlib.import_module("airflow_durable.operators.trigger_dagrun")
 
 
+def warn_if_untested() -> None:
+    """
+    Log a line if this Airflow is newer than any that this release was tested with.
+
+    In the API server alone, which is told by the module that its command names (3.0 to 3.4,
+    ``cli/commands/api_server_command.py``): elsewhere the line would be in the log of each task and of each Dag file.
+    """
+    if "airflow.api_fastapi.main" not in sys.modules:
+        return
+    with contextlib.suppress(Exception):  # The page is there whatever the versions are.
+        from airflow_durable.server import versions
+
+        versions.warn_if_untested()
+
+
 _APPLICATION = {"app": serve, "url_prefix": URL_PREFIX, "name": "Durable waits"}
 
 
@@ -90,3 +105,4 @@ class DurableWaitsPlugin(AirflowPlugin):
     def on_load(cls, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Airflow's own
         """Do what each process does once that loads the plugins."""
         preload_operator()
+        warn_if_untested()
