@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 AIRFLOW = Version(version("apache-airflow"))
 
+IS_RETRIED_AFTER_EXIT = Version("3.1") <= AIRFLOW
+"""A task whose runner failed is tried again; 3.0 fails it (``supervisor.py``, ``final_state``). Goes with 3.0."""
+
 HAS_STORE = Version("3.3") <= AIRFLOW
 """The task state store. The branch goes with 3.2."""
 
