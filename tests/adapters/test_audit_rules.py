@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from airflow_durable.audit.model import Dismissal, Finding, Report, Sureness
 from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_cleared, is_durable_run_id, order
 from airflow_durable.audit.search import audit
-from airflow_durable.core.run_ids import derive_run_id, generate_run_id
 from airflow_durable.metadata.model import DagRunKey
 
 from .audit_fakes import CHILD, NOON, Deployment, at, tried
@@ -267,8 +266,10 @@ def test_what_a_durable_parent_recorded_is_its_own(crashed: Deployment) -> None:
 @pytest.mark.parametrize(
     "run_id",
     [
-        generate_run_id("018f0000-0000-7000-8000-000000000000", 0),
-        derive_run_id(("dag", "run", "task", "-1", "started"), 3, 12),
+        "manual__durable_018f0000000070008000000000000000_0",
+        "manual__durable_6a7b28a18fa53e489b3e3fe3_12",
+        "manual__2026-11-26T03:00:00+00:00_k3v6xq2m4wfa",
+        "manual__2026-11-26T03:00:00.123456+00:00_k3v6xq2m4wfa_e3_c2_r1",
     ],
 )
 def test_a_run_under_a_durable_id_is_no_stock_parents(crashed: Deployment, run_id: str) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.model import Decision, Mode, Phase, Proof
 from airflow_durable.core.record import Record, TryEntry
-from airflow_durable.core.stored import KEY
+from airflow_durable.core.stored import KEY, dump
 from tests.support.schema import place
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Rows:
             **names,
             dag_run_id=dag_run_id,
             key=KEY,
-            value=json.dumps(record.dump()) if value is None else value,
+            value=json.dumps(dump(record)) if value is None else value,
             updated_at=NOON,
         )
 
@@ -175,15 +175,13 @@ def make_record(
     return Record(
         dag_id=child[0],
         run_id=child[1],
+        proof=Proof.LOGICAL_DATE if is_fixed else Proof.RUN_ID,
         logical_date=NOON,
-        is_fixed=is_fixed,
-        is_date_ours=True,
-        digest="sha256:0",
         mode=Mode.WAIT,
         max_tries=3,
         clear_number=0,
-        is_consumed=is_consumed,
-        attempts=tuple(
+        phase=Phase.CONSUMED if is_consumed else Phase.INTENDED,
+        tries=tuple(
             TryEntry(number, Decision(decision), child[1], minutes(10 * (number - 1)))
             for number, decision in enumerate(decisions, 1)
         ),

@@ -28,6 +28,7 @@ from airflow_durable.metadata.values import as_text, is_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from datetime import datetime
 
     from airflow_durable.metadata.reads import Execute
     from airflow_durable.metadata.tables import Condition, Store, Tables
@@ -88,6 +89,11 @@ class RecordRows:
     def is_of_dag(self, dag_id: str) -> Condition:
         """Return the condition that a record's parent is in this Dag."""
         return self._store.key.dag_id == dag_id
+
+    def is_of_run_after(self, tables: Tables, run_after: datetime) -> Condition:
+        """Return the condition that a record's parent is in a Dag run with this ``run_after``."""
+        run = tables.dag_run.c
+        return self._store.key.run_id.in_(sa.select(run.run_id).where(run.run_after == run_after))
 
     def is_of_dags(self, dag_ids: Collection[str]) -> Condition:
         """Return the condition that a record's parent is in one of these Dags."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from airflow_durable.core.run_ids import date_in
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRun
 from airflow_durable.metadata.reads import Reads
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 50
 
-_GENERATED = re.compile(r"manual__durable_([0-9a-f]{32})_\d+")
-_DERIVED = "manual!_!_durable!_%"
+_OF_TRY = re.compile(r"manual__durable_([0-9a-f]{32})_\d+")
+"""The run ids of release 0.1.0 on Airflow 3.3: they hold the id of the try."""
+
+_DERIVED = ("manual!_!_durable!_%", f"manual!_!_%+00:00!_{12 * '_'}%")
+"""The forms of generated run ids, of 0.1.0 and of this release (:func:`airflow_durable.core.run_ids.child_run_id`)."""
 
 
 def has_store() -> bool:
@@ -111,16 +115,19 @@ class Waits:
         """
         Return the waits for one Dag run.
 
-        A generated run id names the try that made it (:func:`airflow_durable.core.run_ids.generate_run_id`), so its
-        parent is found by an index. A fixed one is sought in all records.
+        A generated run id begins with the ``run_after`` of its parent's Dag run; one of release 0.1.0 names the try that
+        made it. So few records have to be searched. A fixed one is searched for in all records.
         """
         if dag_id not in self._readable:
             return []
-        if match := _GENERATED.fullmatch(run_id):
+        named = [self._records.has_field("run_id", run_id), self._records.has_field("dag_id", dag_id)]
+        if match := _OF_TRY.fullmatch(run_id):
             made_by = self._reads.try_of_id(UUID(match.group(1)))
             waits = self._read(self._records.is_of_parent(made_by.key)) if made_by else []
+        elif date := date_in(run_id):
+            waits = self._read(self._records.is_of_run_after(self._reads.tables, date), *named)
         else:
-            waits = self._read(self._records.has_field("run_id", run_id), self._records.has_field("dag_id", dag_id))
+            waits = self._read(*named)
         return [wait for wait in waits if wait.record and (dag_id, run_id) in records.runs_in(wait.record)]
 
     def tries(self, parent: InstanceKey) -> list[TaskTry]:
@@ -139,11 +146,12 @@ class Waits:
         """
         Return child runs by the form of their run id, the newest first, and whether there are more.
 
-        Where there is no task state store (3.1 and 3.2), this is all that can be known: a derived run id holds its
-        parent's digest, not its name.
+        Where there is no task state store (3.1 and 3.2), this is all that can be known: a generated run id holds a
+        digest of its parent, not its name.
         """
         run = self._reads.tables.dag_run.c
-        conditions = [run.run_id.like(_DERIVED, escape="!"), run.dag_id.in_(self._readable)]
+        has_form = sa.or_(*(run.run_id.like(form, escape="!") for form in _DERIVED))
+        conditions = [has_form, run.dag_id.in_(self._readable)]
         if cursor.before:
             conditions.append(run.id < cursor.before)
         found = list(self._reads.runs(*conditions, newest=size + 1))

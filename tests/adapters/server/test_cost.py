@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from airflow_durable.core.stored import KEY
+from airflow_durable.core.stored import KEY, dump
 from airflow_durable.metadata.record_rows import FEW_DAGS
 from airflow_durable.server.model import Filters
 from airflow_durable.server.queries import Cursor, Waits
@@ -43,7 +43,7 @@ def fill(rows: Rows, count: int) -> int:
         tasks.append(
             {**names, "id": uuid4().hex, "state": "running", "try_number": 1, "pool": "default_pool", "pool_slots": 1}
         )
-        value = json.dumps(make_record(child, ("fresh_submit",)).dump())
+        value = json.dumps(dump(make_record(child, ("fresh_submit",))))
         records.append({**names, "dag_run_id": 2 * number + 1, "key": KEY, "value": value, "updated_at": NOON})
     rows.insert_many("dag_run", runs)
     rows.insert_many("task_instance", tasks)

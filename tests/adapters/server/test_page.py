@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_durable.core.run_ids import generate_run_id
 from tests.adapters.versions import needs_store
 from tests.support.waits_rows import minutes
 
@@ -216,12 +215,13 @@ def test_run_tells_who_waits_for_it_and_for_whom_it_waits(application: Client, r
 
 
 def test_generated_run_id_leads_to_its_parent(application: Client, rows: Rows) -> None:
+    """That of release 0.1.0, which held the id of its try."""
     task_instance_id = uuid4()
-    run_id = generate_run_id(str(task_instance_id), 0)
+    run_id = f"manual__durable_{task_instance_id.hex}_0"
     wait_id = rows.wait(child=("alpha_child", run_id), task_instance_id=task_instance_id)
     rows.wait("alpha", "other", child=("alpha_child", "other"))
     assert ids_in(get(application, f"/run/alpha_child/{run_id}")) == [wait_id]
-    assert ids_in(get(application, f"/run/alpha_child/{generate_run_id(str(uuid4()), 0)}")) == []
+    assert ids_in(get(application, f"/run/alpha_child/{manual__durable_{uuid4().hex}_0}")) == []
 
 
 def test_run_id_with_a_plus_is_found(application: Client, rows: Rows) -> None:

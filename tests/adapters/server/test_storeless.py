@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.core.run_ids import derive_run_id
+from airflow_durable.core.model import Parent
+from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.metadata.tables import load_tables
 from tests.adapters.versions import needs_pages
+from tests.support.waits_rows import NOON
 
 if TYPE_CHECKING:
     from tests.support.waits_rows import Rows
@@ -23,12 +25,17 @@ def no_store(monkeypatch: pytest.MonkeyPatch, application: Client) -> None:
     monkeypatch.setattr(load_tables(), "store", None)
 
 
+def generated(dag_id: str) -> str:
+    """Return the run id of a parent's first child."""
+    return child_run_id(Parent(dag_id, "run", "trigger", -1, NOON), epoch=0, call=1, generation=0)
+
+
 def test_page_says_so_and_shows_the_child_runs(application: Client, rows: Rows) -> None:
-    run_id = derive_run_id(("parent",), 3, 0)
+    run_id = generated("parent")
     rows.run("alpha_child", run_id, "success")
     rows.run("alpha_child", "manual__x", "success")
     rows.run("alpha_child", "manual__durableXrun", "success")
-    rows.run("secret", derive_run_id(("other",), 3, 0))
+    rows.run("secret", generated("other"))
     html = application("admin").get("/durable-waits/").text
     assert "no task state store" in html
     assert html.count("<tr>") == 1 + 2
@@ -40,7 +47,7 @@ def test_page_says_so_and_shows_the_child_runs(application: Client, rows: Rows) 
 
 def test_child_runs_come_in_pages(application: Client, rows: Rows) -> None:
     for number in range(60):
-        rows.run("alpha_child", derive_run_id((str(number),), 3, 0))
+        rows.run("alpha_child", generated(str(number)))
     client = application("admin")
     first = client.get("/durable-waits/").text
     assert first.count("<tr>") == 1 + 50
