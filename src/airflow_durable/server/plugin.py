@@ -13,7 +13,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowPlugin, conf
+from airflow_durable.compat import AirflowPlugin, conf
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
