@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 
 from airflow_durable import task_sdk
 from airflow_durable.alarm import HeldAlarm, undisturbed
+from airflow_durable.compat import AirflowTaskTimeout
 
 from .versions import import_quietly, timeout_of_airflow
 

@@ -115,8 +115,8 @@ class Waits:
         """
         Return the waits for one Dag run.
 
-        A generated run id begins with the ``run_after`` of its parent's Dag run; one of release 0.1.0 names the try that
-        made it. So few records have to be searched. A fixed one is searched for in all records.
+        A generated run id begins with the ``run_after`` of its parent's Dag run; one of release 0.1.0 names the try
+        that made it. So few records have to be searched. A fixed one is searched for in all records.
         """
         if dag_id not in self._readable:
             return []
