@@ -30,6 +30,9 @@ HAS_TEXT_CONF = Version("1.9.2") <= PROVIDER
 HAS_EARLY_LINK = Version("1.15.0") <= PROVIDER
 """The stock operator pushes its extra link before it asks for the run. Goes with Airflow 3.2."""
 
+IS_RETRIED_AFTER_EXIT = Version("3.1") <= AIRFLOW
+"""A task whose runner failed is tried again; 3.0 fails it (``supervisor.py``, ``final_state``). Goes with 3.0."""
+
 HAS_STORE = Version("3.3") <= AIRFLOW
 """The task state store. The branch goes with 3.2."""
 

@@ -282,6 +282,26 @@ def test_each_row(  # noqa: PLR0913, PLR0917 - what a decision hangs on
     assert decide(record, request_, attempt(2), look, clear, is_upstream_newer=is_newer) is expected
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"), [("running", Decision.WAIT_OUT), ("success", Decision.USED_UP)], ids=["active", "success"]
+)
+def test_another_date_under_the_same_run_id_is_another_request(state: str, expected: Decision) -> None:
+    dated = replace(ASKED_FIXED, is_date_ours=False, logical_date=FIXED_DATE)
+    assert decide(FIXED, dated, attempt(2), seen(state), UNMARKED, is_upstream_newer=False) is expected
+    assert not is_upstream_asked(FIXED, dated, seen(state), UNMARKED)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("running", Decision.WAIT_OUT), ("success", Decision.FRESH_SUBMIT)],
+    ids=["active", "success"],
+)
+def test_another_run_id_is_another_request(state: str, expected: Decision) -> None:
+    other = ask(run_id="other")
+    assert decide(FIXED, other, attempt(2), seen(state), UNMARKED, is_upstream_newer=False) is expected
+    assert not is_upstream_asked(FIXED, other, seen(state), UNMARKED)
+
+
 # Over all combinations.
 
 

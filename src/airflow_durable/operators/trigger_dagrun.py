@@ -174,9 +174,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 and type(self).execute_complete is not TriggerDagRunOperator.execute_complete
             ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
+                call.known_at_once()
                 state = started.run.state if started.run else None
-                event = self._event_of(request, started.record, call.journal, state, attempt.try_number)
-                return self.execute_complete(context, event)
+                return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
             port.report_end(waiting.consume(port, started))
         return None
 
@@ -207,7 +207,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.model import Outcome
         from airflow_durable.core.stored import load
-        from airflow_durable.task.calls import next_call, resume_at
+        from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
         from airflow_durable.task.request import rebuild_request
 
         if data is None:
@@ -220,10 +220,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
-        deferred_in_try = data.get("try_number", record.last_try)
-        if record.tries and task_sdk.is_event_left_over(
-            deferred_in_try=deferred_in_try, try_number=context["ti"].try_number
-        ):
+        is_left_over = task_sdk.is_event_left_over(deferred_in_try=record.last_try, try_number=context["ti"].try_number)
+        if record.tries and is_left_over and not is_known_at_once(context):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self, record), resume_at(context, record.call)
@@ -341,12 +339,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             record={**dump(record), **journal.position(record.call)},
         )
 
-    def _event_of(
-        self, request: Request, record: Record, journal: Journal, state: str | None, try_number: int
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the event that a deferral of this try would have ended with."""
-        class_path, data = self._trigger_of(request, record, journal).payload(state or "success")
-        return class_path, {**data, "try_number": try_number}
+    def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
+        """Return the event that a deferral would have ended with."""
+        return self._trigger_of(request, record, journal).payload(state or "success")
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:
