@@ -46,7 +46,6 @@ class Call:
             self._calls.epoch = record.epoch
             self._calls.is_journal_proven = self._calls.is_journal_proven or has_record
 
-
     def known_at_once(self) -> None:
         """Note that the event that execute_complete gets next is of this very try."""
         self._calls.is_known_at_once = True
