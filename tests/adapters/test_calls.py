@@ -95,9 +95,9 @@ def test_calls_for_several_dags(supervisor: Supervisor) -> None:
         @task(task_id="trigger", retries=3)
         def trigger(**context: Any) -> None:  # noqa: ANN401 - Airflow's
             for dag_id in ("a", "b"):
-                TriggerDagRunOperator(
-                    task_id="nested", trigger_dag_id=dag_id, durable=True, retries=1, **WAIT
-                ).execute(context)
+                TriggerDagRunOperator(task_id="nested", trigger_dag_id=dag_id, durable=True, retries=1, **WAIT).execute(
+                    context
+                )
 
         trigger()
     # The first one fails once.

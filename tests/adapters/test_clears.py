@@ -32,9 +32,7 @@ def behind_upstream(**kwargs: Any) -> DAG:  # noqa: ANN401 - the operator's own
 
     with DAG("parent", schedule=None) as dag:
         upstream = EmptyOperator(task_id="correct_the_input")
-        upstream >> TriggerDagRunOperator(
-            task_id="trigger", trigger_dag_id="child", durable=True, retries=3, **kwargs
-        )
+        upstream >> TriggerDagRunOperator(task_id="trigger", trigger_dag_id="child", durable=True, retries=3, **kwargs)
     return dag
 
 
@@ -141,9 +139,7 @@ def test_on_clear_and_an_active_child_with_another_request(mode: dict[str, Any],
 
 @each_waiting_mode
 @pytest.mark.parametrize("on_clear", ["auto", "adopt", "fresh"])
-def test_on_clear_and_a_success_that_was_taken(
-    supervisor: Supervisor, mode: dict[str, Any], on_clear: str
-) -> None:
+def test_on_clear_and_a_success_that_was_taken(supervisor: Supervisor, mode: dict[str, Any], on_clear: str) -> None:
     """The work is asked for anew, whatever the parameter says."""
     dag = make_dag(on_clear=on_clear, **mode)
     finish(supervisor, dag)

@@ -40,9 +40,7 @@ def test_a_retry_without_its_record(supervisor: Supervisor, mode: dict[str, Any]
 
 
 @waiting_modes
-def test_a_clear_that_discards_the_record_adopts_the_active_child(
-    supervisor: Supervisor, mode: dict[str, Any]
-) -> None:
+def test_a_clear_that_discards_the_record_adopts_the_active_child(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     """3.4 discards the state of a task that a person clears, by default."""
     dag = make_dag(**mode)
     killed_while_waiting(supervisor, dag)
