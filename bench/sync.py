@@ -90,7 +90,7 @@ class _Port:
 
     @property
     def record_date(self) -> datetime | None:
-        return self.world.record and self.world.record.logical_date
+        return self.world.record.logical_date if self.world.record else None
 
     def submit(self, record: Record) -> bool:  # noqa: ARG002 - the port's
         self.world.requests += 1
