@@ -7,12 +7,11 @@ import logging
 
 from packaging.version import InvalidVersion, Version
 
-from airflow_durable import __version__
-
 NEWEST_AIRFLOW = "3.4.0b2"
 NEWEST_PROVIDER = "1.21.0"
 """The newest that the tests run with: those of ``constraints/``."""
 
+_OURS = "airflow-durable"
 _AIRFLOW = "apache-airflow-core"
 _PROVIDER = "apache-airflow-providers-standard"
 
@@ -31,7 +30,7 @@ def describe_untested(airflow: str, provider: str) -> str | None:
     if not (_is_newer(airflow, NEWEST_AIRFLOW) or _is_newer(provider, NEWEST_PROVIDER)):
         return None
     return (
-        f"airflow-durable {__version__} was tested with Airflow up to {NEWEST_AIRFLOW} and the standard provider up to "
+        f"airflow-durable {_find_version(_OURS)} was tested with Airflow up to {NEWEST_AIRFLOW} and the standard provider up to "
         f"{NEWEST_PROVIDER}. Installed are Airflow {airflow} and the standard provider {provider}. Nothing is switched "
         f"off. Check whether there is a newer airflow-durable that was tested with them."
     )
