@@ -30,8 +30,8 @@ def describe_untested(airflow: str, provider: str) -> str | None:
     if not (_is_newer(airflow, NEWEST_AIRFLOW) or _is_newer(provider, NEWEST_PROVIDER)):
         return None
     return (
-        f"airflow-durable {_find_version(_OURS)} was tested with Airflow up to {NEWEST_AIRFLOW} and the standard provider up to "
-        f"{NEWEST_PROVIDER}. Installed are Airflow {airflow} and the standard provider {provider}. Nothing is switched "
+        f"airflow-durable {_find_version(_OURS)} was tested with Airflow up to {NEWEST_AIRFLOW} and the standard "
+        f"provider up to {NEWEST_PROVIDER}. Installed are Airflow {airflow} and the standard provider {provider}. Nothing is switched "
         f"off. Check whether there is a newer airflow-durable that was tested with them."
     )
 
