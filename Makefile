@@ -15,8 +15,8 @@ CONSTRAINTS := constraints/$(PINS).txt
 ALL_PINS := $(patsubst constraints/%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
 OWN_PINS := $(filter %-own,$(ALL_PINS))
 GROUPS_OWN := test browser distributed lint
-# The tools of the site do not go with every old Airflow's own dependencies.
-GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs)
+# The tools of the site and of the package do not go with every old Airflow's own dependencies.
+GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs package)
 
 $(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins $(PINS). There are: $(ALL_PINS)))
 
@@ -64,9 +64,9 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
+test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, side by side with stock, with the core's branch coverage.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
+	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/sidebyside tests/matrix
 	$(BIN)/coverage report
 
 .PHONY: mutants
@@ -122,10 +122,15 @@ matrix: $(VENV)/.dev ## Run all tests on every supported Airflow, and write docs
 matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on every supported Airflow.
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
+.PHONY: canary
+canary: $(VENV)/.dev ## Test with the newest Airflow and standard provider on PyPI, pre-releases among them, and print what broke.
+	$(BIN)/python -m tests.matrix.canary
+
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style.
+lint: $(VENV)/.dev ## Check style, and which room imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo --no-cache
 
 .PHONY: types
 types: $(VENV)/.dev ## Check types.
@@ -136,13 +141,14 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url
+COMPILE := $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate --no-emit-index-url
 
 .PHONY: constraints
 constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
 	@for pins in $(filter-out $(OWN_PINS),$(ALL_PINS)); do \
 	  echo "constraints/$$pins.txt"; \
-	  $(COMPILE) $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
+	  python=$$(sed -nE 's/^# Python ([0-9.]+):.*/\1/p' constraints/$$pins.in); \
+	  $(COMPILE) --python-version $${python:-3.10} $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
 	done
 
 # Two steps: what Airflow needs as it was on the day that the .in file names, then our own tools beside that.
@@ -152,14 +158,19 @@ constraints-own: $(BIN)/python ## Choose anew the pins that stand for each Airfl
 	for pins in $(OWN_PINS); do \
 	  echo "constraints/$$pins.txt"; \
 	  day=$$(sed -n 's/^# exclude-newer: //p' constraints/$$pins.in); \
-	  $(COMPILE) --exclude-newer "$$day" constraints/$$pins.in --output-file "$$then"; \
-	  $(COMPILE) $(addprefix --group ,$(GROUPS_OWN)) --constraint "$$then" \
+	  $(COMPILE) --python-version 3.10 --exclude-newer "$$day" constraints/$$pins.in --output-file "$$then"; \
+	  $(COMPILE) --python-version 3.10 $(addprefix --group ,$(GROUPS_OWN)) --constraint "$$then" \
 	    pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
 	done
 
 .PHONY: build
-build: $(BIN)/python ## Build the wheel.
-	$(UV) build --quiet --wheel
+build: $(BIN)/python ## Build the sdist, and from it the wheel, into dist/.
+	rm -rf dist
+	$(UV) build --quiet
+
+.PHONY: check-build
+check-build: $(VENV)/.dev build ## Check what an index would make of the sdist and the wheel.
+	$(BIN)/twine check --strict dist/*
 
 # The site.
 .PHONY: docs

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.alarm import undisturbed
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
 from airflow_durable.refusals import name_invalid_fields
@@ -22,7 +23,6 @@ from airflow_durable.server_errors import (
     is_transient,
     read_failure,
 )
-from airflow_durable.task.alarm import undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,9 @@ _NOTHING = object()
 
 __all__ = [
     "AsyncLookUps",
+    "Failure",
     "as_submission_error",
+    "ask",
     "can_defer",
     "can_send_run_after",
     "count",
@@ -403,19 +405,23 @@ def _read_run(dag_id: str, run_id: str, answer: Any, *, is_detailed: bool) -> Ch
     return ChildRun(state, clear_number or 0, logical_date, run_after, started_at)
 
 
-def _send(message: Any, *, conf: object = None) -> Any:  # noqa: ANN401 - as many types as there are messages
+def ask(call: Callable[[], Any], *, conf: object = None) -> Any:  # noqa: ANN401 - as many types as there are answers
     """
-    Send a message to the supervisor, undisturbed; return the answer, or what went wrong.
+    Call what sends a message to the supervisor, undisturbed; return the answer, or the :class:`Failure`.
 
     An error is read here and dropped, before an alarm that has waited is raised: raised while the error is handled, it
     would have the error's text, and what that quotes, as its context.
 
     :param conf: the one in the message.
     """
-    from airflow.sdk.execution_time import task_runner
-
     with undisturbed():
         try:
-            return task_runner.SUPERVISOR_COMMS.send(message)
+            return call()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is read
             return read_failure(error, conf=conf)
+
+
+def _send(message: Any, *, conf: object = None) -> Any:  # noqa: ANN401 - as many types as there are messages
+    from airflow.sdk.execution_time import task_runner
+
+    return ask(lambda: task_runner.SUPERVISOR_COMMS.send(message), conf=conf)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 
 from airflow_durable import task_sdk
-from airflow_durable.task.alarm import HeldAlarm, undisturbed
+from airflow_durable.alarm import HeldAlarm, undisturbed
+from airflow_durable.compat import AirflowTaskTimeout
 
-from .versions import timeout_of_airflow
+from .versions import import_quietly, timeout_of_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,8 @@ class Supervisor(threading.Thread):
             state = STATES[int(body["run_id"]) % len(STATES)]
             data = msgpack.encode([number, {"type": "DagRunStateResult", "state": state}, None])
             frame = len(data).to_bytes(HEADER_BYTES, "big") + data
-            cut = self.random.randrange(len(frame))
+            # Behind the length: up to 3.2 Airflow takes what there is of it for the whole.
+            cut = self.random.randrange(HEADER_BYTES, len(frame))
             for part in (frame[:cut], frame[cut:]):
                 self.channel.sendall(part)
                 time.sleep(0)
@@ -145,7 +146,7 @@ def test_alarms_at_random_moments_leave_the_channel_in_step(supervisor: Supervis
 
     handler_before = signal.getsignal(signal.SIGALRM)
     try:
-        with patch("airflow_durable.task.alarm.HeldAlarm._note", noted):
+        with patch("airflow_durable.alarm.HeldAlarm._note", noted):
             for _ in range(ROUNDS):
                 with pytest.raises(AirflowTaskTimeout):
                     look_up_until_the_alarm(moments.uniform(20e-6, 1e-3))
@@ -195,7 +196,7 @@ def at_a_change_of_handler(which: int, moment: str) -> Any:  # noqa: ANN401 - a 
             signal.raise_signal(signal.SIGALRM)
         return result
 
-    return patch("airflow_durable.task.alarm.signal.signal", striking)
+    return patch("airflow_durable.alarm.signal.signal", striking)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -269,7 +270,7 @@ def test_another_signals_error_puts_the_handler_back() -> None:
         return result
 
     with (
-        patch("airflow_durable.task.alarm.signal.signal", interrupted),
+        patch("airflow_durable.alarm.signal.signal", interrupted),
         pytest.raises(KeyboardInterrupt),
         undisturbed(),
     ):
@@ -302,3 +303,20 @@ def test_another_thread_asks_without_touching_the_handler(raised: list[int]) -> 
     thread.join()
     assert seen == [handler]
     assert raised == []
+
+
+@pytest.mark.usefixtures("raised")
+def test_dag_test_has_no_answer_left_over() -> None:
+    """There the answers lie in a queue of this process, and ``execution_timeout`` sets its alarm as in a worker."""
+    import_quietly()
+    from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
+
+    class InProcess:
+        def _handle_request(self, *_: object) -> None:
+            channel.messages.append(comms.DagRunStateResult(state="queued"))  # type: ignore[arg-type] # its text
+            signal.raise_signal(signal.SIGALRM)
+
+    channel = InProcessSupervisorComms(supervisor=InProcess())  # type: ignore[arg-type] # all that is used of it
+    with patch.object(task_runner, "SUPERVISOR_COMMS", channel, create=True), pytest.raises(Alarm):
+        task_sdk.look_up("child", "run", is_detailed=False)
+    assert not channel.messages

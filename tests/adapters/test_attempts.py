@@ -15,7 +15,7 @@ from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 
 from .dags import DEFER, FORGET, WAIT, each_mode, event_of, finish, killed_while_waiting, make_dag
 from .supervisor import LOOKS, Fault, Run, ServerError, Supervisor, SupervisorGone
-from .versions import HAS_STORE, listener_manager, needs_retry_policy, needs_store
+from .versions import HAS_EARLY_LINK, HAS_STORE, listener_manager, needs_retry_policy, needs_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +36,11 @@ def test_a_crash_while_waiting_makes_no_second_run(supervisor: Supervisor, mode:
     assert supervisor.xcoms["trigger_run_id"] == run.run_id
     assert "TriggerDagRun" not in second.names()
     assert (run.state == "success") is (mode != FORGET)
-    if mode == FORGET and HAS_STORE:
-        # It was consumed before it died.
-        assert second.said("succeeding again")
-    elif mode != FORGET:
-        assert second.said("Reconnecting to run triggered on a prior attempt.")
+    if mode == FORGET:
+        # That it was started is all that counts; the XCom was not pushed yet, so the mark was not written.
+        assert second.said("The run that an earlier try triggered has done its part; nothing is submitted.")
+    else:
+        assert second.said("Reconnecting to the run that an earlier try triggered.")
         assert second.said(f"dag_id=child run_id={run.run_id} state=queued")
 
 
@@ -119,7 +119,7 @@ def test_a_clear_of_a_crashed_parent(supervisor: Supervisor, mode: dict[str, Any
 
 
 @needs_store
-def test_the_digest_does_not_change_with_what_is_injected_into_the_conf(
+def test_what_is_injected_into_the_conf_makes_no_other_request(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenLineage adds the parent's run to the conf, with another id in each try."""
@@ -135,12 +135,10 @@ def test_the_digest_does_not_change_with_what_is_injected_into_the_conf(
     dag = make_dag(conf={"a": 1}, **WAIT)
     killed_while_waiting(supervisor, dag)
     assert supervisor.only_run().conf == {"a": 1, "openlineage": {"parentRunId": 0}}
-    digest = supervisor.record()["digest"]
     assert finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1).state == "success"
     assert len(supervisor.runs) == 1
-    finish(supervisor, dag, try_number=3, max_tries=6, clear_number=2)
+    finish(supervisor, dag, try_number=3, max_tries=5, clear_number=2)
     assert len(supervisor.runs) == 2
-    assert supervisor.record()["digest"] == digest
 
 
 @each_mode
@@ -198,7 +196,10 @@ def test_a_foreign_run_is_skipped_as_stock_does(supervisor: Supervisor, mode: di
     )
     assert finish(supervisor, dag).state == "skipped"
     assert supervisor.states() == ["running"]
-    assert supervisor.store == {}
+    assert supervisor.only_run().clear_number == 0
+    assert skipped == ["called"]
+    if HAS_STORE:
+        assert supervisor.record()["attempts"][-1]["decision"] == "foreign"
 
 
 @each_mode
@@ -213,6 +214,8 @@ def test_a_run_is_reset_once(supervisor: Supervisor, mode: dict[str, Any]) -> No
     supervisor.runs["child", "fixed"] = Run("child", "fixed", "success")
     dag = make_dag(**FIXED, **mode, reset_dag_run=True)
     if HAS_STORE:
+        # The first request creates nothing, as there is a run; the second one resets it.
+        supervisor.pass_by("TriggerDagRun")
         supervisor.fail("TriggerDagRun", AWAY, is_after=True)
         assert finish(supervisor, dag).state == "up_for_retry"
     assert finish(supervisor, dag, try_number=2).state == "success"
@@ -222,10 +225,10 @@ def test_a_run_is_reset_once(supervisor: Supervisor, mode: dict[str, Any]) -> No
 @needs_store
 def test_two_tasks_that_share_a_fixed_id() -> None:
     """The second one meets somebody else's run; nothing of the first one's is touched."""
-    first, second = Supervisor(), Supervisor()
-    second.runs = first.runs
+    first = Supervisor()
+    second = first.beside()
     killed_while_waiting(first, make_dag(**FIXED, **WAIT))
-    assert finish(second, make_dag(**FIXED, **WAIT)).state == "failed"
+    assert finish(second, make_dag(**FIXED, **WAIT), parent={"run_id": "another-parent-run"}).state == "failed"
     assert finish(first, make_dag(**FIXED, **WAIT), try_number=2).state == "success"
     assert first.only_run().clear_number == 0
 
@@ -486,7 +489,7 @@ def test_a_task_that_follows_gets_no_return_value(supervisor: Supervisor) -> Non
 def test_a_fault_is_what_the_supervisor_sends() -> None:
     """The scripted supervisor is itself used: a request that it does not know breaks the test."""
     supervisor = Supervisor()
-    supervisor.faults["SetXCom"] = [None, Fault(AWAY)]
+    supervisor.faults["SetXCom"] = [*([None] if HAS_EARLY_LINK else []), Fault(AWAY)]
     outcome = finish(supervisor, make_dag(**FORGET))
     assert outcome.state == "up_for_retry"
     assert set(LOOKS) & set(outcome.names()) == set()

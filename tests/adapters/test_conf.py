@@ -13,8 +13,8 @@ from airflow.sdk.api.datamodels._generated import TriggerDAGRunPayload
 from airflow.sdk.execution_time import comms
 from msgspec import msgpack
 
-from airflow_durable.task.conf import parse_conf
 from airflow_durable.core.errors import ConfInvalidError
+from airflow_durable.task.conf import parse_conf
 
 SECRET = "hunter2"
 
@@ -45,7 +45,7 @@ Pair = namedtuple("Pair", "left right")  # noqa: PYI024 - what a user may have
 
 
 def nested(levels: int) -> dict[str, Any]:
-    """Return a conf of so many dicts, one in the other."""
+    """Return a conf of dicts in dicts."""
     conf: dict[str, Any] = {}
     for _ in range(levels - 1):
         conf = {"a": conf}

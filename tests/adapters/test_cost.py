@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
+from packaging.version import Version
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 
 from .dags import DEFER, FORGET, WAIT, each_mode, finish, make_dag
 from .supervisor import NOW, Run, Supervisor
-from .versions import HAS_DETAILS, HAS_RUN_AFTER, HAS_STORE, IS_DEFERRABLE_WAITING
+from .versions import (
+    HAS_DETAILS,
+    HAS_PAUSE_CHECK,
+    HAS_RUN_AFTER,
+    HAS_STORE,
+    HAS_TEXT_CONF,
+    IS_DEFERRABLE_WAITING,
+    PROVIDER,
+    lacks_a_parameter,
+    needs_parameter,
+    needs_pause_check,
+    needs_run_after,
+)
 
 if TYPE_CHECKING:
     from .supervisor import Outcome
@@ -43,12 +56,22 @@ def test_a_generated_identity_costs_two_requests(mode: dict[str, Any]) -> None:
 
 @each_mode
 @pytest.mark.parametrize("fixed", [{"trigger_run_id": "fixed"}, {"logical_date": DATE}], ids=["run id", "date"])
-def test_a_fixed_identity_costs_three_requests(mode: dict[str, Any], fixed: dict[str, Any]) -> None:
+def test_a_fixed_identity_costs_two_requests(mode: dict[str, Any], fixed: dict[str, Any]) -> None:
     durable = run_without_a_crash(TriggerDagRunOperator, **mode, **fixed)
     stock = run_without_a_crash(StockTriggerDagRunOperator, **mode, **fixed)
     assert stock - durable == Counter()
     # Without a state store nothing can be recovered there, so nothing is spent.
-    assert durable - stock == (Counter(SetTaskStateStore=2, GetDagRun=1) if HAS_STORE else Counter())
+    assert durable - stock == (Counter(SetTaskStateStore=2) if HAS_STORE else Counter())
+
+
+@needs_run_after
+@each_mode
+def test_a_fixed_identity_without_anything_of_ours_costs_three_requests(mode: dict[str, Any]) -> None:
+    """Run id, date and ``run_after`` are the user's: only the reply shows who created the run, so it is recorded."""
+    fixed = {"trigger_run_id": "fixed", "run_after": DATE}
+    durable = run_without_a_crash(TriggerDagRunOperator, **mode, **fixed)
+    stock = run_without_a_crash(StockTriggerDagRunOperator, **mode, **fixed)
+    assert (stock - durable, durable - stock) == (Counter(), Counter(SetTaskStateStore=3))
 
 
 SCENARIOS: dict[str, dict[str, Any]] = {
@@ -81,11 +104,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "failing child, deferred": {"states": "failed", **DEFER},
     "no OpenLineage": {"openlineage_inject_parent_info": False, "conf": {"a": 1}},
 }
-if HAS_DETAILS:
+if HAS_PAUSE_CHECK:
     SCENARIOS |= {
         "paused": {"fail_when_dag_is_paused": True, "is_paused": True},
         "not paused": {"fail_when_dag_is_paused": True},
     }
+SCENARIOS = {name: given for name, given in SCENARIOS.items() if not lacks_a_parameter(given)}
 
 _VOLATILE = [
     # The moments of the test itself; the dates that a scenario gives stay.
@@ -140,7 +164,7 @@ def _observe(operator: type[StockTriggerDagRunOperator], scenario: dict[str, Any
         "runs": [_stable(str(run)) for run in supervisor.runs.values()],
         "xcoms": {key: _stable(value) for key, value in supervisor.xcoms.items()},
         "store": supervisor.store,
-        "attributes": sorted(vars(outcomes[-1].task).keys() - {"durable"}),
+        "attributes": sorted(vars(outcomes[-1].task).keys() - {"durable", "on_clear"}),
     }
 
 
@@ -163,16 +187,14 @@ def test_what_is_compared_does_differ_with_durable() -> None:
     [
         name
         for name in SCENARIOS
-        # Nothing is sent for these; and a run id that is taken is looked up, and not sent.
-        if name
+        # Nothing is sent for these.
+        if (name != "conf as text" or HAS_TEXT_CONF)
+        and name
         not in {
             "conf is not JSON",
             "conf is no object",
             "run id with a slash",
             "logical date, naive",
-            "taken",
-            "skip",
-            "skip, as a template",
             "paused",
         }
     ],
@@ -187,11 +209,16 @@ def test_durable_sends_the_stock_request(name: str) -> None:
 
     stock_id, stock = requested(StockTriggerDagRunOperator)
     durable_id, durable = requested(TriggerDagRunOperator)
-    assert durable == stock
+    if HAS_STORE and SCENARIOS[name].get("logical_date") is not None and "run_after" not in SCENARIOS[name]:
+        # The date is the user's, so the run is known as ours by its run_after. The server would take now.
+        assert (stock.pop("run_after"), durable.pop("run_after")) == (None, "<date>")
+    # A run is reset only after a look: an existing one of our own must not be.
+    assert durable == {**stock, "reset_dag_run": False}
     is_generated = "trigger_run_id" not in SCENARIOS[name] and SCENARIOS[name].get("logical_date") is None
-    assert durable_id.startswith("manual__durable_") if is_generated else durable_id == stock_id
+    assert re.fullmatch(r"manual__.*_[a-z2-7]{12}", durable_id) if is_generated else durable_id == stock_id
 
 
+@needs_parameter("run_after")
 @pytest.mark.skipif(not HAS_RUN_AFTER, reason="see versions.HAS_RUN_AFTER")
 def test_run_after_arrives() -> None:
     supervisor = Supervisor()
@@ -199,6 +226,7 @@ def test_run_after_arrives() -> None:
     assert (supervisor.only_run().run_after, supervisor.only_run().logical_date) == (DATE, None)
 
 
+@needs_parameter("note")
 @pytest.mark.skipif(not HAS_DETAILS, reason="see versions.HAS_DETAILS")
 def test_a_note_arrives() -> None:
     supervisor = Supervisor()
@@ -206,11 +234,36 @@ def test_a_note_arrives() -> None:
     assert supervisor.only_run().note == "text"
 
 
-def test_a_pause_check_is_asked_for_once() -> None:
-    if not HAS_DETAILS:
-        with pytest.raises(NotImplementedError, match=r"requires Airflow 3\.2"):
-            make_dag(fail_when_dag_is_paused=True)
+@pytest.mark.skipif(HAS_TEXT_CONF, reason="see versions.HAS_TEXT_CONF")
+def test_a_conf_that_the_stock_operator_cannot_send_is_not_sent() -> None:
+    for operator in (StockTriggerDagRunOperator, TriggerDagRunOperator):
+        supervisor = Supervisor()
+        assert finish(supervisor, make_dag(operator, **SCENARIOS["conf as text"])).state != "success"
+        assert supervisor.runs == {}
+
+
+def test_a_pause_check_that_the_stock_operator_refuses_is_refused() -> None:
+    """From 1.9.1 to 1.13 there is none for Airflow 3; later ones have it on Airflow 3.2 and later."""
+    if HAS_PAUSE_CHECK or Version("1.9.1") > PROVIDER:
+        make_dag(fail_when_dag_is_paused=True)
         return
+    with pytest.raises(NotImplementedError, match=r"requires Airflow 3\.2|not yet supported"):
+        make_dag(fail_when_dag_is_paused=True)
+
+
+@pytest.mark.skipif(Version("1.9.1") <= PROVIDER, reason="later stock operators refuse the parameter")
+@each_mode
+def test_a_pause_check_that_the_stock_operator_cannot_do_starts_nothing(mode: dict[str, Any]) -> None:
+    """That of 1.6.0 asks the database, which a task of Airflow 3 cannot."""
+    for operator in (StockTriggerDagRunOperator, TriggerDagRunOperator):
+        supervisor = Supervisor()
+        outcome = finish(supervisor, make_dag(operator, fail_when_dag_is_paused=True, **mode))
+        assert outcome.state == "up_for_retry"
+        assert supervisor.runs == {}
+
+
+@needs_pause_check
+def test_a_pause_check_is_asked_for_once() -> None:
     supervisor = Supervisor()
     outcome = finish(supervisor, make_dag(fail_when_dag_is_paused=True, **WAIT))
     assert outcome.state == "success"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from .versions import needs_in_process_api
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+GENERATED = re.compile(r"manual__\d{4}-\d\d-\d\dT[\d:.]+\+00:00_[a-z2-7]{12}")
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -68,9 +71,11 @@ try:
 finally:
     done.set()
     thread.join()
-with sqlite3.connect(sys.argv[2], timeout=30) as connection:
-    runs = [run_id for (run_id,) in connection.execute("SELECT run_id FROM dag_run WHERE dag_id = 'child' ORDER BY id")]
-    links = connection.execute("SELECT count(*) FROM xcom WHERE key = 'trigger_run_id'").fetchone()[0]
+from airflow_durable.metadata.scratch import ScratchDatabase
+
+database = ScratchDatabase(f"sqlite:///{sys.argv[2]}")
+runs = [run.run_id for run in database.runs("child")]
+links = sum(len(database.xcoms("trigger_run_id", f"parent_{name}", "trigger")) for name in dags.MODES)
 print(json.dumps({"states": states, "runs": runs, "links": links}))
 """
 
@@ -101,5 +106,5 @@ def test_all_modes(tmp_path: Path) -> None:
     assert result["states"] == expected, done.stdout[-6000:] + done.stderr[-6000:]
     assert len(result["runs"]) == 4
     assert result["runs"][-1] == "fixed"
-    assert all(run_id.startswith("manual__durable_") for run_id in result["runs"][:-1])
+    assert all(GENERATED.fullmatch(run_id) for run_id in result["runs"][:-1])
     assert result["links"] == 4

@@ -14,6 +14,7 @@ from airflow.sdk.execution_time import comms
 from structlog.tracebacks import ExceptionDictTransformer
 
 from airflow_durable import task_sdk
+from airflow_durable.compat import AirflowException
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError
 from airflow_durable.server_errors import as_submission_error, read_failure
 
@@ -34,7 +35,7 @@ CONF = {"token": SECRET, "limit": 3}
 def refused_by_params(conf: dict[str, Any], **params: Param) -> str:
     """Return Airflow's own words for a conf that the child Dag's params refuse."""
     known = ParamsDict(dict(params))
-    with pytest.raises(ValueError, match="Invalid input for param") as caught:
+    with pytest.raises((ValueError, AirflowException), match="Invalid input for param") as caught:
         known.update(conf)
     return str(caught.value)
 
@@ -236,7 +237,7 @@ def test_neither_error_nor_log_of_the_task_has_the_value(supervisor: Supervisor)
 def test_what_cannot_be_sent_is_refused_before_anything_is_recorded(supervisor: Supervisor, conf: str) -> None:
     """As a text: a dict with these does not get as far, as Airflow fails to send its rendered fields (3.3.2)."""
     outcome = supervisor.run(make_dag(conf=conf, wait_for_completion=True))
-    assert outcome.state == "failed"
+    assert outcome.state == "up_for_retry"
     assert "The conf for Dag 'child' is not JSON: conf[" in str(outcome.error)
     assert not {"TriggerDagRun", "SetTaskStateStore"} & set(outcome.names())
     assert supervisor.sleeps == []
@@ -247,3 +248,18 @@ def test_a_field_that_the_client_refuses_has_no_value() -> None:
     with pytest.raises(SubmissionRefusedError, match="does not accept its logical_date") as caught:
         task_sdk.submit(request, is_reset=False)
     assert SECRET not in shown_of(caught.value)
+
+
+def test_an_answer_that_the_client_cannot_read_is_not_asked_for_again(supervisor: Supervisor) -> None:
+    """A Dag run state that is newer than this worker's Airflow: the wait ends, and does not ask for ever."""
+
+    class UnreadError(ServerError):
+        def response(self) -> comms.ErrorResponse:
+            detail = {"status_code": None, "message": "1 validation error", "exception_type": "ValidationError"}
+            return comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
+
+    supervisor.fail("GetDagRunState", UnreadError(None))
+    outcome = supervisor.run(make_dag(wait_for_completion=True))
+    assert outcome.state == "up_for_retry"
+    assert "cannot read the server's answer" in str(outcome.error)
+    assert outcome.names().count("GetDagRunState") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -132,9 +133,12 @@ def test_a_state() -> None:
 
 @needs_details
 def test_details() -> None:
-    answer = comms.DagRunResult.model_construct(state="success", clear_number=None, logical_date=NOW)
+    later = NOW + timedelta(hours=1)
+    answer = comms.DagRunResult.model_construct(
+        state="success", clear_number=None, logical_date=NOW, run_after=later, start_date=None, conf={"a": 1}
+    )
     with asking(answer) as channel:
-        assert task_sdk.look_up("child", "run-1", is_detailed=True) == ChildRun("success", 0, NOW)
+        assert task_sdk.look_up("child", "run-1", is_detailed=True) == ChildRun("success", 0, NOW, later)
     assert type(channel.sent[0]).__name__ == "GetDagRun"
 
 

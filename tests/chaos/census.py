@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.demo.database import as_utc
 from tests.chaos.modes import KINDS, MODES, TASK_ID, name_child, name_parent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_durable.demo.database import AttemptRow, MetadataDatabase
+    from airflow_durable.metadata.model import TaskTry
+    from airflow_durable.metadata.scratch import ScratchDatabase
     from tests.chaos.population import Pair
 
 _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -30,6 +30,11 @@ class Child:
     created_at: datetime
     end_date: datetime | None
     clear_number: int
+    part: int = 0
+
+    def has_ended_by(self, moment: datetime) -> bool:
+        """Tell whether it had ended by then."""
+        return self.end_date is not None and self.end_date <= moment
 
     def has_failed_by(self, moment: datetime | None) -> bool:
         """Tell whether it had failed by then."""
@@ -43,13 +48,15 @@ class Parent:
 
     :param named_run_id: the child that it names in its XCom.
     :param is_reset_struck: a fault has delayed or repeated its request to reset the child, or dropped the reply.
+    :param is_taken: another parent of its Dag run has a child.
     """
 
-    attempt: AttemptRow
+    attempt: TaskTry
     pair: Pair
     named_run_id: str | None
     children: tuple[Child, ...]
     is_reset_struck: bool = False
+    is_taken: bool = False
 
     @property
     def name(self) -> str:
@@ -86,29 +93,49 @@ class Parent:
     @property
     def wrong_end(self) -> str | None:
         """Why its end is wrong, None if it is right (or there is none)."""
-        state, mode = self.attempt.state, self.pair.mode
+        state = self.attempt.state
         if not self.has_ended:
             return None
         if state != "success":
             is_right = state == "failed" and self._is_to_fail()
             return None if is_right else f"{state}, and its child is {self._describe_last()}"
-        if not self.children:
-            return "success without a child"
-        if mode.is_awaited:
-            own = next((child for child in self.children if child.run_id == self.named_run_id), self.children[-1])
-            if own.state != "success":
-                return f"success, and its child is {own.state}"
+        return self.lost_work
+
+    @property
+    def lost_work(self) -> str | None:
+        """Why its success is not backed by a successful child of its own, for each of its parts; None if it is."""
+        mode = self.pair.mode
+        if self.attempt.state != "success":
+            return None
+        for part in range(mode.parts):
+            own = [child for child in self.children if child.part == part]
+            if not own:
+                return f"success without a child{f' for part {part}' if part else ''}"
+            if mode.is_awaited:
+                named = next((child for child in own if child.run_id == self.named_run_id), own[-1])
+                if named.state != "success":
+                    return f"success, and its child is {named.state}"
         return None
 
     def _is_to_fail(self) -> bool:
-        """Tell whether the task has to fail: a fixed identity whose child failed admits no other child."""
+        """
+        Tell whether the task has to fail.
+
+        A fixed identity whose child failed admits no other child, and one that another parent has admits none.
+        """
         mode = self.pair.mode
+        if mode.is_contended and not self.children:
+            return self.is_taken
         is_final = mode.is_fixed and mode.is_awaited and not mode.is_reset
         return is_final and bool(self.children) and self.children[-1].has_failed_by(self.attempt.end_date)
 
     def _healthy_before(self, number: int) -> list[Child]:
-        started_at = self.children[number].created_at
-        return [child for child in self.children[:number] if not child.has_failed_by(started_at)]
+        started = self.children[number]
+        earlier = [child for child in self.children[:number] if child.part == started.part]
+        if self.pair.mode.is_cleared:
+            # Its record was discarded: what of an ended child was consumed nobody can know. An active one is found.
+            return [child for child in earlier if not child.has_ended_by(started.created_at)]
+        return [child for child in earlier if not child.has_failed_by(started.created_at)]
 
     def _describe_last(self) -> str:
         return self.children[-1].state if self.children else "not there"
@@ -126,6 +153,7 @@ class Count:
     late_resets: int = 0
     abandoned: int = 0
     wrong_ends: int = 0
+    lost_work: int = 0
     never_ended: int = 0
     retried_parents: int = 0
     ends: dict[str, int] = field(default_factory=dict)
@@ -161,7 +189,7 @@ class Census:
         }
 
 
-def take(database: MetadataDatabase, pairs: list[Pair], struck_resets: set[tuple[str, str, int]]) -> Census:
+def take(database: ScratchDatabase, pairs: list[Pair], struck_resets: set[tuple[str, str, int]]) -> Census:
     """
     Count.
 
@@ -190,6 +218,7 @@ def count_parents(parents: list[Parent]) -> Count:
         count.late_resets += parent.resets if parent.is_reset_struck else 0
         count.abandoned += parent.abandoned
         count.wrong_ends += parent.wrong_end is not None
+        count.lost_work += parent.lost_work is not None
         count.never_ended += not parent.has_ended
         state = parent.attempt.state or "none"
         count.ends[state] = count.ends.get(state, 0) + 1
@@ -236,23 +265,29 @@ def _add(counts: list[Count]) -> Count:
 
 
 def _read_parents(
-    database: MetadataDatabase, kind: str, mode: str, pairs: dict[str, Pair], struck_resets: set[tuple[str, str, int]]
+    database: ScratchDatabase, kind: str, mode: str, pairs: dict[str, Pair], struck_resets: set[tuple[str, str, int]]
 ) -> list[Parent]:
     children: dict[tuple[str, int], list[Child]] = defaultdict(list)
-    for row in database.select(
-        "SELECT id, run_id, state, conf, COALESCE(created_at, queued_at) AS created_at, end_date, clear_number "
-        "FROM dag_run WHERE dag_id = :dag_id ORDER BY id",
-        dag_id=name_child(kind, mode),
-    ):
-        created_at = as_utc(row["created_at"])
+    runs = database.runs(name_child(kind, mode))
+    confs = database.confs(name_child(kind, mode), [run.run_id for run in runs])
+    for run in runs:
+        created_at = run.created_at or run.queued_at
         if created_at is None:
-            message = f"Child run {row['run_id']} has no date of its making."
+            message = f"Child run {run.run_id} has no date of its making."
             raise ValueError(message)
+        conf = confs[run.run_id]
         child = Child(
-            row["id"], row["run_id"], row["state"], created_at, as_utc(row["end_date"]), row["clear_number"] or 0
+            run.id,
+            run.run_id,
+            run.state or "none",
+            created_at,
+            run.end_date,
+            run.clear_number,
+            conf.get("part", 0),
         )
-        children[row["conf"]["parent"], row["conf"]["map_index"]].append(child)
+        children[conf["parent"], conf["map_index"]].append(child)
     named = _read_named_runs(database, name_parent(kind, mode))
+    owners = {run_id for run_id, _ in children}
     return [
         Parent(
             attempt,
@@ -260,22 +295,17 @@ def _read_parents(
             named.get((attempt.run_id, attempt.map_index)),
             tuple(children[attempt.run_id, attempt.map_index]),
             (attempt.dag_id, attempt.run_id, attempt.map_index) in struck_resets,
+            attempt.run_id in owners,
         )
-        for attempt in database.latest_attempts(name_parent(kind, mode))
+        for attempt in database.latest_tries(name_parent(kind, mode))
     ]
 
 
-def _read_named_runs(database: MetadataDatabase, dag_id: str) -> dict[tuple[str, int], str]:
+def _read_named_runs(database: ScratchDatabase, dag_id: str) -> dict[tuple[str, int], str]:
     """Return the run ids that the parents name as their child's."""
-    rows = database.select(
-        "SELECT run_id, map_index, value FROM xcom "
-        "WHERE dag_id = :dag_id AND task_id = :task_id AND key = 'trigger_run_id'",
-        dag_id=dag_id,
-        task_id=TASK_ID,
-    )
+    xcoms = database.xcoms("trigger_run_id", dag_id, TASK_ID)
     return {
-        (row["run_id"], row["map_index"]): json.loads(row["value"]) if _is_json(row["value"]) else row["value"]
-        for row in rows
+        (key.run_id, key.map_index): json.loads(value) if _is_json(value) else value for key, value in xcoms.items()
     }
 
 

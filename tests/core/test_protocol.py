@@ -319,7 +319,7 @@ def test_a_read_that_wrongly_said_none_is_found_out_by_the_write() -> None:
 
     port._journal._set = be_back  # type: ignore[assignment,method-assign]
     server.runs.clear()
-    with pytest.raises(JournalReadError, match="this was wrong"):
+    with pytest.raises(JournalReadError, match="shows that it is wrong"):
         run_try(port, ask())
     assert not server.runs
 

@@ -74,7 +74,7 @@ def test_foreign(stage: Stage) -> None:
     stage.wait_for_parent("failed")
     assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 0)]
     if stage.lab.has_store:
-        assert stage.sent("POST", stage.submit_path) == 0
+        assert stage.sent("POST", stage.submit_path) == 1
     assert FIXED_RUN_ID in stage.log(1)
 
 

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
+CONSTRAINTS = ROOT / "constraints"
 RESULTS = ROOT / "build" / "matrix"
+_OWN = "-own"
 AIRFLOWS = tuple(
-    sorted((path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("*.in")), key=Version)
+    sorted(
+        {path.stem.removeprefix("airflow-").removesuffix(_OWN) for path in CONSTRAINTS.glob("airflow-*.in")},
+        key=Version,
+    )
 )
 
 END_LIMIT_SECONDS = 120.0
@@ -49,7 +54,15 @@ class Part(str, Enum):
     LIVE = "live"
 
 
-FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters"), Part.LIVE: ("tests/live",)}
+class Provider(str, Enum):
+    """Which standard provider, and which of all else, is beside an Airflow."""
+
+    NEWEST = "newest"
+    OWN = "own"
+    """What was newest when that Airflow came out, as its own constraints have it."""
+
+
+FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters", "tests/sidebyside"), Part.LIVE: ("tests/live",)}
 
 
 @dataclass(frozen=True)
@@ -62,12 +75,19 @@ class Environment:
 
     airflow: str
     python: str | None = None
+    provider: Provider = Provider.NEWEST
 
     @property
     def name(self) -> str:
         """What its folders are called."""
         python = f"-{Path(self.python).resolve().name}" if self.python else ""
-        return f"airflow-{self.airflow}{python}"
+        return f"{self.constraints.stem}{python}"
+
+    @property
+    def constraints(self) -> Path:
+        """Its pins; not every Airflow has both kinds."""
+        own = _OWN if self.provider is Provider.OWN else ""
+        return CONSTRAINTS / f"airflow-{self.airflow}{own}.txt"
 
     @property
     def folder(self) -> Path:
@@ -84,25 +104,39 @@ class Environment:
         python = [f"PYTHON={self.python}"] if self.python else []
         venv = self.folder.relative_to(ROOT)
         self.results.mkdir(parents=True, exist_ok=True)
-        self._run(["make", "-s", "env", f"AIRFLOW={self.airflow}", f"VENV={venv}", *python], "install.log", {0})
-        self._run([self._interpreter, "-c", _DESCRIBE], "environment.json", {0})
-        description = json.loads((self.results / "environment.json").read_text())
+        which = [f"AIRFLOW={self.airflow}", f"PROVIDER={self.provider.value}", f"VENV={venv}", *python]
+        self.run(["make", "-s", "env", *which], "install.log", {0})
+        description = self.describe()
         if description["airflow"] != self.airflow:
             message = f"{venv} has Airflow {description['airflow']}, not {self.airflow}."
             raise EnvironmentBrokenError(message)
+        if f"apache-airflow-providers-standard=={description['provider']}\n" not in self.constraints.read_text():
+            message = f"{venv} has standard provider {description['provider']}, which {self.constraints.name} has not."
+            raise EnvironmentBrokenError(message)
+
+    def describe(self) -> dict[str, str]:
+        """Note which versions are in it, and return them."""
+        self.run([self.interpreter, "-c", _DESCRIBE], "environment.json", {0})
+        described: dict[str, str] = json.loads((self.results / "environment.json").read_text())
+        return described
 
     def test(self, part: Part) -> bool:
         """Run a part of the tests, and tell whether all went well."""
         junit = self.results / f"{part.value}.xml"
         junit.unlink(missing_ok=True)
-        pytest = [self._interpreter, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
-        return self._run([*pytest, *FOLDERS[part]], f"{part.value}.log", {0, _TESTS_FAILED}) == 0
+        pytest = [self.interpreter, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
+        return self.run([*pytest, *self.tests_of(part)], f"{part.value}.log", {0, _TESTS_FAILED}) == 0
+
+    def tests_of(self, part: Part) -> Sequence[str]:
+        """Return what pytest is given for a part, and how it is to run it."""
+        return FOLDERS[part]
 
     @property
-    def _interpreter(self) -> str:
+    def interpreter(self) -> str:
+        """Its Python."""
         return str(self.folder / "bin" / "python")
 
-    def _run(self, argv: Sequence[str], output: str, expected: set[int]) -> int:
+    def run(self, argv: Sequence[str], output: str, expected: set[int]) -> int:
         """Run a command to its end, also if we are told to stop: a test session has an Airflow to end."""
         path = self.results / output
         # Make must not think that it was called by the Make that called us.

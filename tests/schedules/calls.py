@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from tests.schedules import ledger
+from tests.schedules import properties
 from tests.schedules.attempts import Reply
 from tests.schedules.configurations import NO_DAG
-from tests.schedules.requests import Action, Effect, Request, create, reset
+from tests.schedules.requests import Action, Effect, Request, checked, create, reset
 from tests.schedules.world import Sender, Sent, moment_of, see
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ def _get(world: World, configuration: Configuration, process: Process) -> Iterat
     yield Action(name, "step", go_on(world, process, Reply(kept)))
     yield from _fault(world, process, "fails, the server is away", NO_STORE)
     if configuration.is_misread and world.budget.losses and kept is not None:
-        misled = world.spend(losses=1)
-        account = misled.ledgers[process.parent]._replace(lost="lost")
-        after = go_on(misled.with_ledger(process.parent, account), process, Reply(None))
+        after = go_on(world.spend(losses=1), process, Reply(None))
         yield Action(f"{name}: a wrong none", "fault", after)
 
 
@@ -85,7 +83,7 @@ def _set(world: World, configuration: Configuration, process: Process) -> Iterat
         yield Action(f"{name}: refused", "step", go_on(world, process, Reply(error="superseded")))
         return
     what = (call.key, call.what)
-    marked = _marked(world, process)
+    marked = _marked(world, process, store(world, process.parent, call.key, call.what))
     stored = store(marked, process.parent, call.key, call.what)
     yield Action(name, "step", go_on(stored, process, Reply()))
     yield from _fault(world, process, "fails, the server is away", NO_STORE)
@@ -95,9 +93,12 @@ def _set(world: World, configuration: Configuration, process: Process) -> Iterat
     yield from _fault(_sent(stored, process, "set", what, is_copy=True), process, "arrives; a copy is late", Reply())
 
 
-def _marked(world: World, process: Process) -> World:
-    """Note for the oracle that this is what the try does last before it reports success."""
-    if process.step.after(Reply()).call.kind != "succeed":
+def _marked(world: World, process: Process, stored: World) -> World:
+    """Note for the oracle that this is what the try does last, but for reading, before it reports success."""
+    following = process.step.after(Reply())
+    while following.call.kind == "get":
+        following = following.after(Reply(stored.tasks[process.parent].get(following.call.key)))
+    if following.call.kind != "succeed":
         return world
     account = world.ledgers[process.parent]
     return world.with_ledger(process.parent, account._replace(is_known_done=True))
@@ -107,7 +108,7 @@ def store(world: World, parent: int, key: str, kept: Kept) -> World:
     """Store a value."""
     after = world.with_task(parent, world.tasks[parent].with_value(key, kept))
     account = world.ledgers[parent]
-    lost, remade = account.lost and "rewritten", account.remade and "written"
+    lost, remade = "rewritten" if account.lost == "lost" else account.lost, account.remade and "written"
     return after.with_ledger(parent, account._replace(lost=lost, remade=remade))
 
 
@@ -165,7 +166,8 @@ def _submit(world: World, configuration: Configuration, process: Process) -> Ite
     payload = request.payload
     name = f"{process.name}: submit {short(payload.run_id)}"
     if payload.dag_id == NO_DAG:
-        yield Action(f"{name}: 404", "step", go_on(world, process, Reply(error="refused")))
+        refused = go_on(world, process, Reply(error="refused"))
+        yield checked(f"{name}: 404", "step", refused, lambda: properties.check_refused(request))
         return
     if world.is_taken(payload):
         yield Action(f"{name}: 409", "step", go_on(world, process, Reply(value=False)))
@@ -231,7 +233,7 @@ def deliver(world: World, configuration: Configuration) -> Iterator[Action]:
         name = f"{of}the late {message.kind} of try {sender.try_number} arrives"
         is_current = world.is_current(sender.parent, sender.task_number)
         if message.kind == "set":
-            key, kept = message.what
+            key, kept = message.what  # type: ignore[misc] # by kind
             if is_current:
                 yield Action(name, "step", store(rest, sender.parent, key, kept))
             else:

@@ -91,10 +91,13 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
     after = world.with_run(run)
 
     def check() -> str:
-        return properties.check_creation(after, run, request)
+        return properties.check_creation(after, configuration, run, request)
 
-    after = ledger.create(after, token)
-    return _checked(after if request.is_late else ledger.forget_excuses(after, token), check)
+    noted = ledger.create(after, token)
+    effect = _effect(noted if request.is_late else ledger.settle(noted, token, configuration.calls), check)
+    if effect.world is not None and effect.excuse and not request.is_late:
+        return effect._replace(world=ledger.supersede(effect.world, token))
+    return effect
 
 
 def reset(world: World, configuration: Configuration, request: Request) -> Effect:
@@ -114,11 +117,17 @@ def reset(world: World, configuration: Configuration, request: Request) -> Effec
     def check() -> str:
         return properties.check_reset(world, configuration, run, request)
 
-    return _checked(after, check)
+    return _effect(after, check)
 
 
-def _checked(after: World, check: Callable[[], str]) -> Effect:
+def checked(label: str, kind: str, after: World, check: Callable[[], str]) -> Action:
+    """Return an action that may break a property."""
     try:
-        return Effect(after, check())
+        return Action(label, kind, after, check())
     except Violation as violation:
-        return Effect(after, violation=violation)
+        return Action(label, kind, after, "", violation)
+
+
+def _effect(after: World, check: Callable[[], str]) -> Effect:
+    action = checked("", "", after, check)
+    return Effect(after, action.excuse, action.violation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import DurableError, ForeignRunSkipError
@@ -10,14 +11,15 @@ from tests.schedules import calls, ledger, people, properties
 from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
-from tests.schedules.requests import Action
+from tests.schedules.requests import Action, checked
 from tests.schedules.world import ACTIVE, BEGINNING, ENDED, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.schedules.attempts import Kept, Step
+    from tests.schedules.attempts import Step
     from tests.schedules.configurations import Configuration
+    from tests.schedules.world import Kept
 
 
 class Simulation:
@@ -52,7 +54,7 @@ class Simulation:
             *self._step(world),
             *self._disturb(world),
             *calls.deliver(world, self.configuration),
-            *people.develop(world, self.configuration),
+            *people.develop(world),
             *people.act(world, self.configuration),
         ]
         return [action._replace(world=_without_harmless(action.world)) for action in found]
@@ -61,7 +63,9 @@ class Simulation:
     def _is_over(world: World) -> bool:
         """Nothing that still happens could touch a parent or be done by it."""
         is_ended = all(task.state in ENDED for task in world.tasks)
-        return is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        return (
+            is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
+        )
 
     # The scheduler and the triggerer.
 
@@ -75,7 +79,7 @@ class Simulation:
                 account = ledger.begin_try(world.ledgers[parent], self.configuration, wanted)
                 after = self._with_process(after.with_ledger(parent, account), parent, self._begin(after, parent))
                 label = f"{name}try {began.try_number} starts"
-                yield checked(label, "scheduler", after, lambda after=after, parent=parent: self._check(after, parent))
+                yield checked(label, "scheduler", after, partial(self._check, after, parent))
             if task.state == "deferred" and task.trigger is not None:
                 yield from self._fire(world, parent, name)
 
@@ -220,14 +224,6 @@ class Simulation:
                     left, label = spent, "is executed a second time beside itself"
                 left = self._with_process(left.with_task(parent, task), parent, again)
                 yield Action(f"{process.name}: {label}", "fault", left)
-
-
-def checked(label: str, kind: str, after: World, check: Callable[[], str]) -> Action:
-    """Return an action that may break a property."""
-    try:
-        return Action(label, kind, after, check())
-    except Violation as violation:
-        return Action(label, kind, after, "", violation)
 
 
 def _without_harmless(world: World) -> World:

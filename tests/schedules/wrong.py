@@ -11,18 +11,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import protocol
+from airflow_durable.core import protocol, sending, waiting
 from airflow_durable.core.decide import decide
-from airflow_durable.core.model import Decision, Look, Mode
-from airflow_durable.core.record import Record
-from tests.schedules.configurations import DATE, GENERATED, RUN_ID, Configuration
-from tests.schedules.world import Budget
+from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, Phase, Request
+from airflow_durable.core.record import Baseline, Record
+from airflow_durable.task.journal import _CallEntries
+from tests.schedules import calls
+from tests.schedules.configurations import DATE, RUN_ID, Configuration
+from tests.schedules.world import Budget, see
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_durable.core.model import ChildRun, Request
-    from airflow_durable.core.protocol import Port, Started
+    from airflow_durable.core.model import Attempt, ChildRun
+    from airflow_durable.core.port import Port
+    from tests.schedules.world import Run
 
 
 class Wrong(NamedTuple):
@@ -37,13 +40,13 @@ class Wrong(NamedTuple):
     name: str
     owner: Any
     function: str
-    change: Callable[..., Any]
+    change: Any
     broken: str
     configuration: Configuration
 
     def applied(self) -> Any:  # noqa: ANN401 - a patcher
         """Return a context in which the protocol is wrong."""
-        return mock.patch.object(self.owner, self.function, self.change)
+        return mock.patch.object(self.owner, self.function, self.change, create=True)
 
 
 class _LateWriter:
@@ -65,84 +68,175 @@ class _LateWriter:
         return is_created
 
 
-_submit = protocol._submit
+_send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
 
 
-def _submit_then_persist(port: Port, request: Request, record: Record) -> Started:
-    return _submit(_LateWriter(port), request, record)
+def _submit_then_persist(port: Port, *rest: Any) -> Any:  # noqa: ANN401 - as the real one
+    return _send(_LateWriter(port), *rest)
 
 
-def _fresh_when_missing(record: Record, request: Request, seen: ChildRun | Look) -> Decision:
-    return Decision.TERMINAL_RESUBMIT if seen is Look.MISSING else decide(record, request, seen)
+def _deciding(change: Callable[..., Decision | None]) -> Callable[..., Decision]:
+    def changed(
+        record: Record,
+        request: Request,
+        attempt: Attempt,
+        seen: ChildRun | Look,
+        clear: Clear | None = None,
+        **rest: Any,  # noqa: ANN401 - as the real one
+    ) -> Decision:
+        right = decide(record, request, attempt, seen, clear, **rest)
+        return change(right, seen) or right
+
+    return changed
 
 
-def _mark_at_once(port: Port, request: Request, record: Record) -> Started:
-    return _submit(port, request, replace(record, is_consumed=True))
+def _mark_at_once(port: Port, request: Request, attempt: Attempt, record: Record) -> Any:  # noqa: ANN401 - as the real one
+    return _send(port, request, attempt, replace(record, phase=Phase.CONSUMED))
 
 
-def _never_mark(port: Port, record: Record) -> Record:
-    return record
+def _always(answer: Any) -> Callable[..., Any]:  # noqa: ANN401 - anything
+    return lambda *_, **__: answer
 
 
-def _is_always_author(record: Record, run: ChildRun) -> bool:
-    return True
+def _seeing(*, is_same: bool) -> Callable[..., ChildRun | None]:
+    def changed(run: Run | None, dag_id: str, conf: str, *, is_detailed: bool) -> ChildRun | None:
+        seen = see(run, dag_id, conf, is_detailed=is_detailed)
+        return seen and replace(seen, is_same_request=is_same if is_detailed else None)
+
+    return changed
 
 
-def _is_always_pending(record: Record, run: ChildRun) -> bool:
-    return record.reset is not None
+def _is_failure_unless_allowed(request: Request, state: str) -> bool:
+    return state in ENDED_STATES and state not in request.allowed_states
 
 
-_BOUND = Budget(faults=1, clears=0, failures=0, people=0)
-_CLEAR = Budget(faults=0, clears=1, failures=0, people=0)
-_PERSON = Budget(faults=0, clears=0, failures=0, people=1)
+def _in_the_same_epoch(request: Request, attempt: Attempt, record: Record, *, is_anew: bool) -> int:
+    return record.epoch
+
+
+def _first_call(port: Port, request: Request, attempt: Attempt) -> protocol.Started:
+    return _trigger(port, replace(request, call=1, epoch=None), attempt)
+
+
+def _without_dates(run: ChildRun) -> Baseline:
+    return Baseline(run.clear_number or 0, None, None)
+
+
+def _marked_by_one(port: Port, record: Record) -> bool:
+    return record.is_consumed
+
+
+def _never_anew(*arguments: Any) -> Clear | None:  # noqa: ANN401 - as the real one
+    return _find_clear(*arguments) and Clear(is_anew=False)
+
+
+def _first_entry(entries: _CallEntries) -> Record | None:
+    return entries.found[0][0] if entries.found else None
+
+
+def _wait_for_nobody(right: Decision, seen: ChildRun | Look) -> Decision | None:
+    return Decision.FRESH_SUBMIT if right is Decision.WAIT_OUT else None
+
+
+def _join_anybody(right: Decision, seen: ChildRun | Look) -> Decision | None:
+    return Decision.RECONNECT if right is Decision.WAIT_OUT else None
+
+
+def _fresh_when_missing(right: Decision, seen: ChildRun | Look) -> Decision | None:
+    return Decision.TERMINAL_RESUBMIT if seen is Look.MISSING else None
+
+
+_WAIT = Configuration(Mode.WAIT)
+_ONE_FAULT = _WAIT._replace(budget=Budget(faults=1))
+_CLEAR = _WAIT._replace(budget=Budget(clears=1))
+_CRASH_AND_CLEAR = _WAIT._replace(budget=Budget(faults=1, clears=1))
+_EDITED = _WAIT._replace(edits=("conf",), budget=Budget(faults=1, clears=1))
+_CONTENDED = _WAIT._replace(identity=RUN_ID, parents=2, is_conf_shared=True)
+_REBORN = _WAIT._replace(budget=Budget(remakes=1))
+_CALLS = _WAIT._replace(calls=2, budget=Budget(clears=1))
+_REFUSED = _WAIT._replace(is_refused=True, edits=("dag",), budget=Budget(edits=1))
 
 WRONG = (
     Wrong(
         "submit before persist",
-        protocol,
-        "_submit",
+        sending,
+        "send",
         _submit_then_persist,
-        "a",
-        Configuration(Mode.WAIT, GENERATED, budget=_BOUND),
+        "duplicate",
+        _WAIT._replace(edits=("dag",), budget=Budget(faults=1, edits=1)),
     ),
-    Wrong(
-        "adopt any 409",
-        Record,
-        "is_author_of",
-        _is_always_author,
-        "d",
-        Configuration(Mode.WAIT, RUN_ID, is_racing=True, budget=_PERSON),
-    ),
+    Wrong("adopt any 409", Record, "is_author_of", _always(answer=True), "lost", _CONTENDED),
+    Wrong("adopt a run of an earlier life", Record, "is_author_of", _always(answer=True), "lost", _REBORN),
     Wrong(
         "a fresh id when the run is missing",
         protocol,
         "decide",
-        _fresh_when_missing,
-        "a",
-        Configuration(Mode.WAIT, GENERATED, budget=Budget(faults=2, clears=0, failures=0, people=0)),
+        _deciding(_fresh_when_missing),
+        "duplicate",
+        _ONE_FAULT,
     ),
     Wrong(
         "reset without a baseline",
         Record,
         "is_reset_pending",
-        _is_always_pending,
-        "c",
-        Configuration(Mode.WAIT, DATE, is_reset=True, foreign="run", budget=_BOUND),
+        lambda record, run: record.reset is not None,
+        "cleared",
+        _ONE_FAULT._replace(identity=DATE, is_reset=True, foreign="run"),
     ),
     Wrong(
-        "consumed mark before the outcome is known",
+        "the dates of the run before its reset not recorded",
+        sending,
+        "baseline_of",
+        _without_dates,
+        "cleared",
+        _ONE_FAULT._replace(identity=DATE, is_reset=True, foreign="run"),
+    ),
+    Wrong("consumed mark before the outcome is known", sending, "send", _mark_at_once, "lost", _ONE_FAULT),
+    Wrong("no mark at all", waiting, "consume", lambda port, started: started.record, "lost", _CLEAR),
+    Wrong("every run takes itself for the same request", calls, "see", _seeing(is_same=True), "lost", _EDITED),
+    Wrong("no run is of the same request", calls, "see", _seeing(is_same=False), "duplicate", _CRASH_AND_CLEAR),
+    Wrong(
+        "failed states do not win over allowed ones",
+        Request,
+        "is_failure",
+        _is_failure_unless_allowed,
+        "stuck",
+        _WAIT._replace(has_both_failed=True, budget=Budget(failures=1)),
+    ),
+    Wrong("no clear is seen", protocol, "_find_clear", _always(answer=None), "lost", _EDITED),
+    Wrong("a clear after success is as any other", protocol, "_find_clear", _never_anew, "lost", _CLEAR),
+    Wrong(
+        "an active child of another request is joined",
         protocol,
-        "_submit",
-        _mark_at_once,
-        "b",
-        Configuration(Mode.WAIT, GENERATED, budget=_BOUND),
+        "decide",
+        _deciding(_wait_for_nobody),
+        "duplicate",
+        _EDITED,
     ),
     Wrong(
-        "no mark at all",
+        "an active child of another request is adopted", protocol, "decide", _deciding(_join_anybody), "lost", _EDITED
+    ),
+    Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "lost", _CALLS),
+    Wrong("one call's mark counts for all", protocol, "_is_success_marked", _marked_by_one, "duplicate", _CALLS),
+    Wrong("call numbers are ignored", protocol, "trigger", _first_call, "duplicate", _WAIT._replace(calls=2)),
+    Wrong(
+        "candidates are not searched when the record is lost",
         protocol,
-        "_consume",
-        _never_mark,
-        "f",
-        Configuration(Mode.WAIT, GENERATED, budget=_CLEAR),
+        "recover",
+        _always(answer=None),
+        "duplicate",
+        _WAIT._replace(is_discarding=True, budget=Budget(clears=1, losses=1)),
+    ),
+    Wrong(
+        "a read that says none is believed",
+        _CallEntries,
+        "is_attempted",
+        property(_always(answer=True), _always(answer=None)),
+        "lost",
+        _WAIT._replace(is_misread=True, budget=Budget(clears=1, losses=1)),
+    ),
+    Wrong("the first entry counts, not the newest", _CallEntries, "newest", _first_entry, "lost", _CLEAR),
+    Wrong(
+        "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED
     ),
 )

@@ -44,15 +44,24 @@ class Call:
         """
         if self.number == 1:
             self._calls.epoch = record.epoch
-            self._calls.is_journal_proven = has_record
+            self._calls.is_journal_proven = self._calls.is_journal_proven or has_record
+
+    def known_at_once(self) -> None:
+        """Note that the event that execute_complete gets next is of this very try."""
+        self._calls.is_known_at_once = True
 
 
 @dataclass
 class Calls:
-    """The calls of one try, in this process."""
+    """
+    The calls of one try, in this process.
+
+    :ivar is_known_at_once: the outcome was known before a deferral, and execute_complete is called with it.
+    """
 
     task_instance_id: str
     journal: Journal
+    is_known_at_once: bool = False
     count: int = 0
     epoch: int | None = None
     is_journal_proven: bool = False
@@ -71,9 +80,22 @@ def next_call(context: Context) -> Call:
     return _of(context).following()
 
 
-def journal_of(context: Context) -> Journal:
-    """Return the journal of the try of this context."""
-    return _of(context).journal
+def is_known_at_once(context: Context) -> bool:
+    """Return whether the event that execute_complete gets was made by this execution, and by no trigger."""
+    return _of(context).is_known_at_once
+
+
+def resume_at(context: Context, number: int) -> Journal:
+    """
+    Continue the count after a deferral: the next call is that one again. Return the journal of the try.
+
+    A deferred task is resumed in another process, but for ``dag.test()``: there in the same one.
+
+    :param number: of the call that deferred.
+    """
+    calls = _of(context)
+    calls.count = number - 1
+    return calls.journal
 
 
 def _of(context: Context) -> Calls:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow_durable import task_sdk
 from airflow_durable.core.errors import JournalReadError, JournalWriteError
 from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
+from airflow_durable.server_errors import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,16 +74,22 @@ class StoreJournal:
         """
         Store the entry, without an expiry: the default one could end before the child does.
 
-        The first entry after a read that found none is read again: a gateway, or a server without the route, answers
-        404, and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``).
+        Where a read found no entry, or no further one, that is not believed at once: a gateway, or a server without the
+        route, answers 404, and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``). So
+        the first key that is written after a read is read again before, and a first entry is read back.
         """
         entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
         if entries.is_first_version:
             # Release 0.1.0 would go on from its own record, which is no more the newest: it has to fail on it.
             self._set(record, 0, entries.root)
             entries.is_first_version = False
+        is_first = entries.is_read and entries.next == 0
+        if entries.is_read and not entries.is_attempted and self._get(record.call, entries.next) is not None:
+            raise JournalReadError("a first read said that there was no such entry, and a second one found it")
+        # From here on the key may hold what this try has written, also if it learns of no reply.
+        entries.is_attempted = True
         self._set(record, entries.next, entries.root)
-        if entries.is_read and entries.next == 0:
+        if is_first:
             self._confirm(record)
         entries.wrote(record)
 
@@ -99,30 +106,25 @@ class StoreJournal:
         """
         root, following = position.get("root"), position.get("next")
         if isinstance(root, str) and type(following) is int and following >= 0:
-            self._calls[call] = _CallEntries(root, is_read=True, start=following)
+            entries = self._calls[call] = _CallEntries(root, is_read=True, start=following)
+            entries.is_attempted = True
         else:
             self.read(call)
 
     def _set(self, record: Record, sequence: int, root: str) -> None:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-        try:
-            with task_sdk.undisturbed():
-                self._store.set(key_of(record.call, sequence), {**dump(record), "root": root}, retention=NEVER_EXPIRE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
-            failure = task_sdk.read_failure(error)
-        else:
-            return
-        # Out of the except block: what is raised in it is logged with the error's text, too.
-        raise JournalWriteError(record.dag_id, record.run_id, failure.said, is_transient=failure.is_transient)
+        key, value = key_of(record.call, sequence), {**dump(record), "root": root}
+        answer = task_sdk.ask(lambda: self._store.set(key, value, retention=NEVER_EXPIRE))
+        if isinstance(answer, Failure):
+            raise JournalWriteError(record.dag_id, record.run_id, answer.said, is_transient=answer.is_transient)
 
     def _get(self, call: int, sequence: int) -> Any:  # noqa: ANN401 - whatever is stored
-        try:
-            with task_sdk.undisturbed():
-                return self._store.get(key_of(call, sequence))
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is triggered
-            failure = task_sdk.read_failure(error)
-        raise JournalReadError(failure.said, is_transient=failure.is_transient)
+        key = key_of(call, sequence)
+        answer = task_sdk.ask(lambda: self._store.get(key))
+        if isinstance(answer, Failure):
+            raise JournalReadError(answer.said, is_transient=answer.is_transient)
+        return answer
 
     def _read_all(self, call: int) -> _CallEntries:
         entries = _CallEntries(self._task_instance_id, is_read=True)
@@ -137,7 +139,7 @@ class StoreJournal:
         is_there = self._get(record.call, 0) is not None
         if not is_there or self._get(record.call, 1) is not None:
             raise JournalReadError(
-                "it said that there was none, and a look at the entry that was written then shows that this was wrong"
+                "a read said that there was none, and reading what was written shows that it is wrong"
             )
 
 
@@ -149,6 +151,7 @@ class _CallEntries:
         self.is_read = is_read
         self._start = start
         self.is_first_version = False
+        self.is_attempted = False
         self.found: list[tuple[Record, str]] = []
 
     @property
