@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 
 from airflow_durable import task_sdk
 from airflow_durable.task.alarm import HeldAlarm, undisturbed
 
-from .versions import timeout_of_airflow
+from .versions import task_timeout, timeout_of_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +146,7 @@ def test_alarms_at_random_moments_leave_the_channel_in_step(supervisor: Supervis
     try:
         with patch("airflow_durable.task.alarm.HeldAlarm._note", noted):
             for _ in range(ROUNDS):
-                with pytest.raises(AirflowTaskTimeout):
+                with pytest.raises(task_timeout()):
                     look_up_until_the_alarm(moments.uniform(20e-6, 1e-3))
                 assert not isinstance(getattr(signal.getsignal(signal.SIGALRM), "__self__", None), HeldAlarm)
                 look_up(next(numbers))
