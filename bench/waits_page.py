@@ -205,26 +205,27 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
 
 
 def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict[str, Any]:
-    from airflow_durable.core.model import Decision, Mode
+    from airflow_durable.core.model import Decision, Mode, Phase, Proof
     from airflow_durable.core.record import Record, TryEntry
+    from airflow_durable.core.stored import dump
 
     decisions = (Decision.FRESH_SUBMIT, Decision.RECONNECT)[:tries]
-    return Record(
+    record = Record(
         dag_id=child_dag(number),
         run_id=child_run(number),
+        proof=Proof.RUN_ID,
         logical_date=at,
-        is_fixed=False,
-        is_date_ours=True,
-        digest="sha256:" + "0" * 64,
+        dates=(at,),
         mode=Mode.WAIT,
         max_tries=3,
         clear_number=0,
-        is_consumed=is_consumed,
-        attempts=tuple(
+        phase=Phase.CONSUMED if is_consumed else Phase.SENT,
+        tries=tuple(
             TryEntry(index + 1, decision, child_run(number), at + timedelta(minutes=30 * index))
             for index, decision in enumerate(decisions)
         ),
-    ).dump()
+    )
+    return dump(record)
 
 
 def _analyze(session: Session, kind: str) -> None:

@@ -126,8 +126,13 @@ class Filler:
         run_id: str = "run",
         map_index: int = -1,
         is_latest: bool = False,
+        region_id: UUID | None = None,
     ) -> None:
-        """Add an attempt: the latest one, or an earlier one."""
+        """
+        Add an attempt: the latest one, or an earlier one.
+
+        :param region_id: from Airflow 3.4.
+        """
         made = uuid4()
         if start is not None:
             self._begun[dag_id, run_id, map_index] = max(
@@ -140,6 +145,7 @@ class Filler:
             run_id=run_id,
             task_id=TASK,
             map_index=map_index,
+            region_id=region_id or UUID(int=0),
             try_number=try_number,
             max_tries=max_tries,
             state=state,
@@ -169,14 +175,24 @@ class Filler:
         else:
             self._insert(now, **row, id=uuid4(), task_instance_id=self._begun[dag_id, run_id, map_index][1])
 
-    def record(self, stored: object, *, dag_id: str = PARENT, run_id: str = "run") -> None:
-        """Add a journal."""
+    def record(  # noqa: PLR0913 - a row
+        self,
+        stored: object,
+        *,
+        dag_id: str = PARENT,
+        run_id: str = "run",
+        map_index: int = -1,
+        key: str = "durable_child_run",
+        region_id: UUID | None = None,
+    ) -> None:
+        """Add a record."""
         self._insert(
             "task_state_store",
             dag_run_id=self._run_ids[dag_id, run_id],
             task_id=TASK,
-            map_index=-1,
-            key="durable_child_run",
+            map_index=map_index,
+            region_id=region_id or UUID(int=0),
+            key=key,
             dag_id=dag_id,
             run_id=run_id,
             value=json.dumps(stored),

@@ -31,8 +31,10 @@ def behind_upstream(**kwargs: Any) -> DAG:  # noqa: ANN401 - the operator's own
     from airflow.providers.standard.operators.empty import EmptyOperator
 
     with DAG("parent", schedule=None) as dag:
-        upstream = EmptyOperator(task_id="correct_the_input")
-        upstream >> TriggerDagRunOperator(task_id="trigger", trigger_dag_id="child", durable=True, retries=3, **kwargs)
+        correct_the_input = EmptyOperator(task_id="correct_the_input")
+        correct_the_input >> TriggerDagRunOperator(
+            task_id="trigger", trigger_dag_id="child", durable=True, retries=3, **kwargs
+        )
     return dag
 
 
@@ -41,14 +43,14 @@ class Watching(Supervisor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.beside: list[str] = []
+        self.started_beside: list[str] = []
 
     def answer_truly(self, request: Any) -> Any:  # noqa: ANN401 - see Supervisor
         """Answer."""
         before = dict(self.runs)
         answered = super().answer_truly(request)
         if len(self.runs) > len(before):
-            self.beside += [run.run_id for run in before.values() if run.state in {"queued", "running"}]
+            self.started_beside += [run.run_id for run in before.values() if run.state in {"queued", "running"}]
         return answered
 
 
@@ -67,7 +69,7 @@ def test_an_active_child_with_another_request_is_waited_out(mode: dict[str, Any]
     outcome = finish(supervisor, make_dag(conf={"a": 2}, **mode), **CLEARED)
     assert outcome.state == "success"
     assert confs_of(supervisor) == [{"a": 1}, {"a": 2}]
-    assert supervisor.beside == []
+    assert supervisor.started_beside == []
     assert outcome.said("waiting for its end before a fresh run is started. To wait no longer, mark that run as failed")
 
 
@@ -89,7 +91,7 @@ def test_a_waited_out_child_may_end_as_it_likes(mode: dict[str, Any], end: str) 
     supervisor.on_sleep = on_sleep
     assert finish(supervisor, make_dag(conf={"a": 2}, **mode), **CLEARED).state == "success"
     assert confs_of(supervisor)[-1] == {"a": 2}
-    assert supervisor.beside == []
+    assert supervisor.started_beside == []
 
 
 @each_waiting_mode
@@ -105,7 +107,7 @@ def test_a_crash_while_a_child_is_waited_out(mode: dict[str, Any]) -> None:
     outcome = finish(supervisor, edited, **CLEARED | {"try_number": 3})
     assert outcome.state == "success"
     assert confs_of(supervisor) == [{"a": 1}, {"a": 2}]
-    assert supervisor.beside == []
+    assert supervisor.started_beside == []
 
 
 def test_a_child_that_was_only_started_is_not_waited_for(supervisor: Supervisor) -> None:
@@ -124,7 +126,7 @@ def test_a_conf_that_renders_otherwise_starts_no_second_run_beside_an_active_one
     killed_while_waiting(supervisor, dag)
     assert finish(supervisor, dag, **CLEARED).state == "success"
     assert confs_of(supervisor) == [{"try": "1"}, {"try": "2"}]
-    assert supervisor.beside == []
+    assert supervisor.started_beside == []
 
 
 @each_waiting_mode
@@ -134,7 +136,7 @@ def test_on_clear_and_an_active_child_with_another_request(mode: dict[str, Any],
     killed_while_waiting(supervisor, make_dag(conf={"a": 1}, on_clear=on_clear, **mode))
     assert finish(supervisor, make_dag(conf={"a": 2}, on_clear=on_clear, **mode), **CLEARED).state == "success"
     assert confs_of(supervisor) == ([{"a": 1}] if on_clear == "adopt" else [{"a": 1}, {"a": 2}])
-    assert bool(supervisor.beside) is (on_clear == "fresh")
+    assert bool(supervisor.started_beside) is (on_clear == "fresh")
 
 
 @each_waiting_mode

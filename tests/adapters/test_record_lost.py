@@ -1,4 +1,4 @@
-"""The record is gone, has just appeared, or its writes come twice or late: still one healthy child, and no lost work."""
+"""The record is gone, has just appeared, or its writes come twice or late: one healthy child, and no lost work."""
 
 from __future__ import annotations
 

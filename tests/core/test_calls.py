@@ -265,3 +265,11 @@ def test_the_outcome_of_a_call_that_is_made_again_is_the_new_one() -> None:
     del server.runs["child", marked.run_id]
     loop(server, cleared(2))
     assert outcome_at(server.record()) > outcome_at(marked)
+
+
+def test_calls_that_the_task_makes_no_more_say_nothing_of_its_success() -> None:
+    server = Server()
+    crash_in_call(server, attempt(1), 2)
+    loop(server, cleared(2), ("new",))
+    loop(server, attempt(3, max_tries=5, clear_number=2), ("new",))
+    assert count_confs(server) == ["a", "b", "new", "new"]

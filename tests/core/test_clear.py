@@ -477,8 +477,8 @@ def test_a_lost_reply_after_a_clear_is_no_conflict() -> None:
 
 
 def test_on_clear_fresh_waits_for_the_answer_of_a_look_up() -> None:
-    """Else the log could not say beside which run the fresh one is started."""
+    """Else the log could not say beside which run the fresh one is started; it ends in the pause."""
     server = Server()
     crash_while_waiting(server, ask())
     run_try(FakePort(server, cleared(2), faults={"look_up": [AWAY]}), ask(on_clear=OnClear.FRESH))
-    assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "queued")]
+    assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "success")]

@@ -186,20 +186,26 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
         try:
             return trigger()
-        except (ChildRunForeignError, ForeignRunSkipError, RunUsedUpError):
-            if not port.has_asked_stock and request.run_id is not None:
-                self._ask_stock(context, request.dag_id, request.run_id, request.logical_date, is_pause_checked=False)
+        except (ChildRunForeignError, ForeignRunSkipError, RunUsedUpError) as error:
+            if request.run_id is not None and getattr(error, "is_run_known", True):
+                self._link(context, port, request.dag_id, request.run_id, request.logical_date)
             raise
 
     def _leave_traces(self, context: Context, port: AirflowPort, record: Record) -> None:
         """Leave what the stock operator leaves behind: the link, the attributes that listeners read, the XCom."""
+        self._link(context, port, record.dag_id, record.run_id, record.logical_date)
+        port.report_start(record)
+
+    def _link(
+        self, context: Context, port: AirflowPort, dag_id: str, run_id: str, logical_date: datetime | None
+    ) -> None:
+        """Let the link lead to this run. It is made of the XCom when the task has ended (3.0 to 3.4)."""
         from airflow_durable import task_sdk
 
-        if not port.has_asked_stock or self.trigger_run_id != record.run_id:
-            self._ask_stock(context, record.dag_id, record.run_id, record.logical_date, is_pause_checked=False)
+        if not port.has_asked_stock or self.trigger_run_id != run_id:
+            self._ask_stock(context, dag_id, run_id, logical_date, is_pause_checked=False)
         with task_sdk.undisturbed():
-            context["ti"].xcom_push(key=XCOM_RUN_ID, value=record.run_id)
-        port.report_start(record)
+            context["ti"].xcom_push(key=XCOM_RUN_ID, value=run_id)
 
     def _complete_durably(self, context: Context, data: dict[str, Any] | None) -> Any:  # noqa: ANN401 - see execute
         from airflow_durable import task_sdk
