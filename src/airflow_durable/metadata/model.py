@@ -103,7 +103,7 @@ class TaskTry:
         return self.start_date
 
     def contains(self, moment: datetime) -> bool:
-        """Tell whether the try ran at that moment."""
+        """Return whether the try ran at that moment."""
         return self.began_at <= moment and (self.end_date is None or moment <= self.end_date)
 
 
