@@ -15,8 +15,8 @@ CONSTRAINTS := constraints/$(PINS).txt
 ALL_PINS := $(patsubst constraints/%.in,%,$(sort $(wildcard constraints/airflow-*.in)))
 OWN_PINS := $(filter %-own,$(ALL_PINS))
 GROUPS_OWN := test browser distributed lint
-# The tools of the site do not go with every old Airflow's own dependencies.
-GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs)
+# The tools of the site and of the package do not go with every old Airflow's own dependencies.
+GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs package)
 
 $(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins $(PINS). There are: $(ALL_PINS)))
 
@@ -64,10 +64,17 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, with the core's branch coverage.
+test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, side by side with stock, with the core's branch coverage.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/matrix
+	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/sidebyside tests/matrix
 	$(BIN)/coverage report
+
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Change the core in every small way, and see which change no test of the core notices (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python --group mutants
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children $(or $(CHILDREN),2)
+	$(BIN)/mutmut results
 
 .PHONY: test-package
 test-package: $(VENV)/.dev ## Build the wheel, install it into a fresh environment, and let Airflow find it.
@@ -151,8 +158,13 @@ constraints-own: $(BIN)/python ## Choose anew the pins that stand for each Airfl
 	done
 
 .PHONY: build
-build: $(BIN)/python ## Build the wheel.
-	$(UV) build --quiet --wheel
+build: $(BIN)/python ## Build the sdist, and from it the wheel, into dist/.
+	rm -rf dist
+	$(UV) build --quiet
+
+.PHONY: check-build
+check-build: $(VENV)/.dev build ## Check what an index would make of the sdist and the wheel.
+	$(BIN)/twine check --strict dist/*
 
 # The site.
 .PHONY: docs

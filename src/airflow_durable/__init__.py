@@ -1,3 +1,22 @@
 """Crash-safe TriggerDagRunOperator for Apache Airflow."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+
+__all__ = ["TriggerDagRunOperator", "__version__"]
+
 __version__ = "0.1.0"
+
+if not TYPE_CHECKING:  # With a __getattr__, a type checker would accept every name.
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module has attributes of all types
+        """Import the operator when it is asked for: Airflow is imported with it, and most processes do not need it."""
+        if name != "TriggerDagRunOperator":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+
+        return TriggerDagRunOperator

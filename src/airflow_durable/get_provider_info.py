@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 
@@ -14,9 +15,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [
             {
                 "integration-name": "Durable",
-                "external-doc-url": (
-                    "https://airflow.apache.org/docs/apache-airflow-providers-standard/stable/operators/trigger_dag_run.html"
-                ),
+                **_documentation_link(),
                 "tags": ["software"],
             }
         ],
@@ -51,3 +50,13 @@ def get_provider_info() -> dict[str, Any]:
             },
         },
     }
+
+
+def _documentation_link() -> dict[str, str]:
+    """Return the address of our documentation, as pyproject.toml has it; none where the package is not installed."""
+    try:
+        urls = metadata("airflow-durable").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return {}
+    links = dict(url.split(", ", 1) for url in urls)
+    return {"external-doc-url": links["Documentation"]} if "Documentation" in links else {}

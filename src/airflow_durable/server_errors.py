@@ -38,6 +38,7 @@ class Failure:
     :param reason: the one that the server gave, if it is a known one.
     :param is_from_server: it came by way of the server, or from the network to it, and not from this process.
     :param is_unsent: it was certainly not sent.
+    :param is_answer_unreadable: there was an answer, of a form that Airflow's client does not know.
     """
 
     said: str
@@ -45,6 +46,7 @@ class Failure:
     reason: str | None = None
     is_from_server: bool = False
     is_unsent: bool = False
+    is_answer_unreadable: bool = False
 
     @property
     def is_missing(self) -> bool:
@@ -66,9 +68,12 @@ class Failure:
         """
         The same request may succeed later.
 
-        Not so where the channel to the supervisor is closed: that process is gone for good.
+        Not so where the channel to the supervisor is closed: that process is gone for good. Nor where Airflow's client
+        cannot read the answer, a Dag run state for example that is newer than it: it will not learn that by itself.
         """
-        return self.is_from_server if self.status is None else not self.is_refusal
+        if self.status is not None:
+            return not self.is_refusal
+        return self.is_from_server and not self.is_answer_unreadable
 
 
 def read_failure(error: Exception, *, conf: object = None) -> Failure:
@@ -86,7 +91,12 @@ def read_failure(error: Exception, *, conf: object = None) -> Failure:
     status = _status_of(error)
     if status is None:
         said = _describe_unanswered(error)
-        return Failure(said, is_from_server=is_from_server, is_unsent=isinstance(error, _CANNOT_BE_SENT))
+        return Failure(
+            said,
+            is_from_server=is_from_server,
+            is_unsent=isinstance(error, _CANNOT_BE_SENT),
+            is_answer_unreadable=_is_answer_unreadable(error),
+        )
     detail = _detail_of(error)
     said = describe_detail(detail, conf=conf) or _phrase(status)
     return Failure(f"{said} (HTTP {status})" if said else f"HTTP {status}", status, read_reason(detail), is_from_server)
@@ -174,6 +184,8 @@ def _describe_unanswered(error: Exception) -> str:
     if isinstance(error, _CANNOT_BE_SENT):
         return f"the request cannot be encoded ({type(error).__name__})"
     supervisors = _supervisors_detail(error)
+    if _is_answer_unreadable(error):
+        return "Airflow's client cannot read the server's answer; is the server newer than this worker?"
     if supervisors is not None:
         name = supervisors.get("exception_type")
         return f"no answer from the server ({name})" if _is_exception_name(name) else "no answer from the server"
@@ -183,9 +195,17 @@ def _describe_unanswered(error: Exception) -> str:
         return f"{name}: {kind.value}"
     if _is_from_server(error):
         return f"no answer from the server ({name})"
-    if isinstance(error, (EOFError, ConnectionError)):
-        return f"the channel to the supervisor is closed ({name})"
-    return name
+    is_closed = isinstance(error, (EOFError, ConnectionError))
+    return f"the channel to the supervisor is closed ({name})" if is_closed else name
+
+
+def _is_answer_unreadable(error: Exception) -> bool:
+    """Return whether the client's models refused the answer: in ``dag.test()`` it is their error, else its name."""
+    from pydantic import ValidationError
+
+    supervisors = _supervisors_detail(error)
+    named = supervisors is not None and supervisors.get("exception_type") == ValidationError.__name__
+    return named or isinstance(error, ValidationError)
 
 
 def _is_exception_name(name: object) -> bool:

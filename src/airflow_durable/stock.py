@@ -7,13 +7,13 @@ No other module knows the insides of the standard provider. Read in 1.6.0 (the c
 ========  =============================================================================
 version   what the stock operator learned
 ========  =============================================================================
-1.9.x     a conf that is JSON text
+1.9.2     a conf that is JSON text
 1.10.0    ``openlineage_inject_parent_info``; the run id becomes an attribute
-1.10.3    the attribute ``deferrable``, before it ``_defer``
+1.10.1    the attribute ``deferrable``, before it ``_defer``
 1.12.0    ``note``
 1.13.0    ``run_after``
-1.14.0    ``fail_when_dag_is_paused`` on Airflow 3.2 and later; before it, an error
-1.16.0    the XCom of the extra link is pushed before the run is requested
+1.14.0    ``fail_when_dag_is_paused`` on Airflow 3.2 and later; from 1.9.1 to here it is an error
+1.15.0    the XCom of the extra link is pushed before the run is requested
 ========  =============================================================================
 
 None of its private functions is called: what it does with dates is a few lines, which the tests compare with the
@@ -165,12 +165,12 @@ def generate_run_id(*, logical_date: datetime | None, run_after: datetime | None
 
 
 def is_deferrable(operator: StockTriggerDagRunOperator) -> bool:
-    """Return the task's ``deferrable``. The attribute is ``_defer`` before 1.10.3."""
+    """Return the task's ``deferrable``. The attribute is ``_defer`` before 1.10.1."""
     return bool(operator.deferrable if hasattr(operator, "deferrable") else vars(operator)["_defer"])
 
 
 def run_after_of(operator: StockTriggerDagRunOperator) -> Any:  # noqa: ANN401 - it is for the user to get wrong
-    """Return the task's ``run_after``; :data:`NOTSET` if it was not given, or the stock operator has none (1.12)."""
+    """Return the task's ``run_after``; :data:`NOTSET` if it was not given, or the stock operator has none (to 1.12)."""
     return getattr(operator, "run_after", NOTSET)
 
 

@@ -26,6 +26,7 @@ from msgspec import msgpack
 from pydantic import TypeAdapter
 
 from airflow_durable.core.stored import position_of
+from airflow_durable.task import calls
 
 from . import versions
 from .server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
@@ -184,6 +185,7 @@ class Supervisor(Server):
         clear_number: int = 0,
         map_index: int = -1,
         event: Any = None,  # noqa: ANN401 - JSON
+        is_resumed: bool = False,
         parent_conf: dict[str, Any] | None = None,
         parent: Mapping[str, Any] | None = None,
         instance_id: uuid.UUID | None = None,
@@ -192,10 +194,12 @@ class Supervisor(Server):
         Run one attempt with Airflow's task runner.
 
         :param event: the trigger's, of an attempt that goes on after its deferral.
+        :param is_resumed: it goes on, and its event is None.
         :param parent: fields of the parent's Dag run that are to be others (``run_id``, ``run_after``, ...).
         :param instance_id: the current one: the try is executed twice; an earlier one: a superseded try goes on. Else
             a new try gets a new one.
         """
+        is_resumed = is_resumed or event is not None
         task = dag.task_dict[task_id]
         retries = getattr(task, "retries", 0) or 0
         max_tries = retries if max_tries is None else max_tries
@@ -220,17 +224,17 @@ class Supervisor(Server):
             dag_run=api.DagRun(**parent_run),
             max_tries=max_tries,
             should_retry=try_number <= max_tries,
-            xcom_keys_to_clear=[] if event else list(self.xcoms),
+            xcom_keys_to_clear=[] if is_resumed else list(self.xcoms),
             **(
                 {}
-                if event is None
+                if not is_resumed
                 else {
                     "next_method": "execute_complete",
                     "next_kwargs": versions.dump_next_kwargs({"event": event}),
                 }
             ),
         )
-        if event is None and instance_id is None:
+        if not is_resumed and instance_id is None:
             # A new try, a new id; a deferral keeps it.
             self.current_id = uuid.uuid4()
         instance = task_runner.RuntimeTaskInstance.model_construct(
@@ -250,6 +254,8 @@ class Supervisor(Server):
             state="running",
             **versions.further_instance_fields(),
         )
+        # As in Airflow, each execution is a process of its own.
+        calls._current = None
         seen = len(self.requests)
         log = Log()
         with self._channel(), _signals_kept(), log.captured():
@@ -310,7 +316,14 @@ class Supervisor(Server):
             thread.join(10)
             ours.close()
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: Any) -> None:  # noqa: ANN401 - a task may pass anything
+        """Pass no time, but refuse what the real one refuses."""
+        if not isinstance(seconds, (int, float)):
+            message = f"{type(seconds).__name__!r} object cannot be interpreted as an integer"
+            raise TypeError(message)
+        if seconds < 0:
+            message = "sleep length must be non-negative"
+            raise ValueError(message)
         self.sleeps.append(seconds)
         self.on_sleep()
 

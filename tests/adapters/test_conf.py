@@ -13,8 +13,8 @@ from airflow.sdk.api.datamodels._generated import TriggerDAGRunPayload
 from airflow.sdk.execution_time import comms
 from msgspec import msgpack
 
-from airflow_durable.task.conf import parse_conf
 from airflow_durable.core.errors import ConfInvalidError
+from airflow_durable.task.conf import parse_conf
 
 SECRET = "hunter2"
 

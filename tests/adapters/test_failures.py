@@ -13,7 +13,7 @@ from airflow_durable.compat import AirflowException, AirflowFailException
 
 from .dags import DEFER, WAIT, each_mode, event_of, finish, killed_while_waiting, make_dag
 from .supervisor import Run, ServerError, Supervisor, not_found
-from .versions import needs_details, needs_store, without_store
+from .versions import needs_pause_check, needs_store, without_store
 
 if TYPE_CHECKING:
     from .supervisor import Outcome
@@ -122,14 +122,14 @@ def test_there_is_no_such_dag(supervisor: Supervisor, mode: dict[str, Any]) -> N
     assert not supervisor.runs
 
 
-@needs_details
+@needs_pause_check
 @each_mode
 def test_there_is_no_such_dag_to_be_paused(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     outcome = finish(supervisor, make_dag(trigger_dag_id="unknown", fail_when_dag_is_paused=True, **mode))
     said(outcome, "of Dag 'unknown': there is no such Dag (HTTP 404).", state="up_for_retry")
 
 
-@needs_details
+@needs_pause_check
 @each_mode
 def test_the_child_dag_is_paused(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     supervisor.dags["child"] = True
@@ -143,7 +143,7 @@ def test_the_child_dag_is_paused(supervisor: Supervisor, mode: dict[str, Any]) -
     assert len(supervisor.runs) == 1
 
 
-@needs_details
+@needs_pause_check
 def test_a_paused_child_does_not_end_the_wait_for_a_run_that_is_there(supervisor: Supervisor) -> None:
     dag = make_dag(fail_when_dag_is_paused=True, **WAIT)
     killed_while_waiting(supervisor, dag)
@@ -152,7 +152,7 @@ def test_a_paused_child_does_not_end_the_wait_for_a_run_that_is_there(supervisor
     assert supervisor.states() == ["success"]
 
 
-@needs_details
+@needs_pause_check
 def test_a_pause_that_cannot_be_asked_for_is_asked_again(supervisor: Supervisor) -> None:
     supervisor.fail("GetDag", ServerError(503, "away"), times=2)
     outcome = finish(supervisor, make_dag(fail_when_dag_is_paused=True, **WAIT))

@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from airflow_durable import telling
-from airflow_durable.core.model import ChildRun, Decision, Look, Mode
-from airflow_durable.core.record import KEY, Record
+from airflow_durable.core.model import ChildRun, Decision, Look, Mode, Proof
+from airflow_durable.core.record import Record, TryEntry
+from airflow_durable.core.stored import KEY
+from airflow_durable.task import observability
 
 from .dags import FORGET, WAIT, finish, killed_while_waiting, make_dag
 from .supervisor import NOW, ServerError, Supervisor
@@ -25,22 +26,36 @@ if TYPE_CHECKING:
 RECORD = Record(
     dag_id="child",
     run_id="run-1",
+    proof=Proof.RUN_ID,
     logical_date=NOW,
-    is_fixed=False,
-    is_date_ours=True,
-    digest="sha256:x",
     mode=Mode.WAIT,
     max_tries=3,
     clear_number=0,
+    tries=(TryEntry(1, Decision.FRESH_SUBMIT, "run-1", NOW),),
 )
+"""Of try 1."""
 
 
 class Lines(list[str]):
-    """A log."""
+    """A log of Airflow before 3.1: its lines take no keys."""
 
     def info(self, text: str, *args: object) -> None:
         """Log a line."""
         self.append(text % args)
+
+    warning = info
+
+
+class Keyed(list[tuple[str, dict[str, str]]]):
+    """A log as structlog's."""
+
+    def bind(self) -> Keyed:
+        """Return the log with further keys: by this it is known."""
+        return self
+
+    def info(self, text: str, **fields: str) -> None:
+        """Log a line."""
+        self.append((text, fields))
 
     warning = info
 
@@ -56,7 +71,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]
             """Count."""
             counted.append((name, tags))
 
-    monkeypatch.setattr(telling, "Stats", Stats)
+    monkeypatch.setattr(observability, "Stats", Stats)
     return counted
 
 
@@ -65,17 +80,17 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Return the spans that have ended."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(telling, "_tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(observability, "_tracer", provider.get_tracer("test"))
     yield exporter
     provider.shutdown()
 
 
-def tell(*decisions: tuple[Decision, ChildRun | Look | None], is_prior: bool = True) -> Lines:
+def report(*decisions: tuple[Decision, ChildRun | Look | None], is_prior: bool = True) -> Lines:
     lines = Lines()
-    teller = telling.Teller(lines, "TriggerDagRunOperator", {})
+    reporter = observability.Reporter(lines, "TriggerDagRunOperator", 2 if is_prior else 1, {})
     for decision, seen in decisions:
-        teller.decided(decision, RECORD, seen, is_prior=is_prior)
-    teller.close()
+        reporter.decided(decision, RECORD, seen)
+    reporter.close()
     return lines
 
 
@@ -85,7 +100,7 @@ def test_the_names_are_the_mixins() -> None:
 
     source = inspect.getsource(resumablejobmixin)
     counters = set(re.findall(r'stats\.incr\("([^"]+)"', source))
-    assert counters == set(telling._COUNTERS.values()) | {"resumable_job.reconnect_attempt"}
+    assert counters == set(observability._COUNTERS.values()) | {observability._ATTEMPT, observability._FRESH}
     assert 'start_as_current_span("resumable_job.resume_decision")' in source
     attributes = set(re.findall(r'set_attribute\("([^"]+)"', source))
     assert attributes == {
@@ -101,14 +116,17 @@ def test_the_names_are_the_mixins() -> None:
     ("decision", "is_prior", "names"),
     [
         (Decision.FRESH_SUBMIT, False, ["fresh_submit"]),
-        (Decision.FRESH_SUBMIT, True, ["reconnect_attempt", "fresh_submit"]),
-        (Decision.RESUBMIT, True, ["reconnect_attempt", "fresh_submit"]),
+        # "no prior run id stored" is what Airflow's registry says of a fresh submission: here one was.
+        (Decision.FRESH_SUBMIT, True, ["reconnect_attempt"]),
+        (Decision.RESUBMIT, True, ["reconnect_attempt"]),
         (Decision.RECONNECT, True, ["reconnect_attempt", "reconnect_success"]),
+        (Decision.WAIT_OUT, True, ["reconnect_attempt", "reconnect_success"]),
         (Decision.ALREADY_SUCCEEDED, True, ["reconnect_attempt", "already_succeeded"]),
         (Decision.SUCCEED_AGAIN, True, ["reconnect_attempt", "already_succeeded"]),
         (Decision.TERMINAL_RESUBMIT, True, ["reconnect_attempt", "terminal_resubmit"]),
         (Decision.RESET, True, ["reconnect_attempt", "terminal_resubmit"]),
         (Decision.FOREIGN, True, ["reconnect_attempt"]),
+        (Decision.USED_UP, True, ["reconnect_attempt"]),
         (Decision.REFUSE, True, ["reconnect_attempt"]),
     ],
 )
@@ -118,32 +136,32 @@ def test_counters(
     is_prior: bool,  # noqa: FBT001 - a parameter
     names: list[str],
 ) -> None:
-    tell((decision, ChildRun("running")), is_prior=is_prior)
+    report((decision, ChildRun("running")), is_prior=is_prior)
     assert counted == [(f"resumable_job.{name}", {"operator": "TriggerDagRunOperator"}) for name in names]
 
 
 def test_an_attempt_that_decides_twice_is_one_attempt(counted: list[tuple[str, dict[str, str]]]) -> None:
     """The run could not be looked up, was sent again, and its 409 said that it is there."""
-    tell((Decision.RESUBMIT, Look.UNREADABLE), (Decision.RECONNECT, ChildRun("running")))
+    report((Decision.RESUBMIT, Look.UNREADABLE), (Decision.RECONNECT, ChildRun("running")))
     assert [name for name, _ in counted].count("resumable_job.reconnect_attempt") == 1
     assert [name for name, _ in counted].count("resumable_job.reconnect_success") == 1
 
 
 def test_a_lost_reply_of_the_attempts_own_is_no_reconnect(counted: list[tuple[str, dict[str, str]]]) -> None:
-    lines = tell((Decision.FRESH_SUBMIT, None), (Decision.RECONNECT, ChildRun("running")), is_prior=False)
+    lines = report((Decision.FRESH_SUBMIT, None), (Decision.RECONNECT, ChildRun("running")), is_prior=False)
     assert [name for name, _ in counted] == ["resumable_job.fresh_submit"]
-    assert lines[-1].startswith("The run is there already: an earlier request of this attempt arrived.")
+    assert lines[-1].startswith("The run is there already: an earlier request of this try arrived.")
 
 
 def test_the_team_is_a_tag(counted: list[tuple[str, dict[str, str]]]) -> None:
-    teller = telling.Teller(Lines(), "TriggerDagRunOperator", {"team_name": "blue"})
-    teller.decided(Decision.FRESH_SUBMIT, RECORD, None, is_prior=False)
+    reporter = observability.Reporter(Lines(), "TriggerDagRunOperator", 1, {"team_name": "blue"})
+    reporter.decided(Decision.FRESH_SUBMIT, RECORD, None)
     assert counted[0][1] == {"operator": "TriggerDagRunOperator", "team_name": "blue"}
 
 
 @pytest.mark.parametrize("decision", Decision)
 def test_every_line_names_the_run_and_its_state(decision: Decision) -> None:
-    (line,) = tell((decision, ChildRun("running")))
+    (line,) = report((decision, ChildRun("running")))
     assert line.endswith(" dag_id=child run_id=run-1 state=running")
 
 
@@ -151,17 +169,17 @@ def test_every_line_names_the_run_and_its_state(decision: Decision) -> None:
     ("seen", "state"), [(None, "unknown"), (Look.MISSING, "missing"), (Look.UNREADABLE, "unreadable")]
 )
 def test_what_was_seen_where_no_run_was(seen: Look | None, state: str) -> None:
-    (line,) = tell((Decision.RESUBMIT, seen))
+    (line,) = report((Decision.RESUBMIT, seen))
     assert line.endswith(f"state={state}")
 
 
 def test_a_reconnect_says_so() -> None:
-    (line,) = tell((Decision.RECONNECT, ChildRun("running")))
-    assert line.startswith("Reconnecting to run triggered on a prior attempt. ")
+    (line,) = report((Decision.RECONNECT, ChildRun("running")))
+    assert line.startswith("Reconnecting to the run that an earlier try triggered. ")
 
 
 def test_the_span(spans: InMemorySpanExporter) -> None:
-    tell((Decision.RECONNECT, ChildRun("running")))
+    report((Decision.RECONNECT, ChildRun("running")))
     (span,) = spans.get_finished_spans()
     assert span.name == "resumable_job.resume_decision"
     assert dict(span.attributes or {}) == {
@@ -174,7 +192,7 @@ def test_the_span(spans: InMemorySpanExporter) -> None:
 
 
 def test_the_span_ends_where_nothing_was_decided(spans: InMemorySpanExporter) -> None:
-    tell()
+    report()
     (span,) = spans.get_finished_spans()
     assert set(span.attributes or {}) == {"operator", "resumable.external_id_key"}
 
@@ -218,5 +236,5 @@ def test_the_attempts_span_is_ended(spans: InMemorySpanExporter) -> None:
 
 def test_trouble_says_that_it_is_tried_again() -> None:
     lines = Lines()
-    telling.Teller(lines, "X", {}).trouble(ValueError("what happened."))
+    observability.Reporter(lines, "X", 1, {}).trouble(ValueError("what happened."))
     assert lines == ["what happened. It is tried again."]

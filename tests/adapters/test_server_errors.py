@@ -248,3 +248,18 @@ def test_a_field_that_the_client_refuses_has_no_value() -> None:
     with pytest.raises(SubmissionRefusedError, match="does not accept its logical_date") as caught:
         task_sdk.submit(request, is_reset=False)
     assert SECRET not in shown_of(caught.value)
+
+
+def test_an_answer_that_the_client_cannot_read_is_not_asked_for_again(supervisor: Supervisor) -> None:
+    """A Dag run state that is newer than this worker's Airflow: the wait ends, and does not ask for ever."""
+
+    class UnreadError(ServerError):
+        def response(self) -> comms.ErrorResponse:
+            detail = {"status_code": None, "message": "1 validation error", "exception_type": "ValidationError"}
+            return comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail)
+
+    supervisor.fail("GetDagRunState", UnreadError(None))
+    outcome = supervisor.run(make_dag(wait_for_completion=True))
+    assert outcome.state == "up_for_retry"
+    assert "cannot read the server's answer" in str(outcome.error)
+    assert outcome.names().count("GetDagRunState") == 1

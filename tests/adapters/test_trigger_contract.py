@@ -17,34 +17,43 @@ from .supervisor import Run, Supervisor
 from .versions import HAS_STORE, load_trigger_kwargs
 
 GOLDEN = Path(__file__).parent / "golden"
-EVENTS = {"event_v1_success.json": "success", "event_v1_failed.json": "failed", "event_v1_missing.json": None}
+VERSIONS = ("v1", "v2")
+"""v1: release 0.1.0. v2: the first whose record has a place in an append-only journal."""
+
+OUTCOMES = {"success": "success", "failed": "failed", "missing": None}
+each_version = pytest.mark.parametrize("version", VERSIONS)
+each_event = pytest.mark.parametrize(
+    "name", [f"event_{version}_{end}.json" for version in VERSIONS for end in OUTCOMES]
+)
 
 
 def read_golden(name: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
 
 
-def test_every_released_form_of_the_arguments_still_loads() -> None:
-    class_path, kwargs = read_golden("trigger_v1.json")
+@each_version
+def test_every_released_form_of_the_arguments_still_loads(version: str) -> None:
+    class_path, kwargs = read_golden(f"trigger_{version}.json")
     trigger = DurableDagRunTrigger(**kwargs)
     assert trigger.serialize() == (class_path, kwargs)
     assert load(trigger.record).run_id == trigger.run_id
 
 
-@pytest.mark.parametrize("name", EVENTS)
-def test_the_event_is_still_the_released_one(name: str) -> None:
-    _, kwargs = read_golden("trigger_v1.json")
-    assert list(DurableDagRunTrigger(**kwargs).payload(EVENTS[name])) == read_golden(name)
+@each_version
+@pytest.mark.parametrize("end", OUTCOMES)
+def test_the_event_is_still_the_released_one(version: str, end: str) -> None:
+    _, kwargs = read_golden(f"trigger_{version}.json")
+    assert list(DurableDagRunTrigger(**kwargs).payload(OUTCOMES[end])) == read_golden(f"event_{version}_{end}.json")
 
 
 def test_what_the_operator_defers_with_is_the_released_form(supervisor: Supervisor) -> None:
     """Through the message and the serialization of the installed Airflow."""
     outcome = supervisor.run(make_dag(**DEFER))
-    class_path, golden = read_golden("trigger_v1.json")
+    class_path, golden = read_golden("trigger_v2.json")
     kwargs = load_trigger_kwargs(outcome.final.trigger_kwargs)
     assert (outcome.final.classpath, outcome.final.next_method) == (class_path, "execute_complete")
     assert set(kwargs) == set(golden)
-    assert set(kwargs["record"]) == set(golden["record"])
+    assert set(kwargs["record"]) == set(golden["record"]) - (set() if HAS_STORE else {"root", "next"})
     assert json.loads(json.dumps(kwargs)) == kwargs
     assert DurableDagRunTrigger(**kwargs).serialize() == (class_path, kwargs)
 
@@ -64,38 +73,39 @@ def resumed_from(supervisor: Supervisor, name: str, *, stock: bool = False) -> t
     return outcome.state, str(outcome.error)
 
 
-def test_a_released_event_of_success(supervisor: Supervisor) -> None:
-    assert resumed_from(supervisor, "event_v1_success.json") == ("success", "None")
+@each_version
+def test_a_released_event_of_success(supervisor: Supervisor, version: str) -> None:
+    assert resumed_from(supervisor, f"event_{version}_success.json") == ("success", "None")
     if HAS_STORE:
-        assert supervisor.record()["consumed"] is True
+        entries = supervisor.entries()
+        assert entries[-1]["phase"] == "consumed"
+        # Release 0.1.0 would continue from its own entry, which is not the newest any more: so it is overwritten.
+        assert [entry["version"] for entry in entries] == [2, 2]
+        assert {entry["child"]["run_id"] for entry in entries} == {read_golden(f"trigger_{version}.json")[1]["run_id"]}
 
 
-def test_a_released_event_of_failure(supervisor: Supervisor) -> None:
-    state, error = resumed_from(supervisor, "event_v1_failed.json")
+@each_version
+def test_a_released_event_of_failure(supervisor: Supervisor, version: str) -> None:
+    state, error = resumed_from(supervisor, f"event_{version}_failed.json")
     assert (state, "ended in the failed state 'failed'" in error) == ("up_for_retry", True)
 
 
-def test_a_released_event_of_a_missing_run(supervisor: Supervisor) -> None:
-    state, error = resumed_from(supervisor, "event_v1_missing.json")
+@each_version
+def test_a_released_event_of_a_missing_run(supervisor: Supervisor, version: str) -> None:
+    state, error = resumed_from(supervisor, f"event_{version}_missing.json")
     assert (state, "does not exist any more" in error) == ("up_for_retry", True)
 
 
-@pytest.mark.parametrize(
-    ("name", "state"),
-    [
-        ("event_v1_success.json", "success"),
-        ("event_v1_failed.json", "up_for_retry"),
-        ("event_v1_missing.json", "up_for_retry"),
-    ],
-)
-def test_a_dag_that_went_back_to_the_stock_operator_ends_right(supervisor: Supervisor, name: str, state: str) -> None:
+@each_event
+def test_a_dag_that_went_back_to_the_stock_operator_ends_right(supervisor: Supervisor, name: str) -> None:
+    state = "success" if name.endswith("success.json") else "up_for_retry"
     assert resumed_from(supervisor, name, stock=True)[0] == state
 
 
 def test_the_tests_own_events_have_the_released_form(supervisor: Supervisor) -> None:
     """The other tests resume with events that are made by hand."""
     class_path, event = event_of(supervisor, supervisor.run(make_dag(**DEFER)))
-    released_path, released = read_golden("event_v1_success.json")
+    released_path, released = read_golden("event_v2_success.json")
     run_id, released_id = event["run_ids"][0], released["run_ids"][0]
     assert class_path == released_path
     assert {key.replace(run_id, "") for key in event} == {key.replace(released_id, "") for key in released}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .supervisor import Outcome, Supervisor
 
 MAX_JUMPS = 200
+BUSY = 50
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -28,6 +29,7 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, on_jump: Callable[[], object]) -> None:
         self.now = 0.0
         self.jumps = 0
+        self.busy = 0
         self.on_jump = on_jump
         super().__init__(_Selector(self))
 
@@ -42,10 +44,13 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # None: a thread of the stock trigger is at work, and wakes the loop.
-        if timeout:
+        # Zero: something is to be done at once; time and again, if a trigger sleeps for no time.
+        self._loop.busy += timeout == 0
+        if timeout or self._loop.busy > BUSY:
+            self._loop.busy = 0
             self._loop.jumps += 1
             assert self._loop.jumps < MAX_JUMPS, "The trigger waits and waits."
-            self._loop.now += timeout
+            self._loop.now += timeout or 0
             self._loop.on_jump()
             timeout = 0
         found: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
@@ -91,7 +96,18 @@ def run_trigger(supervisor: Supervisor, outcome: Outcome) -> Any:  # noqa: ANN40
             payload = loop.run_until_complete(first_event())
             # The poller ends by itself when nobody waits for it any more.
             loop.run_until_complete(asyncio.sleep(0))
-            loop.run_until_complete(loop.shutdown_default_executor())
     finally:
-        loop.close()
+        _end(loop)
     return payload
+
+
+def _end(loop: _Loop) -> None:
+    """End what is left on the loop: a trigger that failed, or that would wait for ever."""
+    loop.on_jump = lambda: None
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 AIRFLOW = Version(version("apache-airflow"))
+PROVIDER = Version(version("apache-airflow-providers-standard"))
+
+SINCE_PROVIDER = {
+    "openlineage_inject_parent_info": Version("1.10.0"),
+    "note": Version("1.12.0"),
+    "run_after": Version("1.13.0"),
+}
+"""The parameters that the stock operator of 1.6.0 lacks, which Airflow 3.0.6 comes with. Goes with Airflow 3.2."""
+
+HAS_TEXT_CONF = Version("1.9.2") <= PROVIDER
+"""The stock operator reads a conf that is JSON text. Goes with Airflow 3.0."""
+
+HAS_EARLY_LINK = Version("1.15.0") <= PROVIDER
+"""The stock operator pushes its extra link before it asks for the run. Goes with Airflow 3.2."""
 
 HAS_STORE = Version("3.3") <= AIRFLOW
 """The task state store. The branch goes with 3.2."""
@@ -33,6 +47,13 @@ IS_DEFERRABLE_WAITING = Version("3.1") > AIRFLOW
 
 needs_pages = pytest.mark.skipif(
     Version("3.1") > AIRFLOW, reason=f"Airflow {AIRFLOW} has no external views, so there is no page (3.1 has)"
+)
+HAS_PAUSE_CHECK = HAS_DETAILS and Version("1.14.0") <= PROVIDER
+"""``fail_when_dag_is_paused``. Goes with 3.2: it needs that Airflow and a later standard provider."""
+
+needs_pause_check = pytest.mark.skipif(
+    not HAS_PAUSE_CHECK,
+    reason=f"no fail_when_dag_is_paused with Airflow {AIRFLOW} and standard provider {PROVIDER} (3.2 and 1.14.0 have)",
 )
 needs_store = pytest.mark.skipif(not HAS_STORE, reason=f"Airflow {AIRFLOW} has no task state store (3.3 has)")
 needs_details = pytest.mark.skipif(
@@ -54,6 +75,19 @@ def timeout_of_airflow(seconds: float) -> AbstractContextManager[object]:
     module = import_module("airflow.sdk.execution_time.timeout" if is_in_sdk else "airflow.utils.timeout")
     context: AbstractContextManager[object] = module.timeout(seconds)
     return context
+
+
+def needs_parameter(name: str) -> pytest.MarkDecorator:
+    """Return the mark of a test for which the stock operator has to have the parameter."""
+    since = SINCE_PROVIDER[name]
+    return pytest.mark.skipif(
+        since > PROVIDER, reason=f"the stock operator of standard provider {PROVIDER} has no {name} ({since} has)"
+    )
+
+
+def lacks_a_parameter(given: dict[str, Any]) -> bool:
+    """Return whether the stock operator does not take one of these parameters yet."""
+    return any(SINCE_PROVIDER.get(name, PROVIDER) > PROVIDER for name in given)
 
 
 def import_quietly() -> None:

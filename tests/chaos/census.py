@@ -30,6 +30,11 @@ class Child:
     created_at: datetime
     end_date: datetime | None
     clear_number: int
+    part: int = 0
+
+    def has_ended_by(self, moment: datetime) -> bool:
+        """Tell whether it had ended by then."""
+        return self.end_date is not None and self.end_date <= moment
 
     def has_failed_by(self, moment: datetime | None) -> bool:
         """Tell whether it had failed by then."""
@@ -43,6 +48,7 @@ class Parent:
 
     :param named_run_id: the child that it names in its XCom.
     :param is_reset_struck: a fault has delayed or repeated its request to reset the child, or dropped the reply.
+    :param is_taken: another parent of its Dag run has a child.
     """
 
     attempt: AttemptRow
@@ -50,6 +56,7 @@ class Parent:
     named_run_id: str | None
     children: tuple[Child, ...]
     is_reset_struck: bool = False
+    is_taken: bool = False
 
     @property
     def name(self) -> str:
@@ -86,29 +93,49 @@ class Parent:
     @property
     def wrong_end(self) -> str | None:
         """Why its end is wrong, None if it is right (or there is none)."""
-        state, mode = self.attempt.state, self.pair.mode
+        state = self.attempt.state
         if not self.has_ended:
             return None
         if state != "success":
             is_right = state == "failed" and self._is_to_fail()
             return None if is_right else f"{state}, and its child is {self._describe_last()}"
-        if not self.children:
-            return "success without a child"
-        if mode.is_awaited:
-            own = next((child for child in self.children if child.run_id == self.named_run_id), self.children[-1])
-            if own.state != "success":
-                return f"success, and its child is {own.state}"
+        return self.lost_work
+
+    @property
+    def lost_work(self) -> str | None:
+        """Why its success is not backed by a successful child of its own, for each of its parts; None if it is."""
+        mode = self.pair.mode
+        if self.attempt.state != "success":
+            return None
+        for part in range(mode.parts):
+            own = [child for child in self.children if child.part == part]
+            if not own:
+                return f"success without a child{f' for part {part}' if part else ''}"
+            if mode.is_awaited:
+                named = next((child for child in own if child.run_id == self.named_run_id), own[-1])
+                if named.state != "success":
+                    return f"success, and its child is {named.state}"
         return None
 
     def _is_to_fail(self) -> bool:
-        """Tell whether the task has to fail: a fixed identity whose child failed admits no other child."""
+        """
+        Tell whether the task has to fail.
+
+        A fixed identity whose child failed admits no other child, and one that another parent has admits none.
+        """
         mode = self.pair.mode
+        if mode.is_contended and not self.children:
+            return self.is_taken
         is_final = mode.is_fixed and mode.is_awaited and not mode.is_reset
         return is_final and bool(self.children) and self.children[-1].has_failed_by(self.attempt.end_date)
 
     def _healthy_before(self, number: int) -> list[Child]:
-        started_at = self.children[number].created_at
-        return [child for child in self.children[:number] if not child.has_failed_by(started_at)]
+        started = self.children[number]
+        earlier = [child for child in self.children[:number] if child.part == started.part]
+        if self.pair.mode.is_cleared:
+            # Its record was discarded: what of an ended child was consumed nobody can know. An active one is found.
+            return [child for child in earlier if not child.has_ended_by(started.created_at)]
+        return [child for child in earlier if not child.has_failed_by(started.created_at)]
 
     def _describe_last(self) -> str:
         return self.children[-1].state if self.children else "not there"
@@ -126,6 +153,7 @@ class Count:
     late_resets: int = 0
     abandoned: int = 0
     wrong_ends: int = 0
+    lost_work: int = 0
     never_ended: int = 0
     retried_parents: int = 0
     ends: dict[str, int] = field(default_factory=dict)
@@ -190,6 +218,7 @@ def count_parents(parents: list[Parent]) -> Count:
         count.late_resets += parent.resets if parent.is_reset_struck else 0
         count.abandoned += parent.abandoned
         count.wrong_ends += parent.wrong_end is not None
+        count.lost_work += parent.lost_work is not None
         count.never_ended += not parent.has_ended
         state = parent.attempt.state or "none"
         count.ends[state] = count.ends.get(state, 0) + 1
@@ -249,10 +278,17 @@ def _read_parents(
             message = f"Child run {row['run_id']} has no date of its making."
             raise ValueError(message)
         child = Child(
-            row["id"], row["run_id"], row["state"], created_at, as_utc(row["end_date"]), row["clear_number"] or 0
+            row["id"],
+            row["run_id"],
+            row["state"],
+            created_at,
+            as_utc(row["end_date"]),
+            row["clear_number"] or 0,
+            row["conf"].get("part", 0),
         )
         children[row["conf"]["parent"], row["conf"]["map_index"]].append(child)
     named = _read_named_runs(database, name_parent(kind, mode))
+    owners = {run_id for run_id, _ in children}
     return [
         Parent(
             attempt,
@@ -260,6 +296,7 @@ def _read_parents(
             named.get((attempt.run_id, attempt.map_index)),
             tuple(children[attempt.run_id, attempt.map_index]),
             (attempt.dag_id, attempt.run_id, attempt.map_index) in struck_resets,
+            attempt.run_id in owners,
         )
         for attempt in database.latest_attempts(name_parent(kind, mode))
     ]

@@ -23,6 +23,9 @@ class Mode:
     :param share: how many of the population's parents have it, in relation to the others.
     :param arguments: the operator's.
     :param is_working: its children are run by Airflow; else they stay queued until the run marks them.
+    :param is_contended: its mapped parents ask for one run id, each with a conf of its own: one gets it.
+    :param parts: how many children one parent starts, one after the other, in a ``@task``.
+    :param is_cleared: a person clears the parent once while it runs, and its record is discarded.
     """
 
     share: int
@@ -30,6 +33,9 @@ class Mode:
     is_fixed: bool = False
     is_mapped: bool = False
     is_working: bool = False
+    is_contended: bool = False
+    parts: int = 1
+    is_cleared: bool = False
 
     @property
     def parents(self) -> int:
@@ -59,6 +65,10 @@ MODES = {
     "defer_fixed": Mode(2, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True),
     "fire": Mode(3, _FIRE_AND_FORGET),
     "fire_fixed": Mode(2, {**_FIRE_AND_FORGET, **_FIXED_ID}, is_fixed=True),
+    "contended": Mode(1, _FIXED_ID, is_fixed=True, is_mapped=True, is_contended=True),
+    "contended_defer": Mode(1, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True, is_mapped=True, is_contended=True),
+    "calls": Mode(2, parts=3),
+    "cleared": Mode(2, is_cleared=True),
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.chaos.modes import KINDS, MODES, name_child, name_parent
+from tests.chaos.modes import KINDS, MODES, TASK_ID, name_child, name_parent
 
 if TYPE_CHECKING:
     from airflow_durable.demo.api import PublicApi
@@ -22,6 +22,9 @@ FAILING_SHARE = 0.15
 """How many children are made to fail once, so that their parents must start another one (or reset it, or fail)."""
 
 CHILD_SECONDS = (5.0, 35.0)
+CLEAR_SECONDS = (8.0, 30.0)
+"""After it was started: about when it waits."""
+
 _FIRST_DATE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _CONFLICT = 409
 
@@ -98,6 +101,7 @@ class Population:
     pairs: list[Pair] = field(default_factory=list)
     _waiting: list[_Trigger] = field(default_factory=list)
     _due: dict[tuple[int, int], float] = field(default_factory=dict)
+    _clears: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def refill(self) -> None:
         """Start pairs until there are enough again."""
@@ -125,6 +129,27 @@ class Population:
         rows = self.database.select(_ANY_ACTIVE)
         return not rows and not self._waiting
 
+    def clear_due_parents(self) -> None:
+        """
+        Clear the parents of which that is due, once each, and discard their records, as Airflow 3.4 does by default.
+
+        Only while they run: a clear of one whose success was reported would ask for the work anew.
+        """
+        now = time.monotonic()
+        for pair in self.pairs:
+            if not pair.mode.is_cleared:
+                continue
+            for kind in KINDS:
+                dag_id = name_parent(kind, pair.mode_name)
+                random = Random(f"{self.seed}/clear/{pair.number}")  # noqa: S311
+                due = self._clears.setdefault((dag_id, pair.run_id), now + random.uniform(*CLEAR_SECONDS))
+                if not 0 < due <= now:
+                    continue
+                with contextlib.suppress(httpx.HTTPError):
+                    self.api.clear_task(dag_id, pair.run_id, TASK_ID, only_running=True)
+                    self.api.clear_store(dag_id, pair.run_id, TASK_ID)
+                    self._clears[dag_id, pair.run_id] = 0.0
+
     def end_due_children(self) -> None:
         """Mark the children whose time has come."""
         for row in self.database.select(_ACTIVE_CHILDREN):
@@ -132,7 +157,8 @@ class Population:
             pair = self.pairs[int(row["conf"]["parent"][1:]) - 1]
             ordinal = row["siblings"] + life[1] - int(pair.has_foreign)
             if life not in self._due:
-                random = Random(f"{self.seed}/child/{pair.number}/{row['conf']['map_index']}/{ordinal}")  # noqa: S311
+                place = f"{row['conf']['map_index']}/{row['conf'].get('part', 0)}/{ordinal}"
+                random = Random(f"{self.seed}/child/{pair.number}/{place}")  # noqa: S311
                 self._due[life] = time.monotonic() + random.uniform(*CHILD_SECONDS)
             if time.monotonic() < self._due[life]:
                 continue

@@ -29,6 +29,7 @@ _FIGURES = {
     "late_resets": "the same, where the reset request itself was delayed or repeated (a known limit)",
     "abandoned": "healthy child runs abandoned",
     "wrong_ends": "parents that ended wrong",
+    "lost_work": "of them with **lost work**: a success without a successful child of its own request",
     "never_ended": "parents that never ended",
 }
 _PACKAGES = (

@@ -132,6 +132,7 @@ class _Course:
         for name in self.engine.restart_what_ended():
             self.say(f"{name} had ended by itself and was started again.")
         self.population.end_due_children()
+        self.population.clear_due_parents()
         for item in tuple(self.under_way):
             outcome, steps = item
             if next(steps, self) is self:

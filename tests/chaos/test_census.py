@@ -31,6 +31,7 @@ def _count(  # noqa: PLR0913 - a case has many sides
     has_foreign: bool = False,
     fails_once: bool = False,
     is_reset_struck: bool = False,
+    is_taken: bool = False,
 ) -> Count:
     attempt = AttemptRow(
         id=UUID(int=1),
@@ -48,7 +49,7 @@ def _count(  # noqa: PLR0913 - a case has many sides
     )
     pair = Pair(1, mode, has_foreign, fails_once)
     named_run_id = named or (children[-1].run_id if children else None)
-    return count_parents([Parent(attempt, pair, named_run_id, children, is_reset_struck)])
+    return count_parents([Parent(attempt, pair, named_run_id, children, is_reset_struck, is_taken)])
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,29 @@ def test_success_without_success() -> None:
 @pytest.mark.parametrize("state", [None, "running", "up_for_retry", "deferred"])
 def test_never_ended(state: str | None) -> None:
     assert _count("wait", state, _child(1, "success", 5)).never_ended == 1
+
+
+def test_lost_work_is_a_success_without_a_child_of_its_own() -> None:
+    count = _count("contended", "success")
+    assert (count.wrong_ends, count.lost_work) == (1, 1)
+
+
+def test_one_that_contends_in_vain_has_to_fail() -> None:
+    taken, free = _count("contended", "failed", is_taken=True), _count("contended", "failed")
+    assert (taken.wrong_ends, taken.lost_work) == (0, 0)
+    assert free.wrong_ends == 1
+
+
+def test_each_call_has_a_child_of_its_own() -> None:
+    children = [Child(part, f"run_{part}", "success", _at(part), _at(part + 1), 0, part) for part in range(3)]
+    assert _count("calls", "success", *children).violations == 0
+    assert _count("calls", "success", *children[:2]).lost_work == 1
+    again = Child(9, "run_9", "success", _at(9), _at(10), 0, 1)
+    assert _count("calls", "success", *children, again).duplicates == 1
+
+
+def test_a_cleared_parent_may_repeat_what_had_ended_but_not_what_is_active() -> None:
+    first, beside = Child(1, "run_1", "success", _at(1), _at(5), 0), Child(2, "run_2", "success", _at(3), _at(7), 0)
+    after = Child(2, "run_2", "success", _at(6), _at(7), 0)
+    assert _count("cleared", "success", first, beside).duplicates == 1
+    assert _count("cleared", "success", first, after).duplicates == 0

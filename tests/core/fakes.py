@@ -30,6 +30,8 @@ RUN_AFTER = datetime(2025, 12, 31, 23, tzinfo=timezone.utc)
 PARENT = Parent("parent", "scheduled__2026-01-01", "trigger", -1, RUN_AFTER, started_at=RUN_AFTER)
 OTHER_PARENT = replace(PARENT, map_index=7)
 RETRIES = 3
+ENDLESS = 200
+"""More sleeps than a test needs. A wrong protocol that waits for ever has to fail, not to hang."""
 
 
 class Crash(BaseException):
@@ -270,6 +272,8 @@ class FakePort:
         """Let the time pass, and the children go on."""
         with_fault = self._call("sleep")
         self.sleeps.append(seconds)
+        if len(self.sleeps) > ENDLESS:
+            raise AssertionError("the wait does not end")
         self.server.seconds += seconds
         self.server.on_sleep(self.server)
         with_fault()
@@ -389,7 +393,7 @@ def ask_unprovable(mode: Mode = Mode.WAIT) -> Request:
 
 def run_try(port: FakePort, request: Request, *, poke_interval: float = 60.0) -> Record:
     """Do what the operator does for one call. While deferred, the child ends as ``on_sleep`` says."""
-    while True:
+    for _ in range(ENDLESS):
         started = protocol.trigger(port, request, port.attempt)
         if not started.is_settled:
             if request.mode is Mode.DEFER:
@@ -398,6 +402,7 @@ def run_try(port: FakePort, request: Request, *, poke_interval: float = 60.0) ->
                 started = waiting.wait(port, request, started, poke_interval=poke_interval)
         if started.is_settled:
             return waiting.consume(port, started)
+    raise AssertionError("the try does not come to an end")
 
 
 def defer(port: FakePort, request: Request, started: Started) -> Started:
@@ -406,13 +411,15 @@ def defer(port: FakePort, request: Request, started: Started) -> Started:
     sent = json.dumps({**dump(started.record), **port.position(call)})
     record = load(json.loads(sent))
     resumed = None
-    while resumed is None:
+    for _ in range(ENDLESS):
+        if resumed is not None:
+            port.restore(call, json.loads(sent))
+            return resumed
         port.server.on_sleep(port.server)
         run = port.server.runs.get((record.dag_id, record.run_id))
         outcome = Outcome(record.dag_id, record.run_id, run.state if run else None, port.server.now())
         resumed = waiting.resume(request, record, outcome)
-    port.restore(call, json.loads(sent))
-    return resumed
+    raise AssertionError("the deferred wait does not end")
 
 
 def run_calls(port: FakePort, requests: Sequence[Request], confs: Sequence[str] = ()) -> None:

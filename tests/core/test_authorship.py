@@ -44,7 +44,7 @@ from .fakes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_durable.core.model import Request
+    from airflow_durable.core.model import ChildRun, Request
     from airflow_durable.core.record import Record
 
 UNKNOWN = SubmissionUnknownError("child", "x", "no answer")
@@ -89,7 +89,7 @@ def test_a_request_without_an_answer_is_sent_until_one_comes() -> None:
 def test_a_request_that_never_gets_an_answer_ends_the_try_and_the_next_one_finds_its_run() -> None:
     server = Server()
     with pytest.raises(SubmissionUnknownError):
-        run_try(FakePort(server, attempt(1), faults={"submit": [Fault(UNKNOWN)] * 3 + [LOST]}), ask())
+        run_try(FakePort(server, attempt(1), faults={"submit": [*[Fault(UNKNOWN)] * 3, LOST]}), ask())
     run_try(FakePort(server, attempt(2)), ask())
     assert server.states() == ["success"]
 
@@ -230,12 +230,12 @@ def test_a_run_that_was_deleted_after_its_409_is_created_again() -> None:
     port = FakePort(server, attempt(1))
     real = port.look_up
 
-    def delete_first(*args: str, **options: bool) -> object:
+    def delete_first(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
         port.look_up = real  # type: ignore[method-assign]
         server.runs.clear()
-        return real(*args, **options)
+        return real(dag_id, run_id, is_detailed=is_detailed)
 
-    port.look_up = delete_first  # type: ignore[assignment,method-assign]
+    port.look_up = delete_first  # type: ignore[method-assign]
     run_try(port, ask_unprovable())
     assert server.only_run().conf == "conf"
 

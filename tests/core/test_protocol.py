@@ -317,7 +317,7 @@ def test_a_read_that_wrongly_said_none_is_found_out_by_the_write() -> None:
         real(*args)  # type: ignore[arg-type]
         del port._journal.get
 
-    port._journal._set = be_back  # type: ignore[method-assign]
+    port._journal._set = be_back  # type: ignore[assignment,method-assign]
     server.runs.clear()
     with pytest.raises(JournalReadError, match="shows that it is wrong"):
         run_try(port, ask())

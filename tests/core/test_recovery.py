@@ -30,7 +30,7 @@ from .fakes import (
 )
 
 if TYPE_CHECKING:
-    from airflow_durable.core.model import Attempt
+    from airflow_durable.core.model import Attempt, ChildRun
 
 VERSIONS = pytest.mark.parametrize("version", [(3, 1), (3, 2), (3, 3)], ids=["3.1", "3.2", "3.3"])
 
@@ -237,11 +237,11 @@ def test_a_child_that_ends_after_it_was_counted_is_not_active() -> None:
     port = FakePort(server, cleared(2))
     real = port.look_up
 
-    def end_first(*args: str, **options: bool) -> object:
+    def end_first(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
         server.end_all("success")
-        return real(*args, **options)
+        return real(dag_id, run_id, is_detailed=is_detailed)
 
-    port.look_up = end_first  # type: ignore[assignment,method-assign]
+    port.look_up = end_first  # type: ignore[method-assign]
     run_try(port, ask())
     assert [run_id for _, run_id in server.runs] == [name(0, 0), name(1, 0)]
 
@@ -253,12 +253,12 @@ def test_a_child_that_is_deleted_after_it_was_counted_is_not_there() -> None:
     port = FakePort(server, attempt(2))
     real = port.look_up
 
-    def delete_first(*args: str, **options: bool) -> object:
+    def delete_first(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
         port.look_up = real  # type: ignore[method-assign]
         server.runs.clear()
-        return real(*args, **options)
+        return real(dag_id, run_id, is_detailed=is_detailed)
 
-    port.look_up = delete_first  # type: ignore[assignment,method-assign]
+    port.look_up = delete_first  # type: ignore[method-assign]
     run_try(port, ask())
     assert server.states() == ["success"]
 

@@ -126,8 +126,11 @@ def _check_own_command(arguments: list[str], _: Path) -> None:
 
 def _check_pip(arguments: list[str], _: Path) -> None:
     assert arguments[0] == "install"
-    for wanted in arguments[1:]:
-        if wanted == ".":
+    words = iter(arguments[1:])
+    for wanted in words:
+        if wanted == "--constraint":
+            assert next(words).endswith(".txt")
+        elif wanted == ".":
             assert (ROOT / "pyproject.toml").is_file()
         else:
             Requirement(wanted)

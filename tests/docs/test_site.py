@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+from airflow_durable.operators.signature import parameters
 
 from .blocks import DOCS
 
@@ -26,4 +29,8 @@ def test_site(tmp_path: Path) -> None:
     assert len(htmls) > 15
     for html in htmls:
         assert not _LOADED.findall(html.read_text(encoding="utf-8")), html
+    reference = (tmp_path / "reference.html").read_text(encoding="utf-8")
+    for name in inspect.signature(parameters).parameters.keys() - {"self", "kwargs"}:
+        assert f"<strong>{name}</strong>" in reference, f"the reference does not describe {name}"
+        assert re.search(rf'<span class="n"><span class="pre">{name}</span></span>', reference), name
     assert "<svg" in (tmp_path / "crash-points.html").read_text(encoding="utf-8")

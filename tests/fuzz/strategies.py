@@ -9,8 +9,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from airflow_durable.core.model import Decision, Mode
-from airflow_durable.core.record import Baseline, Entry, Record
+from airflow_durable.core.model import Decision, Mode, Outcome, Phase, Proof
+from airflow_durable.core.record import Baseline, Record, TryEntry
+from airflow_durable.core.stored import dump
 
 DATE = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -25,23 +26,30 @@ junk = st.recursive(
     max_leaves=5,
 )
 
+run_ids = st.sampled_from(["manual__durable_a_0", "manual__durable_b_1"])
+
 records = st.builds(
     Record,
     dag_id=st.just("child"),
-    run_id=st.sampled_from(["manual__durable_a_0", "manual__durable_b_1"]),
+    run_id=run_ids,
+    proof=st.sampled_from(Proof),
     logical_date=st.sampled_from([None, DATE]),
-    is_fixed=st.booleans(),
-    is_date_ours=st.booleans(),
-    digest=st.just("sha256:0"),
+    run_after=st.sampled_from([None, DATE]),
     mode=st.sampled_from(Mode),
     max_tries=st.sampled_from([3, 4]),
     clear_number=st.sampled_from([0, 1]),
+    call=st.just(1),
+    epoch=st.integers(0, 3),
     generation=st.integers(0, 3),
-    reset=st.sampled_from([None, Baseline(0, None), Baseline(1, DATE)]),
-    is_consumed=st.booleans(),
-    attempts=st.lists(
+    phase=st.sampled_from(Phase),
+    outcome=st.none()
+    | st.builds(Outcome, st.just("child"), run_ids, st.sampled_from(["success", None]), st.just(DATE)),
+    dates=st.lists(st.just(DATE), max_size=2).map(tuple),
+    reset=st.sampled_from([None, Baseline(0, None), Baseline(1, DATE, DATE)]),
+    task_instance_id=st.sampled_from(["", "01990000-0000-7000-8000-000000000001"]),
+    tries=st.lists(
         st.builds(
-            Entry,
+            TryEntry,
             try_number=st.integers(1, 3),
             decision=st.sampled_from(Decision),
             run_id=st.just("manual__durable_a_0"),
@@ -86,9 +94,9 @@ def damaged(draw: st.DrawFn, valid: st.SearchStrategy[Any]) -> Any:  # noqa: ANN
 
 
 stored_records = (
-    damaged(records.map(Record.dump))
+    damaged(records.map(dump))
     | damaged(
-        records.map(Record.dump).flatmap(
+        records.map(dump).flatmap(
             lambda stored: st.integers(-2, 5).map(lambda version: {**stored, "version": version, "newer": []})
         )
     )

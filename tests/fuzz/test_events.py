@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_durable.compat import AirflowException, TaskDeferred
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.record import load
+from airflow_durable.core.stored import dump, load
 from airflow_durable.exceptions import DurableTriggerError
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
@@ -34,7 +34,7 @@ def _events(draw: st.DrawFn) -> Any:  # noqa: ANN401 - JSON
         "poll_interval": 60.0,
         record.run_id: "failed" if is_missing else draw(states),
         "is_missing": is_missing,
-        "record": record.dump(),
+        "record": dump(record),
     }
     return ["airflow_durable.triggers.dag_run.DurableDagRunTrigger", data]
 
@@ -75,7 +75,7 @@ def _is_of_another_try(event: Any) -> bool:  # noqa: ANN401 - anything
         record = load(event[-1]["record"])
     except (RecordDamagedError, TypeError, KeyError, IndexError):
         return False
-    return bool(record.attempts) and record.attempts[-1].try_number != 1
+    return bool(record.tries) and record.tries[-1].try_number != 1
 
 
 def _run_ids(data: dict[str, Any]) -> list[str]:
@@ -87,7 +87,7 @@ def _run_ids(data: dict[str, Any]) -> list[str]:
 @given(record=records, interval=st.floats(1, 3600))
 def test_the_triggers_arguments_survive(record: Record, interval: float) -> None:
     trigger = DurableDagRunTrigger(
-        dag_id="child", run_id=record.run_id, states=["success"], poll_interval=interval, record=record.dump()
+        dag_id="child", run_id=record.run_id, states=["success"], poll_interval=interval, record=dump(record)
     )
     _, arguments = trigger.serialize()
     assert DurableDagRunTrigger(**arguments).serialize() == trigger.serialize()

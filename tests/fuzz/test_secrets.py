@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from structlog.tracebacks import ExceptionDictTransformer
 
 from airflow_durable import task_sdk
-from airflow_durable.task.conf import parse_conf
 from airflow_durable.core.errors import DurableError
+from airflow_durable.task.conf import parse_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -166,7 +166,7 @@ class Stage:
     def parent(self, map_index: int = -1) -> AttemptRow:
         """Return the parent's latest attempt."""
         attempts = self.lab.airflow.database.latest_attempts(self.parent_dag, RUN_ID)
-        return next(attempt for attempt in attempts if attempt.map_index == map_index)
+        return next(one for one in attempts if (one.task_id, one.map_index) == ("run_child", map_index))
 
     def children(self) -> list[RunRow]:
         """Return all runs of the child Dag, the oldest first."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .environments import AIRFLOWS, Environment, EnvironmentBrokenError, Part
+from .environments import AIRFLOWS, Environment, EnvironmentBrokenError, Part, Provider
 from .report import build_markdown, build_tables
 from .results import EnvironmentResult, load, load_all
 
@@ -27,6 +27,7 @@ def main() -> None:
 def run(
     *,
     airflow: Annotated[list[str] | None, typer.Option(help="A version; may be repeated. Default: all.")] = None,
+    provider: Annotated[list[Provider] | None, typer.Option(help="May be repeated. Default: all.")] = None,
     python: Annotated[
         list[str] | None, typer.Option(help="An interpreter; may be repeated. Default: as make env.")
     ] = None,
@@ -40,7 +41,15 @@ def run(
     # What is started in a shell's background ignores it, and so would the test sessions, which are ended by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     interpreters: list[str | None] = list(python) if python else [None]
-    environments = [Environment(version, path) for version in airflow or AIRFLOWS for path in interpreters]
+    environments = [
+        environment
+        for version in airflow or AIRFLOWS
+        for kind in provider or Provider
+        for path in interpreters
+        if (environment := Environment(version, path, kind)).constraints.exists()
+    ]
+    if not environments:
+        raise typer.BadParameter("There are no pins for these.")
     results = [_run_in(environment, part or list(Part)) for environment in environments]
     _show([result for result in results if result])
     if any(result is None or result.has_failed for result in results):
@@ -82,9 +91,7 @@ def _show(results: list[EnvironmentResult]) -> None:
     for result in results:
         for test in result.tests:
             if test.verdict.value == "fail":
-                console.print(
-                    f"FAIL on Airflow {result.airflow}: {test.folder}: {test.name}", markup=False, style="red"
-                )
+                console.print(f"FAIL on Airflow {result.label}: {test.folder}: {test.name}", markup=False, style="red")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
+CONSTRAINTS = ROOT / "constraints"
 RESULTS = ROOT / "build" / "matrix"
+_OWN = "-own"
 AIRFLOWS = tuple(
-    sorted((path.stem.removeprefix("airflow-") for path in (ROOT / "constraints").glob("*.in")), key=Version)
+    sorted(
+        {path.stem.removeprefix("airflow-").removesuffix(_OWN) for path in CONSTRAINTS.glob("airflow-*.in")},
+        key=Version,
+    )
 )
 
 END_LIMIT_SECONDS = 120.0
@@ -49,7 +54,15 @@ class Part(str, Enum):
     LIVE = "live"
 
 
-FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters"), Part.LIVE: ("tests/live",)}
+class Provider(str, Enum):
+    """Which standard provider, and which of all else, is beside an Airflow."""
+
+    NEWEST = "newest"
+    OWN = "own"
+    """What was newest when that Airflow came out, as its own constraints have it."""
+
+
+FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters", "tests/sidebyside"), Part.LIVE: ("tests/live",)}
 
 
 @dataclass(frozen=True)
@@ -62,12 +75,19 @@ class Environment:
 
     airflow: str
     python: str | None = None
+    provider: Provider = Provider.NEWEST
 
     @property
     def name(self) -> str:
         """What its folders are called."""
         python = f"-{Path(self.python).resolve().name}" if self.python else ""
-        return f"airflow-{self.airflow}{python}"
+        return f"{self.constraints.stem}{python}"
+
+    @property
+    def constraints(self) -> Path:
+        """Its pins; not every Airflow has both kinds."""
+        own = _OWN if self.provider is Provider.OWN else ""
+        return CONSTRAINTS / f"airflow-{self.airflow}{own}.txt"
 
     @property
     def folder(self) -> Path:
@@ -84,11 +104,15 @@ class Environment:
         python = [f"PYTHON={self.python}"] if self.python else []
         venv = self.folder.relative_to(ROOT)
         self.results.mkdir(parents=True, exist_ok=True)
-        self._run(["make", "-s", "env", f"AIRFLOW={self.airflow}", f"VENV={venv}", *python], "install.log", {0})
+        which = [f"AIRFLOW={self.airflow}", f"PROVIDER={self.provider.value}", f"VENV={venv}", *python]
+        self._run(["make", "-s", "env", *which], "install.log", {0})
         self._run([self._interpreter, "-c", _DESCRIBE], "environment.json", {0})
         description = json.loads((self.results / "environment.json").read_text())
         if description["airflow"] != self.airflow:
             message = f"{venv} has Airflow {description['airflow']}, not {self.airflow}."
+            raise EnvironmentBrokenError(message)
+        if f"apache-airflow-providers-standard=={description['provider']}\n" not in self.constraints.read_text():
+            message = f"{venv} has standard provider {description['provider']}, which {self.constraints.name} has not."
             raise EnvironmentBrokenError(message)
 
     def test(self, part: Part) -> bool:

@@ -18,15 +18,17 @@ _UNIT_FOLDERS = ("core", "adapters")
 _HEAD = """\
 # Every supported Airflow
 
-What the tests do on each Airflow that is supported, each in an environment of its own with the pins in `constraints/`.
-Written by `make matrix`; not to be edited. One Airflow alone: `make matrix MATRIX="--airflow 3.0.6"`.
+What the tests do on each Airflow that is supported, each in an environment of its own with the pins in `constraints/`:
+with the newest standard provider, and with the one that was newest when that Airflow came out, as its own constraints
+have it. Written by `make matrix`; not to be edited. One Airflow alone:
+`make matrix MATRIX="--airflow 3.0.6 --provider own"`.
 """
 _LIVE_HEAD = """\
 ## What a crash comes to
 
 Each row is a scenario in `tests/live`: a real Airflow whose workers, triggerer and connections are killed or cut at an
-exact moment. *cannot* is a limit of that Airflow: the test asserts what happens there instead (`tests/live/limits.py`),
-and fails if that is not so.
+exact moment. A column is an Airflow and its standard provider. *cannot* is a limit of that Airflow: the test asserts
+what happens there instead (`tests/live/limits.py`), and fails if that is not so.
 """
 
 
@@ -68,7 +70,7 @@ def build_tables(results: Sequence[EnvironmentResult]) -> list[Table]:
     if not live:
         return [overview]
     notes = Footnotes()
-    scenarios = Table("scenario", *(result.airflow for result in live), title="Live scenarios")
+    scenarios = Table("scenario", *(result.label for result in live), title="Live scenarios")
     for test in _scenarios(live):
         scenarios.add_row(test.name, *(_tell(result.find(test.name), notes) for result in live))
     explained = Table("", "", title="What cannot be done", show_header=False)
@@ -83,7 +85,7 @@ def _build_live_lines(live: Sequence[EnvironmentResult]) -> Iterable[str]:
     for test in _scenarios(live):
         if test.story != story:
             story = test.story
-            yield from (f"\n### {story}\n", f"| scenario | {' | '.join(result.airflow for result in live)} |")
+            yield from (f"\n### {story}\n", f"| scenario | {' | '.join(result.label for result in live)} |")
             yield f"|---|{'---|' * len(live)}"
         cells = " | ".join(_tell(result.find(test.name), notes) for result in live)
         yield f"| `{test.name}` {test.promise} | {cells} |"
@@ -120,4 +122,6 @@ def _tell_counts(result: EnvironmentResult, folder: str) -> str:
 
 
 def _in_order(results: Sequence[EnvironmentResult]) -> list[EnvironmentResult]:
-    return sorted(results, key=lambda result: (Version(result.airflow), Version(result.python)))
+    return sorted(
+        results, key=lambda result: (Version(result.airflow), Version(result.provider), Version(result.python))
+    )

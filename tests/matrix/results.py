@@ -61,6 +61,11 @@ class EnvironmentResult:
     tests: tuple[TestResult, ...]
 
     @property
+    def label(self) -> str:
+        """What its column is called: the Airflow and the standard provider."""
+        return f"{self.airflow} ({self.provider})"
+
+    @property
     def has_failed(self) -> bool:
         """Whether there is a test that failed."""
         return any(test.verdict is Verdict.FAIL for test in self.tests)

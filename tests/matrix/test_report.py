@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .environments import AIRFLOWS, Environment, Provider
 from .report import build_markdown, build_tables
 from .results import EnvironmentResult, Verdict, load, load_all
 
@@ -101,6 +102,21 @@ def test_what_was_not_run_is_told(results: Path) -> None:
     page = build_markdown([ran, partly])
     assert "| `good` One child. | pass | pass |" in page
     assert "| `bad` One child. | not run | **FAIL** |" in page
+
+
+def test_one_airflow_with_two_providers_has_two_columns(results: Path) -> None:
+    newest = load(results / "3.9.0")
+    own = EnvironmentResult("3.9.0", "3.11.7", "1.6.0", newest.tests)
+    page = build_markdown([newest, own])
+    assert "| scenario | 3.9.0 (1.6.0) | 3.9.0 (1.21.0) |" in page
+
+
+def test_each_airflow_has_its_pins() -> None:
+    assert AIRFLOWS
+    for airflow in AIRFLOWS:
+        environments = [Environment(airflow, provider=provider) for provider in Provider]
+        assert any(environment.constraints.exists() for environment in environments)
+        assert len({environment.name for environment in environments}) == len(environments)
 
 
 def test_terminal_shows_the_same(results: Path) -> None:

@@ -2,66 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import json
+import re
 import sys
 import zipfile
-from email.parser import Parser
-from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from packaging.version import Version
+
+from .conftest import ROOT, run
+
+if TYPE_CHECKING:
+    from email.message import Message
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(900)
 
-ROOT = Path(__file__).parents[2]
-CONSTRAINTS = ROOT / "constraints" / f"airflow-{version('apache-airflow')}.txt"
+OWN = sorted((ROOT / "constraints").glob("airflow-*-own.txt"))
+PROVIDER = "apache-airflow-providers-standard"
 
 
-def run(*arguments: object, **environment: str) -> str:
-    """Run a command; return what it printed."""
-    done = subprocess.run(
-        [str(argument) for argument in arguments],
-        env={**os.environ, "PYTHONWARNINGS": "ignore", **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
+def urls_of(metadata: Message) -> dict[str, str]:
+    """Return the project's links by their names."""
+    return dict(url.split(", ", 1) for url in metadata.get_all("Project-URL") or [])
 
 
-@pytest.fixture(scope="module")
-def uv() -> str:
-    """Return uv: the machine's own, else that of the environment, as in the Makefile."""
-    return shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-
-
-@pytest.fixture(scope="module")
-def wheel(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel that was built."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run(uv, "build", "--quiet", "--wheel", "--python", sys.executable, "--out-dir", folder)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def installed(uv: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the scripts of a fresh environment with the wheel in it, and nothing that it does not ask for."""
-    environment = tmp_path_factory.mktemp("installed") / "env"
-    run(uv, "venv", "--quiet", "--python", sys.executable, environment)
-    run(uv, "pip", "install", "--quiet", "--python", environment / "bin/python", "--constraint", CONSTRAINTS, wheel)
-    return environment / "bin"
-
-
-def test_what_is_in_it(wheel: Path) -> None:
+def test_what_is_in_it(wheel: Path, metadata: Message) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        (metadata_name,) = [name for name in names if name.endswith("/METADATA")]
-        metadata = Parser().parsestr(archive.read(metadata_name).decode())
         (entry_points,) = [archive.read(name).decode() for name in names if name.endswith("/entry_points.txt")]
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
     assert sources <= set(names)
@@ -73,6 +42,77 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert required == ["apache-airflow", "apache-airflow-providers-standard"]
     assert "provider_info = airflow_durable.get_provider_info:get_provider_info" in entry_points
     assert "airflow-durable = airflow_durable.cli:app" in entry_points
+
+
+def test_an_index_shows_it(built: Path) -> None:
+    assert run(sys.executable, "-m", "twine", "check", "--strict", *built.glob("*.[wt]*")).count("PASSED") == 2
+
+
+def test_its_page_has_no_link_that_holds_in_the_repository_only(metadata: Message) -> None:
+    """Each link leads somewhere from an index's page, and to a file that is there."""
+    source = urls_of(metadata)["Source"]
+    targets = re.findall(r"\]\(([^)]+)\)", str(metadata.get_payload()))
+    assert len(targets) > 10
+    for target in targets:
+        assert target.startswith(("https://", "#")), target
+        if target.startswith((f"{source}/blob/HEAD/", f"{source}/raw/HEAD/")):
+            assert (ROOT / target.split("/HEAD/")[1].split("#")[0]).is_file(), target
+    assert f"{source}/raw/HEAD/docs/images/waits-timeline-light.png" in targets
+
+
+def test_it_says_where_the_project_lives(metadata: Message) -> None:
+    urls = urls_of(metadata)
+    assert urls.keys() == {"Homepage", "Documentation", "Source", "Changelog", "Issues"}
+    assert all("airflow-durable" in url for url in urls.values())
+    assert metadata["Maintainer"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+def test_only_pyproject_knows_where_the_project_lives(metadata: Message) -> None:
+    """Another file that repeats the address would keep the placeholder when there is an address."""
+    homes = {"/".join(url.split("/")[:4]) for url in urls_of(metadata).values()}
+    folders = (ROOT / name for name in ("src", "docs", "tests", ".github"))
+    files = [*(path for folder in folders for path in folder.rglob("*")), *ROOT.glob("*")]
+    texts = [path for path in files if path.suffix in {".md", ".py", ".toml", ".yml", ".html", ".in", ".svg"}]
+    assert len(texts) > 100
+    knowing = [path.name for path in texts if any(home in path.read_text(encoding="utf-8") for home in homes)]
+    assert knowing == ["pyproject.toml"]
+
+
+def test_airflow_shows_our_documentation(installed: Path, metadata: Message, tmp_path: Path) -> None:
+    home = {"AIRFLOW_HOME": str(tmp_path)}
+    shown = run(installed / "airflow", "providers", "get", "airflow-durable", "--full", "--output", "json", **home)
+    (provider,) = json.loads(shown[shown.index("[{") :])
+    documentation = urls_of(metadata)["Documentation"]
+    assert provider["documentation-url"] == documentation
+    assert documentation in str(provider["integrations"])
+
+
+@pytest.mark.parametrize("pins", OWN, ids=[path.stem for path in OWN])
+def test_it_goes_with_an_airflows_own_constraints(uv: str, wheel: Path, pins: Path, tmp_path: Path) -> None:
+    """Who installs as Airflow says has the standard provider of that day."""
+    resolved = tmp_path / "resolved.txt"
+    asked = tmp_path / "asked.in"
+    asked.write_text(f"airflow-durable @ {wheel.as_uri()}\n")
+    run(
+        *(uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", "3.10"),
+        *("--constraint", pins, "--output-file", resolved, asked),
+    )
+    (pinned,) = [line for line in pins.read_text().splitlines() if line.startswith(PROVIDER)]
+    assert pinned in resolved.read_text().splitlines()
+
+
+def test_the_oldest_provider_that_it_takes_is_the_oldest_that_is_tested(metadata: Message) -> None:
+    (required,) = [line for line in metadata.get_all("Requires-Dist") or [] if line.startswith(PROVIDER)]
+    pins = [line for path in OWN for line in path.read_text().splitlines()]
+    tested = [Version(pin.removeprefix(f"{PROVIDER}==")) for pin in pins if pin.startswith(f"{PROVIDER}==")]
+    assert required == f"{PROVIDER}>={min(tested)}"
+
+
+@pytest.mark.parametrize("pins", sorted((ROOT / "constraints").glob("*.txt")), ids=lambda path: path.stem)
+def test_pins_are_names_and_versions_alone(pins: Path) -> None:
+    for line in pins.read_text().splitlines():
+        assert re.fullmatch(r"[a-z0-9.\[\]-]+==[A-Za-z0-9.!+]+( ; [^/:]+)?", line), line
 
 
 def test_airflow_finds_it(installed: Path, tmp_path: Path) -> None:

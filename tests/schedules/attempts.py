@@ -1,20 +1,19 @@
 """
 Tries: the real protocol, stopped at each of its calls.
 
-A try is what one process of a parent's task executes. It is not modelled: :mod:`airflow_durable.core` itself runs, and, where
-there is a task state store, :class:`airflow_durable.task.journal.StoreJournal` itself. To stop it at a call and to continue from
-there later, it is executed again from its start, with the outcomes of its earlier calls replayed (stateless model
-checking). The code is deterministic but for its calls, so a history of outcomes determines where it stands. Each history
-is executed once; the results are kept in a tree (:class:`Step`).
+A try is what one process of a parent's task executes. It is not modelled: :mod:`airflow_durable.core` itself runs, and,
+where there is a task state store, :class:`airflow_durable.task.journal.StoreJournal`. To stop it at a call and to
+continue from there later, it is executed again from its start, with the outcomes of its earlier calls replayed
+(stateless model checking). The code is deterministic but for its calls, so a history of outcomes determines where it
+stands. Each history is executed once; the results are kept in a tree (:class:`Step`).
 
-What is part of a history: the calls through which a try touches the world. The clock, sleeping and reporting are answered on
-the spot.
+What is part of a history: the calls through which a try touches the world. The clock, sleeping and reporting are
+answered on the spot.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -31,6 +30,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Outcome, Request
 from airflow_durable.core.stored import dump, load
+from airflow_durable.server_errors import Failure
 from airflow_durable.task import journal
 from tests.schedules.world import Ask, Kept, moment_of
 
@@ -199,8 +199,8 @@ class Step:
         """
         Tell whether a superseded try that stands here can do nothing any more but ask, whatever it is told.
 
-        Such a try can be left out: its reads are answered with nothing, its writes refused, its end unheard. Found out by
-        executing it, not taken from what the protocol promises.
+        Such a try can be left out: its reads are answered with nothing, its writes refused, its end unheard. Found out
+        by executing it, not taken from what the protocol promises.
         """
         if self._is_harmless is None:
             self._is_harmless = self._find_harmless()
@@ -270,39 +270,48 @@ class ReplayPort:
     # The task state store, as the journal uses it.
 
     def get(self, key: str) -> Any:  # noqa: ANN401 - JSON
+        """Ask the store."""
         kept = self._ask(Call("get", key))
         return kept.value if isinstance(kept, Kept) else None
 
     def set(self, key: str, value: Any, *, retention: object) -> None:  # noqa: ANN401 - JSON
+        """Store a value."""
         self._ask(Call("set", key, what=keep(value)))
 
     # The protocol's port.
 
     def read(self, call: int) -> Record | None:
+        """Read the journal."""
         record = self.journal.read(call)
         self.is_proven = self.is_proven or (call == 1 and record is not None)
         return record
 
     def write(self, record: Record) -> None:
+        """Write to the journal."""
         self.journal.write(record)
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+        """Ask for a run."""
         detailed = is_detailed and self.has_details
         return self._ask(Call("look", run_id, dag_id, detailed, call=self._call))  # type: ignore[return-value] # of a look
 
     def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Count runs."""
         found = self._ask(
             Call("count", "", dag_id, run_ids=tuple(run_ids), states=None if states is None else frozenset(states))
         )
         return int(found)  # type: ignore[arg-type] # what a count answers
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        """Ask for what ran upstream."""
         return self._ask(Call("newer", moment=than))  # type: ignore[return-value] # what this answers
 
     def submit(self, record: Record) -> bool:
+        """Ask for the recorded run."""
         return bool(self._ask(self._request("submit", record)))
 
     def reset(self, record: Record) -> None:
+        """Ask for its reset."""
         self._ask(self._request("reset", record))
 
     def _request(self, kind: str, record: Record) -> Call:
@@ -324,6 +333,7 @@ class ReplayPort:
         return moment_of(start.number) + timedelta(hours=hours, seconds=10 * self._moments)
 
     def sleep(self, seconds: float) -> None:
+        """Note that it paused."""
         self.has_slept = True
 
     def report(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
@@ -336,18 +346,15 @@ class ReplayPort:
         """Tell nobody."""
 
 
-def _read_failure(error: Exception) -> SimpleNamespace:
-    if not isinstance(error, _StoreError):
-        # A mistake of these modules. Not an Exception: the journal takes any for the store's.
-        raise _MistakeError from error
-    return SimpleNamespace(said=str(error), is_transient=error.is_transient)
+def _ask(call: Callable[[], Any]) -> Any:  # noqa: ANN401 - as many types as there are answers
+    """Ask the store, as ``task_sdk.ask`` does; a mistake of these modules is not taken for its failure."""
+    try:
+        return call()
+    except _StoreError as error:
+        return Failure("no answer", status=None if error.is_transient else 404, is_from_server=True)
 
 
-class _MistakeError(BaseException):
-    """These modules are wrong."""
-
-
-_NO_SUPERVISOR = SimpleNamespace(undisturbed=nullcontext, read_failure=_read_failure)
+_NO_SUPERVISOR = SimpleNamespace(ask=_ask)
 
 
 def _seen_at(start: Start) -> dict[tuple[str, str], ChildRun | None]:

@@ -230,7 +230,7 @@ def deliver(world: World, configuration: Configuration) -> Iterator[Action]:
         name = f"{of}the late {message.kind} of try {sender.try_number} arrives"
         is_current = world.is_current(sender.parent, sender.task_number)
         if message.kind == "set":
-            key, kept = message.what
+            key, kept = message.what  # type: ignore[misc] # by kind
             if is_current:
                 yield Action(name, "step", store(rest, sender.parent, key, kept))
             else:

@@ -47,6 +47,7 @@ class Configuration(NamedTuple):
     :param is_racing: people may create a foreign run with our identity at any moment.
     :param twofold: a try may be executed twice: after the first execution was killed, or beside it.
     :param is_volatile: the conf is another one in each try, as with ``{{ ti.try_number }}``.
+    :param is_conf_shared: all parents ask with the same conf.
     :param has_both_failed: ``failed`` is an allowed state and a failed one.
     :param is_refused: the child Dag does not exist, until ``edits`` correct it.
     :param upgrade: the store may ``appear`` or ``vanish``.
@@ -69,6 +70,7 @@ class Configuration(NamedTuple):
     is_racing: bool = False
     twofold: str = ""
     is_volatile: bool = False
+    is_conf_shared: bool = False
     has_both_failed: bool = False
     is_refused: bool = False
     upgrade: str = ""
@@ -99,6 +101,7 @@ class Configuration(NamedTuple):
             "skip": self.is_skip,
             "racing": self.is_racing,
             "volatile conf": self.is_volatile,
+            "one conf": self.is_conf_shared,
             "failed states win": self.has_both_failed,
             "refused": self.is_refused,
             "discarding": self.is_discarding,
@@ -124,7 +127,7 @@ class Configuration(NamedTuple):
         return tuple(reversed(found)) if version == "calls in another order" else tuple(found)
 
     def _wanted(self, parent: int, call: int, version: str, try_number: int) -> Wanted:
-        conf = f"conf {parent + 1}.{call}"
+        conf = f"conf {1 if self.is_conf_shared else parent + 1}.{call}"
         if version == "conf":
             conf += " edited"
         if self.is_volatile:
@@ -175,41 +178,3 @@ class Configuration(NamedTuple):
 def foreign_run(run_id: str) -> Run:
     """Return a run that somebody else started."""
     return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), "foreign", ACTIVE, BEGINNING)
-
-
-_FAULTS = Budget(faults=2)
-_CLEAR = Budget(faults=1, clears=1)
-_TWO_CLEARS = Budget(clears=2)
-_FAILURE = Budget(faults=1, failures=1)
-_PEOPLE = Budget(faults=1, people=1)
-
-
-def _modes(*modes: Mode) -> list[Mode]:
-    return list(modes or Mode)
-
-
-def short() -> list[Configuration]:
-    """Return what CI explores: every kind of history, with few things that go wrong."""
-    found = []
-    wait, defer, forget = Mode.WAIT, Mode.DEFER, Mode.FIRE_AND_FORGET
-    for mode in Mode:
-        plain = Configuration(mode)
-        found += [plain._replace(budget=budget) for budget in (_FAULTS, _CLEAR, _FAILURE)]
-        found += [
-            plain._replace(edits=edits, budget=Budget(faults=1, edits=1, clears=clears))
-            for edits in (("conf",), ("dag",), ("run id",), ("mode",), ("states",))
-            for clears in (0, 1)
-        ]
-        found += [
-            plain._replace(has_store=False, has_details=has_details, budget=budget)
-            for has_details in (True, False)
-            for budget in (_FAULTS, _CLEAR, _FAILURE)
-        ]
-        found.append(plain._replace(upgrade="appear", has_store=False, budget=Budget(faults=1, clears=1, losses=1)))
-        found.append(plain._replace(upgrade="vanish", budget=Budget(faults=1, losses=1)))
-        found.append(plain._replace(is_discarding=True, budget=Budget(faults=1, clears=1, losses=1)))
-        found.append(plain._replace(is_misread=True, budget=Budget(faults=1, losses=1)))
-        found.append(plain._replace(budget=Budget(faults=1, remakes=1)))
-        found.append(plain._replace(is_volatile=True, budget=_CLEAR))
-        found += [plain._replace(identity=identity, budget=_CLEAR) for identity in (UNDATED, RUN_ID, DATE, REPLY)]
-    return found

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.schedules import properties
 from tests.schedules.properties import Violation
 from tests.schedules.simulation import Simulation
+from tests.schedules.world import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,17 +58,21 @@ class Found(NamedTuple):
     ends: Mapping[str, int] = MappingProxyType({})
 
 
-def explore(configuration: Configuration, tell: Callable[[int], None] | None = None) -> Found:
+def explore(
+    configuration: Configuration, tell: Callable[[int], None] | None = None, *, most: int | None = None
+) -> Found:
     """
     Visit every world that can be reached.
 
     :param tell: is told the number of worlds, from time to time.
+    :param most: leave it after so many worlds; what was found by then is no proof.
     """
-    return _Exploration(configuration, tell or (lambda _: None)).run()
+    return _Exploration(configuration, tell or (lambda _: None), most).run()
 
 
 class _Exploration:
-    def __init__(self, configuration: Configuration, tell: Callable[[int], None]) -> None:
+    def __init__(self, configuration: Configuration, tell: Callable[[int], None], most: int | None) -> None:
+        self._most = most
         self._configuration = configuration
         self._simulation = Simulation(configuration)
         self._tell = tell
@@ -82,7 +87,7 @@ class _Exploration:
         self._ends: Counter[str] = Counter()
 
     def run(self) -> Found:
-        while self._queue:
+        while self._queue and (self._most is None or len(self._successors) < self._most):
             world = self._queue.popleft()
             number = len(self._successors)
             actions = self._simulation.actions(world)
@@ -120,7 +125,8 @@ class _Exploration:
         return tuple(reversed(path))
 
     def _found(self, violation: Violation | None = None, schedule: tuple[str, ...] | None = None) -> Found:
-        schedules, longest = (0, 0) if violation is not None else _count(self._successors)
+        is_whole = violation is None and not self._queue
+        schedules, longest = (0, 0) if not is_whole else _count(self._successors)
         return Found(
             self._configuration,
             len(self._numbers),
@@ -186,6 +192,23 @@ def replay(configuration: Configuration, schedule: Sequence[str]) -> World:
         world = actions[label].world
     if not simulation.actions(world):
         properties.check_rest(world)
+    return world
+
+
+def finish(configuration: Configuration, world: World) -> World:
+    """
+    Let nothing more go wrong: the parents end.
+
+    :returns: the last world.
+    :raises Violation: a property does not hold.
+    """
+    simulation = Simulation(configuration)
+    world = world._replace(budget=Budget())
+    while actions := simulation.actions(world):
+        if (violation := actions[0].violation) is not None:
+            raise violation
+        world = actions[0].world
+    properties.check_rest(world)
     return world
 
 

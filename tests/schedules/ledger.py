@@ -3,10 +3,10 @@ The oracle's own account: what was asked for by whom, what was started with whic
 
 It is kept from what people did and from what the server executed. It never reads a record, and never asks the protocol.
 
-**The work is demanded anew** by a clear after the task's success was reported, and by a clear with which something upstream
-ran again (unless ``on_clear`` is ``adopt``), or by any clear where it is ``fresh``. A clear with another request demands
-what is asked for by then: of what there is, only what carries just that counts any longer. What counts after a demand is
-what ends after it: a child that is active may be gone on with, one that has ended may not.
+**The work is demanded anew** by a clear after the task's success was reported, and by a clear with which something
+upstream ran again (unless ``on_clear`` is ``adopt``), or by any clear where it is ``fresh``. A clear with another
+request demands what is asked for by then: of what there is, only what carries just that counts any longer. What counts
+after a demand is what ends after it: an active child may be adopted, one that has ended may not.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wan
             cleared="",
             demand=ledger.demand + 1,
             is_cleared=True,
+            settled=frozenset(),
             lost=lost,
         )
     if configuration.on_clear is OnClear.ADOPT:
-        return ledger._replace(asked=ledger.asked | asked, cleared="", is_cleared=True, lost=lost)
+        return ledger._replace(asked=ledger.asked | asked, cleared="", is_cleared=True, settled=frozenset(), lost=lost)
     reached = frozenset(entry for entry in ledger.reached if (entry[0], entry[1]) in asked)
-    return ledger._replace(asked=frozenset(asked), reached=reached, cleared="", is_cleared=True, lost=lost)
+    return ledger._replace(
+        asked=frozenset(asked), reached=reached, cleared="", is_cleared=True, settled=frozenset(), lost=lost
+    )
 
 
 def clear(ledger: Ledger, task: Task, *, is_upstream: bool) -> Ledger:
@@ -58,18 +61,30 @@ def clear(ledger: Ledger, task: Task, *, is_upstream: bool) -> Ledger:
 def create(world: World, token: Token, state: str = ACTIVE) -> World:
     """Note that a run of this parent is there, and what was sent for it."""
     ledger = world.ledgers[token.parent]
-    if world.tasks[token.parent].life != token.life:
+    if world.tasks[token.parent].life != token.life or (state == ACTIVE and ledger.demand != token.demand):
         return world
     reached = ledger.reached | {(token.call, token.ask, state)}
     return world.with_ledger(token.parent, ledger._replace(reached=reached))
 
 
-def forget_excuses(world: World, token: Token) -> World:
-    """Note that the parent's newest run is one of the present demand: what was excused before is so no more."""
+def settle(world: World, token: Token, calls: int) -> World:
+    """
+    Note that there is a run of this call's present demand: what was excused before is so no more.
+
+    :param calls: how many the task makes.
+    """
     ledger = world.ledgers[token.parent]
     if ledger.demand != token.demand or ledger.cleared:
         return world
-    return world.with_ledger(token.parent, ledger._replace(is_cleared=False, is_known_done=False))
+    settled = ledger.settled | {token.call}
+    is_all = len(settled) >= calls
+    known = ledger.is_known_done and not is_all
+    return world.with_ledger(token.parent, ledger._replace(settled=settled, is_known_done=known))
+
+
+def is_unsettled(ledger: Ledger, call: int) -> bool:
+    """Tell whether a person cleared the task, and no run of this call was created since."""
+    return ledger.is_cleared and call not in ledger.settled
 
 
 def reset(world: World, token: Token, run: Run) -> World:
@@ -85,7 +100,7 @@ def reset(world: World, token: Token, run: Run) -> World:
 
 
 def end(world: World, run: Run, state: str) -> World:
-    """Note how a run ended, for everybody who started it: also for another life of the parent, which may wait for it."""
+    """Note how a run ended, for all who started it: also for another life of the parent, which may wait for it."""
     for token in run.owners:
         world = create(world, token._replace(life=world.tasks[token.parent].life), state)
     return world

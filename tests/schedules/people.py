@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.schedules import ledger
 from tests.schedules.calls import short
-from tests.schedules.configurations import FIXED_RUN_ID, CHILD, foreign_run
+from tests.schedules.configurations import CHILD, FIXED_RUN_ID, foreign_run
 from tests.schedules.requests import Action
 from tests.schedules.world import ACTIVE, ENDED, FAILED, SUCCESS, Ledger, given_up
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _UNWATCHED = frozenset({"get", "set", "newer"})
 
 
-def develop(world: World, configuration: Configuration) -> Iterator[Action]:
+def develop(world: World) -> Iterator[Action]:
     """
     Let child runs end.
 
-    Not while nobody could tell: a run that ends before a try starts, reads or writes might as well end after that, since
-    neither depends on the other. So all that is left out is the other order of the same actions.
+    Not while nobody could tell: a run that ends before a try starts, reads or writes might as well end after that,
+    since neither depends on the other. So all that is left out is the other order of the same actions.
     """
     is_watched = world.messages or any(task.state == "deferred" for task in world.tasks)
     if not is_watched and all(process.step.call.kind in _UNWATCHED for process in world.processes):
@@ -45,7 +45,7 @@ def act(world: World, configuration: Configuration) -> Iterator[Action]:
     for parent, task in enumerate(world.tasks):
         if task.try_number:
             yield from _clear(world, configuration, parent)
-            yield from _edit(world, configuration, parent)
+            yield from _edit(world, configuration.edits, parent)
             yield from _remake(world, parent)
     yield from _lose(world, configuration)
 
@@ -72,7 +72,9 @@ def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[
     if task.state == "running":
         # Its process is told to stop at its next heartbeat: until then it runs on. Whether max_tries is raised
         # depends on what the executor reports of it.
-        yield Action(name, "people", _cleared(spent, parent, raised))
+        cleared = _cleared(spent, parent, raised)
+        yield Action(name, "people", cleared)
+        yield from _edited(cleared, configuration, parent, name)
         if raised != task.max_tries:
             after = _cleared(spent, parent, task.max_tries)
             hidden = after.with_ledger(parent, after.ledgers[parent]._replace(is_hidden=True))
@@ -80,10 +82,7 @@ def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[
         return
     cleared = _cleared(spent, parent, raised)
     yield Action(name, "people", cleared)
-    for edit in configuration.edits:
-        if edit != task.version:
-            edited = cleared.with_task(parent, cleared.tasks[parent]._replace(version=edit))
-            yield Action(f"{name}, with its {edit} edited", "people", edited)
+    yield from _edited(cleared, configuration, parent, name)
     if configuration.has_upstream:
         anew = cleared.with_task(parent, cleared.tasks[parent]._replace(upstream=task.number + 1))
         account = ledger.clear(world.ledgers[parent], task, is_upstream=True)
@@ -95,6 +94,14 @@ def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[
         edited = spent.with_task(parent, task._replace(retries=lowered))
         label = f"{name}, with its retries lowered to {lowered}"
         yield Action(label, "people", _cleared(edited, parent, task.try_number + lowered))
+
+
+def _edited(cleared: World, configuration: Configuration, parent: int, name: str) -> Iterator[Action]:
+    task = cleared.tasks[parent]
+    for edit in configuration.edits:
+        if edit != task.version:
+            edited = cleared.with_task(parent, task._replace(version=edit))
+            yield Action(f"{name}, with its {edit} edited", "people", edited)
 
 
 def _cleared(world: World, parent: int, max_tries: int) -> World:
@@ -112,12 +119,12 @@ def _cleared(world: World, parent: int, max_tries: int) -> World:
     return world.with_task(parent, after).with_ledger(parent, account)
 
 
-def _edit(world: World, configuration: Configuration, parent: int) -> Iterator[Action]:
+def _edit(world: World, edits: tuple[str, ...], parent: int) -> Iterator[Action]:
     """Edit the Dag file between two tries, or while the task is deferred. At other times no try would see it."""
     task = world.tasks[parent]
     if not world.budget.edits or task.state not in {"scheduled", "deferred"}:
         return
-    for edit in configuration.edits:
+    for edit in edits:
         if edit != task.version:
             after = world.spend(edits=1).with_task(parent, task._replace(version=edit))
             yield Action(f"the {edit} of {f'parent {parent + 1}' if parent else 'the task'} is edited", "people", after)

@@ -21,9 +21,8 @@ from airflow_durable.core.errors import (
     RunUsedUpError,
 )
 from airflow_durable.core.model import ChildRun, Mode, OnClear
-from tests.schedules import ledger
-from tests.schedules.configurations import REPLY
-from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY
+from tests.schedules import ledger, limits
+from tests.schedules.world import ACTIVE, ENDED, HEALTHY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,30 +30,12 @@ if TYPE_CHECKING:
     from tests.schedules.attempts import Wanted
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Request
-    from tests.schedules.world import Process, Run, Token, World
+    from tests.schedules.world import Process, Run, World
 
     Seen = Mapping[tuple[str, str], ChildRun | None]
 
-_FAILED_RUN = ChildRun(FAILED)
 _REFUSALS = (ChildRunForeignError, ForeignRunSkipError, LogicalDateTakenError, RunUsedUpError)
 _NEVER = (RecordDamagedError, RunIdsTakenError)
-
-REVIVED = "a person revived a child that had ended while its successor was on its way"
-RECREATED = "a request of a superseded try arrived after a person had deleted the run that it asks for"
-LATE_RESET = "a reset arrived after its try was superseded"
-CLIENT_RESET = "Airflow's client repeated a reset whose reply was lost"
-CLEARED_TWICE = "a person cleared the run between our look-up and our reset"
-MARKED = "a try was about to report success, and ended before it did; a clear is then taken for one after success"
-NO_RECORD = "without a record, whether an ended child was used before a clear is not known: it is not taken"
-LATE_ELSEWHERE = "a request of a superseded try arrived after the next one's look-up, and that starts a run of another Dag or identity"
-LATE_UNFENCED = "without a record, a superseded try's request arrived beside that of one that could not know of it"
-UNSETTLED = "a try that resubmitted after a clear died before it recorded that this created the run; its conf differs in each try"
-HIDDEN = "a clear of a running task that is reported as a failure is taken for a retry"
-REMADE_BLIND = "a task instance was deleted and made anew, and its first try, which reads nothing, started a run"
-REMADE_DEAD = "a task instance was deleted and made anew, and its first try died before it wrote"
-NO_RECORD_ELSEWHERE = "without a record, an active child of before an edit of Dag or identity is not found"
-UNPROVEN = "nothing of the run can prove that it is ours, and the reply that created it was not recorded"
-LATE_OWN = "a request of a try that was over came after the look-up of the next one, which took its run for foreign"
 
 
 class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is what they look for
@@ -73,8 +54,8 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
     """
     Check that no second child is started beside a healthy one.
 
-    Healthy: it is active; or it has done what is still asked for. Of fire-and-forget, and with ``on_clear=fresh``, only what
-    is still asked for counts, as those start a run beside an active one that is not.
+    Healthy: it is active; or it has done what is still asked for. Of fire-and-forget, and with ``on_clear=fresh``, only
+    what is still asked for counts, as those start a run beside an active one that is not.
 
     :returns: the excuse; empty: none is needed.
     """
@@ -85,55 +66,24 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
         if not own or other.key == created.key:
             continue
         is_done = ledger.is_done_by(world, token.parent, other, token.call, wanted)
+        is_joined = other.state == ACTIVE
         is_beside_allowed = wanted.request.mode is Mode.FIRE_AND_FORGET or wanted.request.on_clear is OnClear.FRESH
-        is_joined = other.state == ACTIVE and not is_beside_allowed
-        if is_beside_allowed and other.state == ACTIVE:
+        if is_beside_allowed:
             account = world.ledgers[token.parent]
-            is_joined = any(
-                (it.call, it.ask) in account.asked and (it.call, it.ask, ACTIVE) in account.reached for it in own
-            )
+            present = [it for it in (token, *own) if it.demand == account.demand and (it.call, it.ask) in account.asked]
+            if token not in present:
+                continue
+            is_joined = is_joined and len(present) > 1
         if not is_done and not is_joined:
             continue
         is_active = is_joined and not is_beside_allowed
-        found = _excuse_of_creation(world, configuration, created, other, request, is_active=is_active)
+        case = limits.Creation(world, configuration, created, other, request, is_active)
+        found = limits.excuse(limits.CREATIONS, case)
         if not found:
             what = "is active" if is_joined else "has done what is asked for"
             raise Violation("duplicate", f"{created.run_id} was created, and {other.run_id} {what}")
         excuse = found
     return excuse
-
-
-def _excuse_of_creation(  # noqa: PLR0911, PLR0913 - an excuse a return; what each hangs on
-    world: World, configuration: Configuration, created: Run, other: Run, request: Request, *, is_active: bool
-) -> str:
-    token = request.token
-    last = request.seen.get(other.key, _FAILED_RUN)
-    if other.is_revived and last is not None and last.state in ENDED:
-        return REVIVED
-    if (created.is_late or other.is_late) and {created.key, other.key} & world.deleted:
-        return RECREATED
-    account = world.ledgers[token.parent]
-    is_blind = account.lost in {"lost", "rewritten"} or not world.has_store
-    if not is_active and account.is_cleared:
-        if account.is_known_done:
-            return MARKED
-        if is_blind:
-            return NO_RECORD
-    is_elsewhere = all(it.ask._replace(conf="") != token.ask._replace(conf="") for it in other.owners_of(token.parent))
-    is_late = created.is_late or other.is_late
-    if is_late and is_elsewhere:
-        return LATE_ELSEWHERE
-    task = world.tasks[token.parent]
-    is_unfenced = bool(account.lost) or not world.has_store
-    if is_late and is_unfenced and (task.clear_number or not configuration.has_details):
-        return LATE_UNFENCED
-    if configuration.is_volatile and not is_active and task.clear_number:
-        return UNSETTLED
-    if account.remade and (is_late or request.sender.try_number == 1):
-        return REMADE_BLIND
-    if is_active and is_blind and is_elsewhere:
-        return NO_RECORD_ELSEWHERE
-    return ""
 
 
 def check_reset(world: World, configuration: Configuration, run: Run, request: Request) -> str:
@@ -147,24 +97,13 @@ def check_reset(world: World, configuration: Configuration, run: Run, request: R
     if not own or run.state not in HEALTHY:
         return ""
     is_done = ledger.is_done_by(world, token.parent, run, token.call, wanted)
-    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH
+    is_forgotten = wanted.request.mode is Mode.FIRE_AND_FORGET
+    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH and not is_forgotten
     if not is_done and not is_joined:
         return ""
-    if request.is_late or run.is_late:
-        return LATE_RESET
-    if request.is_repeated:
-        return CLIENT_RESET
-    last = request.seen.get(run.key)
-    if run.is_revived and (last is None or last.clear_number != run.clear_number):
-        return CLEARED_TWICE
-    account = world.ledgers[token.parent]
-    if account.is_cleared and run.state != ACTIVE:
-        if account.is_known_done:
-            return MARKED
-        if account.lost or not world.has_store:
-            return NO_RECORD
-    if configuration.identity == REPLY or account.lost:
-        return UNPROVEN
+    case = limits.Reset(world, configuration, run, request, is_joined)
+    if found := limits.excuse(limits.RESETS, case):
+        return found
     raise Violation("cleared", f"{run.run_id} is {run.state}, and a retry reset it")
 
 
@@ -172,8 +111,8 @@ def check_success(world: World, process: Process) -> str:
     """
     Check that no work is lost: each call is backed by a run of its own that was in an allowed state.
 
-    Its own: this parent started it (or reset it) for this call, with a request that its tries have made since the work was
-    last demanded anew; and it was in that state since then.
+    Its own: this parent started it (or reset it) for this call, with a request that its tries have made since the work
+    was last demanded anew; and it was in that state since then.
 
     :returns: the excuse; empty: none is needed.
     """
@@ -188,12 +127,9 @@ def check_success(world: World, process: Process) -> str:
         ]
         if wanted.request.mode is Mode.FIRE_AND_FORGET and any(run.state == ACTIVE for run in own):
             continue
-        if wanted.request.is_reset and any(run.is_late for run in own):
-            return LATE_RESET
-        if world.ledgers[process.parent].is_hidden:
-            return HIDDEN
-        if world.ledgers[process.parent].remade and process.try_number > 1:
-            return REMADE_DEAD
+        case = limits.Success(world, process, own, wanted.request.is_reset)
+        if found := limits.excuse(limits.SUCCESSES, case):
+            return found
         raise Violation("lost", f"success was reported, and nothing has done what call {call} asks for")
     return ""
 
@@ -213,18 +149,22 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
         raise Violation("stuck", "the task gave up because its child failed, and none has failed")
     if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
         raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
-    if not isinstance(error, _REFUSALS):
-        return ""
-    for call, it in enumerate(wanted, 1):
+    return _check_refusal(world, configuration, process, error) if isinstance(error, _REFUSALS) else ""
+
+
+def _check_refusal(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:
+    asked = world.ledgers[process.parent].asked
+    for call, it in enumerate(process.step.start.wanted, 1):
         for run in world.runs:
             if not _is_under(run, it):
                 continue
-            own = [token for token in run.owners_of(process.parent) if token.call == call]
-            is_active = run.state == ACTIVE and any(
-                (call, token.ask) in world.ledgers[process.parent].asked for token in own
-            )
-            if own and (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
-                return _excuse_of_refusal(world, configuration, process, run, error)
+            own = [token for token in run.owners_of(process.parent) if (token.call, token.life) == (call, process.life)]
+            is_active = run.state == ACTIVE and any((call, token.ask) in asked for token in own)
+            if not own or not (is_active or ledger.is_done_by(world, process.parent, run, call, it)):
+                continue
+            if found := limits.excuse(limits.REFUSALS, limits.Refusal(world, configuration, process, run)):
+                return found
+            raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
     return ""
 
 
@@ -233,21 +173,6 @@ def _is_under(run: Run, wanted: Wanted) -> bool:
     return run.dag_id == request.dag_id and (
         run.run_id == request.run_id or (run.date is not None and run.date == request.logical_date)
     )
-
-
-def _excuse_of_refusal(
-    world: World, configuration: Configuration, process: Process, run: Run, error: DurableError
-) -> str:
-    account = world.ledgers[process.parent]
-    if run.is_late:
-        return LATE_OWN
-    if account.is_cleared and account.is_known_done:
-        return MARKED
-    if account.lost and account.is_cleared:
-        return NO_RECORD
-    if configuration.identity == REPLY or account.lost:
-        return UNPROVEN
-    raise Violation("stock", f"the task's own child was not taken for its own: {type(error).__name__}")
 
 
 def check_refused(request: Request) -> str:
@@ -261,7 +186,7 @@ def check_attempt(world: World, configuration: Configuration, parent: int) -> No
     """Check that each try but the first has a cause: a fault, a failed child, a person. Else it might never end."""
     causes = configuration.budget.total - world.budget.total
     task = world.tasks[parent]
-    if task.try_number - 1 > causes:
+    if task.try_number - 1 > causes and not configuration.is_refused:
         raise Violation("stuck", f"try {task.try_number} starts, and only {causes} things have happened")
 
 

@@ -93,8 +93,8 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
     def check() -> str:
         return properties.check_creation(after, configuration, run, request)
 
-    after = ledger.create(after, token)
-    return _effect(after if request.is_late else ledger.forget_excuses(after, token), check)
+    noted = ledger.create(after, token)
+    return _effect(noted if request.is_late else ledger.settle(noted, token, configuration.calls), check)
 
 
 def reset(world: World, configuration: Configuration, request: Request) -> Effect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import DurableError, ForeignRunSkipError
@@ -14,10 +15,11 @@ from tests.schedules.requests import Action, checked
 from tests.schedules.world import ACTIVE, BEGINNING, ENDED, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.schedules.attempts import Kept, Step
+    from tests.schedules.attempts import Step
     from tests.schedules.configurations import Configuration
+    from tests.schedules.world import Kept
 
 
 class Simulation:
@@ -52,7 +54,7 @@ class Simulation:
             *self._step(world),
             *self._disturb(world),
             *calls.deliver(world, self.configuration),
-            *people.develop(world, self.configuration),
+            *people.develop(world),
             *people.act(world, self.configuration),
         ]
         return [action._replace(world=_without_harmless(action.world)) for action in found]
@@ -77,7 +79,7 @@ class Simulation:
                 account = ledger.begin_try(world.ledgers[parent], self.configuration, wanted)
                 after = self._with_process(after.with_ledger(parent, account), parent, self._begin(after, parent))
                 label = f"{name}try {began.try_number} starts"
-                yield checked(label, "scheduler", after, lambda after=after, parent=parent: self._check(after, parent))
+                yield checked(label, "scheduler", after, partial(self._check, after, parent))
             if task.state == "deferred" and task.trigger is not None:
                 yield from self._fire(world, parent, name)
 

@@ -3,111 +3,119 @@
 from __future__ import annotations
 
 from airflow_durable.core.model import Mode
-from tests.schedules.configurations import AFTER, DATE, RUN_ID, Configuration
-from tests.schedules.explorer import replay
-from tests.schedules.world import Budget
+from tests.schedules.configurations import DATE, RUN_ID, Configuration
+from tests.schedules.explorer import finish, replay
+from tests.schedules.world import ACTIVE, SUCCESS, Budget
 
-BUDGET = Budget(faults=2, clears=1, failures=1, people=1)
-DERIVED = "manual__durable_6a7b28a18fa53e489b3e3fe3"
+FIRST = "qtu2dlefkwnd"
+"""The first child of the parent."""
 
 
-def test_a_clear_after_the_retries_were_lowered_starts_a_fresh_child() -> None:
-    # max_tries after the clear is 1 + 1: as before it. Only max_tries was compared.
-    schedule = [
+def _finish(configuration: Configuration, *schedule: str) -> tuple[str, list[str]]:
+    """Return how the parent ends, and the confs of the children that there are then."""
+    world = finish(configuration, replay(configuration, schedule))
+    return world.tasks[0].state, sorted(run.conf for run in world.runs)
+
+
+def test_a_clear_stays_visible_to_a_try_that_sends_again_and_meets_the_run_of_before_it() -> None:
+    # What the try wrote ahead hid the clear from it: the child of the old conf was waited out, and then taken.
+    configuration = Configuration(Mode.WAIT, edits=("conf",), budget=Budget(faults=1, clears=1))
+    ended = _finish(
+        configuration,
         "try 1 starts",
-        "try 1: write",
-        "try 1: submit manual__durable_ti0_0: created",
-        "manual__durable_ti0_0 succeeds",
-        "try 1: look-up of manual__durable_ti0_0: success",
-        "try 1: write",
-        "try 1: succeeds",
-        "a person clears the task, with its retries lowered to 1",
+        "try 1: set .0",
+        "try 1: is cut off and given up, and runs on",
+        "a person clears the task, with its conf edited",
         "try 2 starts",
-        "try 2: read",
-        "try 2: write",
-        "try 2: submit manual__durable_ti1_1: created",
-    ]
-    world = replay(Configuration(Mode.WAIT, budget=BUDGET), schedule)
-    assert len(world.runs) == 2
+        "try 2: get .0",
+        "try 2: get .1",
+        f"try 2: look-up of {FIRST}: missing",
+        f"try 1: submit {FIRST}: created",
+    )
+    assert ended == (SUCCESS, ["conf 1.1", "conf 1.1 edited"])
 
 
-def test_a_first_try_executed_twice_starts_one_child() -> None:
-    # The second execution read no record, as it was of a first try, and chose another random run id.
-    schedule = [
+def test_a_used_run_under_a_fixed_run_id_is_not_taken_where_the_look_up_failed() -> None:
+    # The 409 of what was to be a fresh run was taken for one of an earlier send: the old success counted again.
+    configuration = Configuration(Mode.WAIT, RUN_ID, budget=Budget(faults=1, clears=1))
+    ended = _finish(
+        configuration,
         "try 1 starts",
-        "try 1: write",
-        "try 1: submit manual__durable_ti0_0: created",
-        "try 1: is killed, and the same try is executed again",
-        "try 1 (execution 2): write",
-        "try 1 (execution 2): submit manual__durable_ti0_0: 409",
-        "try 1 (execution 2): look-up of manual__durable_ti0_0: running",
-    ]
-    world = replay(Configuration(Mode.WAIT, twofold=AFTER, budget=BUDGET), schedule)
-    assert len(world.runs) == 1
-
-
-def test_a_first_try_executed_twice_finds_its_child_under_a_fixed_identity() -> None:
-    # The second execution took the child of the first for a foreign run: it failed, was skipped, or reset it.
-    schedule = [
-        "try 1 starts",
-        "try 1: look-up of fixed: missing",
-        "try 1: write",
+        "try 1: set .0",
         "try 1: submit fixed: created",
-        "try 1: is killed, and the same try is executed again",
-        "try 1 (execution 2): look-up of fixed: running",
-        "try 1 (execution 2): read",
-        "try 1 (execution 2): look-up of fixed: running",
-        "try 1 (execution 2): write",
-        "try 1 (execution 2): look-up of fixed: running",
-    ]
-    for is_reset in (False, True):
-        configuration = Configuration(Mode.WAIT, RUN_ID, is_reset=is_reset, twofold=AFTER, budget=BUDGET)
-        world = replay(configuration, schedule)
-        assert [run.clear_number for run in world.runs] == [0]
+        "fixed succeeds",
+        "try 1: look-up of fixed: success",
+        "try 1: set .1",
+        "try 1: succeeds",
+        "a person clears the task",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: get .2",
+        "try 2: get .call_00002",
+        "try 2: look fails, the server is away",
+    )
+    assert ended == ("failed", ["conf 1.1"])
 
 
-def test_a_run_submitted_again_is_not_taken_for_the_one_before_its_reset() -> None:
-    # The baseline of the run that a person deleted was kept, and the new run under the fixed date is like it.
+def test_a_run_under_a_fixed_run_id_is_not_taken_over_from_an_earlier_life() -> None:
+    # Only the parent's name told whose it is, and a Dag run that was deleted and created again has the same.
+    configuration = Configuration(Mode.WAIT, RUN_ID, budget=Budget(remakes=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "fixed succeeds",
+        "the Dag run of the task is deleted and created again",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_a_child_of_before_an_edit_of_the_run_id_is_not_taken_after_a_clear() -> None:
+    # Only Dag and conf were compared.
+    configuration = Configuration(Mode.WAIT, edits=("run id",), budget=Budget(clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        f"{FIRST} succeeds",
+        "a person clears the task, with its run id edited",
+    )
+    assert ended == (SUCCESS, ["conf 1.1", "conf 1.1"])
+
+
+def test_a_child_of_another_logical_date_under_the_same_run_id_is_not_taken_after_a_clear() -> None:
+    # What was compared with the present date was the one that had just been sent, and refused with a 409.
+    configuration = Configuration(Mode.WAIT, DATE, edits=("date",), budget=Budget(clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "fixed succeeds",
+        "a person clears the task, with its date edited",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_fire_and_forget_does_not_wait_for_the_active_child_of_an_earlier_life() -> None:
+    # An adopted child was always waited for.
+    configuration = Configuration(Mode.FIRE_AND_FORGET, budget=Budget(remakes=1))
     schedule = [
         "try 1 starts",
-        "try 1: look-up of fixed: running",
-        "try 1: read",
-        "try 1: write",
-        "try 1: is killed",
-        "try 2 starts",
-        "try 2: read",
-        "a person deletes fixed",
-        "try 2: look-up of fixed: missing",
-        "try 2: write",
-        "try 2: submit fixed: created",
-        "try 2: is killed",
-        "try 3 starts",
-        "try 3: read",
-        "try 3: look-up of fixed: running",
-        "try 3: write",
-        "try 3: look-up of fixed: running",
-    ]
-    configuration = Configuration(Mode.WAIT, DATE, is_reset=True, foreign="run", budget=BUDGET)
-    world = replay(configuration, schedule)
-    assert [run.clear_number for run in world.runs] == [0]
-
-
-def test_without_a_store_a_try_executed_twice_finds_its_own_first_child() -> None:
-    # The search ended at the child of the try before: with that one deleted, a second one was started under its run id.
-    schedule = [
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        "the Dag run of the task is deleted and created again",
         "try 1 starts",
-        f"try 1: submit {DERIVED}_0: created",
-        "try 1: is killed",
-        "try 2 starts",
-        f"try 2: look-up of {DERIVED}_1: missing",
-        f"{DERIVED}_0 fails",
-        f"try 2: look-up of {DERIVED}_0: failed",
-        f"try 2: look-up of {DERIVED}_0: failed",
-        f"try 2: submit {DERIVED}_1: created",
-        "try 2: is killed, and the same try is executed again",
-        f"a person deletes {DERIVED}_0",
-        f"try 2 (execution 2): look-up of {DERIVED}_1: running",
-        f"try 2 (execution 2): look-up of {DERIVED}_1: running",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: 409",
+        f"try 1: look-up of {FIRST}: running",
+        "try 1: get .0",
+        "try 1: get .1",
+        "try 1: set .1",
+        "try 1: set .2",
+        "try 1: succeeds",
     ]
-    world = replay(Configuration(Mode.WAIT, has_store=False, twofold=AFTER, budget=BUDGET), schedule)
-    assert [run.run_id for run in world.runs] == [f"{DERIVED}_1"]
+    assert [run.state for run in replay(configuration, schedule).runs] == [ACTIVE]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.schedules.explorer import as_test, explore, replay
 from tests.schedules.properties import Violation
 from tests.schedules.wrong import WRONG, Wrong
 
+if TYPE_CHECKING:
+    from tests.schedules.configurations import Configuration
+
 RIGHT = list(dict.fromkeys(wrong.configuration for wrong in WRONG))
 
 
 @pytest.mark.parametrize("configuration", RIGHT, ids=[it.name for it in RIGHT])
-def test_the_right_protocol_passes_where_a_wrong_one_is_caught(configuration) -> None:
+def test_the_right_protocol_passes_where_a_wrong_one_is_caught(configuration: Configuration) -> None:
     found = explore(configuration)
     assert found.violation is None, as_test(found)
 

@@ -1,24 +1,24 @@
 """
 The simulated Airflow: what its database holds.
 
-It is a model of Airflow (3.0 to 3.4), not of the protocol: it knows nothing of decisions, and never looks into a record.
+A model of Airflow (3.0 to 3.4), not of the protocol: it knows nothing of decisions, and never looks into a record.
 
 =====================  ================================================================================================
 what                   as in
 =====================  ================================================================================================
 two unique keys        ``models/dagrun.py``: (dag_id, run_id) and (dag_id, logical_date); either answers 409
-reset                  ``sdk/api/client.py``, ``DagRunOperations.trigger``: create; on a 409 clear by run id. The run keeps
-                       its conf
-the store              ``execution_api/routes/task_state_store.py``: a value for each key; a write under an id that is gone
-                       gets 404; a read that gets 404 returns the default (``sdk/execution_time/context.py``)
+reset                  ``sdk/api/client.py``, ``DagRunOperations.trigger``: create; on a 409 clear by run id. The run
+                       keeps its conf
+the store              ``execution_api/routes/task_state_store.py``: a value for each key; a write under an id that is
+                       gone gets 404; a read that gets 404 returns the default (``sdk/execution_time/context.py``)
 a repeated write       ``sdk/api/client.py``: a PUT without an answer is sent again, so that a copy can arrive late
 retry                  ``models/taskinstance.py``: a new id and ``try_number + 1`` while ``try_number <= max_tries``
 clear                  ``clear_task_instances``: a new id, ``max_tries = try_number + retries``; of a running task
                        ``max_tries`` stays or not, by what its executor reports (``scheduler_job_runner.py``); the Dag
                        run's ``clear_number`` grows, and the start of one that had finished moves
 a discarded record     ``clearTaskInstances`` without ``keep_task_state`` (3.4)
-deleted and made anew  a deleted task instance is made anew with its first try and another id, and its store is kept; with
-                       a deleted Dag run its store goes
+deleted and made anew  a deleted task instance is made anew with its first try and another id, and its store is kept;
+                       with a deleted Dag run its store goes
 the same try twice     ``ti_run`` (a repeated start from the same host and pid) and ``_reschedule_stuck_task``
 =====================  ================================================================================================
 """
@@ -177,6 +177,7 @@ class Ledger(NamedTuple):
     :param is_hidden: a clear of a running task was reported as a failure, so that Airflow counts a retry.
     :param remade: ``remade``: the task instance was deleted and made anew; ``written``: and a try of it has written.
     :param is_cleared: a person cleared the task since the newest of its runs was asked for.
+    :param settled: the calls for which a run was created since then.
     :param is_known_done: a try wrote what it does last before it reports success, and may not have come to report it.
     :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since;
         ``restored``: and a later try has begun; empty: it was never lost.
@@ -187,6 +188,7 @@ class Ledger(NamedTuple):
     cleared: str = ""
     demand: int = 0
     is_cleared: bool = False
+    settled: frozenset[int] = frozenset()
     is_hidden: bool = False
     remade: str = ""
     is_known_done: bool = False

@@ -11,19 +11,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import protocol, recovery, run_ids, sending, waiting
+from airflow_durable.core import protocol, sending, waiting
 from airflow_durable.core.decide import decide
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, Phase, Request
 from airflow_durable.core.record import Baseline, Record
 from airflow_durable.task.journal import StoreJournal, _CallEntries
 from tests.schedules import calls
-from tests.schedules.configurations import DATE, GENERATED, RUN_ID, Configuration
+from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.world import Budget, see
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_durable.core.model import Attempt, ChildRun, Parent
+    from airflow_durable.core.model import Attempt, ChildRun
     from airflow_durable.core.port import Port
     from tests.schedules.world import Run
 
@@ -68,7 +68,7 @@ class _LateWriter:
         return is_created
 
 
-_send, _place, _child_run_id, _find_clear = sending.send, sending._place, run_ids.child_run_id, protocol._find_clear
+_send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
 
 
 def _submit_then_persist(port: Port, *rest: Any) -> Any:  # noqa: ANN401 - as the real one
@@ -82,7 +82,7 @@ def _deciding(change: Callable[..., Decision | None]) -> Callable[..., Decision]
         attempt: Attempt,
         seen: ChildRun | Look,
         clear: Clear | None = None,
-        **rest: Any,
+        **rest: Any,  # noqa: ANN401 - as the real one
     ) -> Decision:
         right = decide(record, request, attempt, seen, clear, **rest)
         return change(right, seen) or right
@@ -114,8 +114,8 @@ def _in_the_same_epoch(request: Request, attempt: Attempt, record: Record, *, is
     return record.epoch
 
 
-def _first_call(parent: Parent, *, epoch: int, call: int, generation: int) -> str:
-    return _child_run_id(parent, epoch=epoch, call=1, generation=generation)
+def _first_call(port: Port, request: Request, attempt: Attempt) -> protocol.Started:
+    return _trigger(port, replace(request, call=1, epoch=None), attempt)
 
 
 def _without_dates(run: ChildRun) -> Baseline:
@@ -147,7 +147,7 @@ _ONE_FAULT = _WAIT._replace(budget=Budget(faults=1))
 _CLEAR = _WAIT._replace(budget=Budget(clears=1))
 _CRASH_AND_CLEAR = _WAIT._replace(budget=Budget(faults=1, clears=1))
 _EDITED = _WAIT._replace(edits=("conf",), budget=Budget(faults=1, clears=1))
-_CONTENDED = _WAIT._replace(identity=RUN_ID, parents=2)
+_CONTENDED = _WAIT._replace(identity=RUN_ID, parents=2, is_conf_shared=True)
 _REBORN = _WAIT._replace(budget=Budget(remakes=1))
 _CALLS = _WAIT._replace(calls=2, budget=Budget(clears=1))
 _REFUSED = _WAIT._replace(is_refused=True, edits=("dag",), budget=Budget(edits=1))
@@ -196,7 +196,7 @@ WRONG = (
         Request,
         "is_failure",
         _is_failure_unless_allowed,
-        "lost",
+        "stuck",
         _WAIT._replace(has_both_failed=True, budget=Budget(failures=1)),
     ),
     Wrong("no clear is seen", protocol, "_find_clear", _always(answer=None), "lost", _EDITED),
@@ -212,9 +212,9 @@ WRONG = (
     Wrong(
         "an active child of another request is adopted", protocol, "decide", _deciding(_join_anybody), "lost", _EDITED
     ),
-    Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "lost", _CALLS),
+    Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "duplicate", _CALLS),
     Wrong("one call's mark counts for all", protocol, "_is_success_marked", _marked_by_one, "duplicate", _CALLS),
-    Wrong("call numbers are ignored", sending, "child_run_id", _first_call, "lost", _WAIT._replace(calls=2)),
+    Wrong("call numbers are ignored", protocol, "trigger", _first_call, "lost", _WAIT._replace(calls=2)),
     Wrong(
         "candidates are not searched when the record is lost",
         protocol,
@@ -236,7 +236,7 @@ WRONG = (
         _CallEntries,
         "next",
         0,
-        "lost",
+        "duplicate",
         _CRASH_AND_CLEAR,
     ),
     Wrong(

@@ -2,8 +2,8 @@
 What the site draws from the code itself, so that it cannot drift: decision tables, sequence diagrams, messages.
 
 :mod:`.tables` asks the decision functions, :mod:`.stage` runs the protocol against a small simulated Airflow,
-:mod:`.diagram` draws what happened there, :mod:`.messages` makes every error's message. Only :mod:`.directives` knows
-Sphinx.
+:mod:`.diagram` draws what happened there, :mod:`.messages` makes every error's message, :mod:`.signature` lists the
+operator's parameters. Only that and :mod:`.directives` know Sphinx.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from airflow_durable import cli
 from airflow_durable.get_provider_info import get_provider_info
-from durable_docs import diagram, messages, scenarios, tables
+from durable_docs import diagram, messages, scenarios, signature, tables
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -140,4 +140,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     }
     for name, directive in known.items():
         app.add_directive(name, directive)
+    signature.setup(app)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -175,7 +175,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
         # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
         entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
-        return Started(entered, seen)
+        return Started(entered, seen, is_settled=request.mode is Mode.FIRE_AND_FORGET)
     if decision is Decision.REFUSE:
         raise FixedRunFailedError(record.dag_id, record.run_id, seen.state)
     if decision is Decision.RESET:

@@ -51,9 +51,19 @@ class PublicApi:
         """Clear a Dag run, all of its tasks."""
         self._request("POST", f"{_path_of(dag_id, run_id)}/clear", {"dry_run": False, "only_failed": False})
 
-    def clear_task(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Clear a task instance (all of them, if it is mapped), whatever its state."""
-        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+    def clear_task(self, dag_id: str, run_id: str, task_id: str, *, only_running: bool = False) -> None:
+        """
+        Clear a task instance (all of them, if it is mapped).
+
+        :param only_running: only if it runs; else whatever its state.
+        """
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "only_failed": False,
+            "only_running": only_running,
+        }
         self._request("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 
     def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:

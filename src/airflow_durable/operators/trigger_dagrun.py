@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         success was taken. ``"fresh"``: a fresh one is started at once.
     """
 
+    @takes(parameters)
     def __init__(
         self,
         *,
@@ -173,7 +175,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
                 state = started.run.state if started.run else None
-                return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
+                event = self._event_of(request, started.record, call.journal, state, attempt.try_number)
+                return self.execute_complete(context, event)
             port.report_end(waiting.consume(port, started))
         return None
 
@@ -204,7 +207,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.model import Outcome
         from airflow_durable.core.stored import load
-        from airflow_durable.task.calls import journal_of
+        from airflow_durable.task.calls import next_call, resume_at
         from airflow_durable.task.request import rebuild_request
 
         if data is None:
@@ -217,12 +220,13 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
+        deferred_in_try = data.get("try_number", record.last_try)
         if record.tries and task_sdk.is_event_left_over(
-            deferred_in_try=record.last_try, try_number=context["ti"].try_number
+            deferred_in_try=deferred_in_try, try_number=context["ti"].try_number
         ):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
-        request, journal = rebuild_request(self, record), journal_of(context)
+        request, journal = rebuild_request(self, record), resume_at(context, record.call)
         journal.restore(record.call, data["record"])
         seen = Outcome(
             record.dag_id, record.run_id, None if data.get("is_missing") else state, datetime.now(tz=timezone.utc)
@@ -232,6 +236,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             self._defer_durably(request, record, journal)
         if started.is_waiting_out:
             return self._execute_durably(context, is_resumed=True)
+        # What a subclass calls after this is the next call, not this one again.
+        next_call(context).started(record, has_record=False)
         with self._open_port(context, journal, None) as port:
             port.report_end(waiting.consume(port, started))
         return None
@@ -335,9 +341,12 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             record={**dump(record), **journal.position(record.call)},
         )
 
-    def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
-        """Return the event that a deferral would have ended with."""
-        return self._trigger_of(request, record, journal).payload(state or "success")
+    def _event_of(
+        self, request: Request, record: Record, journal: Journal, state: str | None, try_number: int
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the event that a deferral of this try would have ended with."""
+        class_path, data = self._trigger_of(request, record, journal).payload(state or "success")
+        return class_path, {**data, "try_number": try_number}
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:

@@ -44,7 +44,7 @@ class Call:
         """
         if self.number == 1:
             self._calls.epoch = record.epoch
-            self._calls.is_journal_proven = has_record
+            self._calls.is_journal_proven = self._calls.is_journal_proven or has_record
 
 
 @dataclass
@@ -71,9 +71,17 @@ def next_call(context: Context) -> Call:
     return _of(context).following()
 
 
-def journal_of(context: Context) -> Journal:
-    """Return the journal of the try of this context."""
-    return _of(context).journal
+def resume_at(context: Context, number: int) -> Journal:
+    """
+    Continue the count after a deferral: the next call is that one again. Return the journal of the try.
+
+    A deferred task is resumed in another process, but for ``dag.test()``: there in the same one.
+
+    :param number: of the call that deferred.
+    """
+    calls = _of(context)
+    calls.count = number - 1
+    return calls.journal
 
 
 def _of(context: Context) -> Calls:

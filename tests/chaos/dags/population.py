@@ -9,15 +9,18 @@ the scheduler.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, get_parsing_context
+from airflow.sdk import DAG, get_parsing_context, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from tests.chaos.modes import KINDS, MAPPED_COUNT, MODES, TASK_ID, name_child, name_parent
 
 RETRIES = 60
 """More than the faults of a run could use up: a parent that has none left would end wrong for no fault of its own."""
+
+RETRIED: dict[str, Any] = {"retries": RETRIES, "retry_delay": timedelta(seconds=1)}
 
 
 def make_child(kind: str, name: str) -> None:
@@ -29,22 +32,35 @@ def make_child(kind: str, name: str) -> None:
 def make_parent(kind: str, name: str) -> None:
     """Make the parents' Dag of a kind and mode."""
     mode = MODES[name]
-    arguments = {
-        "task_id": TASK_ID,
+    own = {
         "trigger_dag_id": name_child(kind, name),
         "durable": kind == "durable",
         "wait_for_completion": True,
         "poke_interval": 4,
-        "retries": RETRIES,
-        "retry_delay": timedelta(seconds=1),
         **mode.arguments,
     }
+    arguments = {"task_id": TASK_ID, **RETRIED, **own}
     with DAG(name_parent(kind, name), schedule=None, catchup=False):
-        if mode.is_mapped:
+        if mode.parts > 1:
+            make_calls(mode.parts, own)
+        elif mode.is_mapped:
             confs = [{"parent": "{{ run_id }}", "map_index": index} for index in range(MAPPED_COUNT)]
             TriggerDagRunOperator.partial(**arguments).expand(conf=confs)
         else:
             TriggerDagRunOperator(**arguments, conf={"parent": "{{ run_id }}", "map_index": -1})
+
+
+def make_calls(parts: int, arguments: dict[str, Any]) -> None:
+    """Make a task that starts several children, one after the other."""
+
+    @task(task_id=TASK_ID, **RETRIED)
+    def launch(**given: Any) -> None:  # noqa: ANN401 - Airflow's context
+        context: Any = given
+        for part in range(parts):
+            conf = {"parent": given["run_id"], "map_index": -1, "part": part}
+            TriggerDagRunOperator(task_id="call", conf=conf, **arguments).execute(context)
+
+    launch()
 
 
 wanted = get_parsing_context().dag_id

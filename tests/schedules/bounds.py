@@ -1,0 +1,145 @@
+"""Which configurations are explored, and up to which bounds: short ones in CI, full ones by ``make schedules``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_durable.core.model import Mode, OnClear
+from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, UNDATED, Configuration
+from tests.schedules.world import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FAULT = Budget(faults=1)
+FAULTS = Budget(faults=2)
+CLEAR = Budget(clears=1)
+CLEARS = Budget(clears=2)
+CRASH_AND_CLEAR = Budget(faults=1, clears=1)
+CRASH_AND_FAILURE = Budget(faults=1, failures=1)
+FAILURE_AND_CLEAR = Budget(clears=1, failures=1)
+CRASH_AND_EDIT = Budget(faults=1, edits=1)
+CRASH_AND_PERSON = Budget(faults=1, people=1)
+CRASH_AND_REMAKE = Budget(faults=1, remakes=1)
+REMAKE = Budget(remakes=1)
+LOSS = Budget(faults=1, losses=1)
+CLEAR_AND_LOSS = Budget(clears=1, losses=1)
+
+FIXED = (RUN_ID, DATE, REPLY)
+EDITS = ("conf", "dag", "run id", "date", "mode", "states", "fire and forget")
+
+
+class Kind(NamedTuple):
+    """
+    A configuration, and up to which bounds it is explored.
+
+    :param short: in CI.
+    :param full: by ``make schedules``, beside the short ones.
+    """
+
+    configuration: Configuration
+    short: tuple[Budget, ...]
+    full: tuple[Budget, ...]
+
+
+def kinds() -> list[Kind]:
+    """Return everything that the protocol tells apart."""
+    found = [kind for mode in Mode for kind in (*_generated(mode), *_fixed(mode))]
+    for mode in (Mode.WAIT, Mode.FIRE_AND_FORGET):
+        found += _calls(mode)
+    return found
+
+
+def _generated(mode: Mode) -> Iterator[Kind]:
+    plain = Configuration(mode)
+    yield Kind(
+        plain,
+        (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAILURE_AND_CLEAR, REMAKE),
+        (
+            FAULTS,
+            CLEARS,
+            CRASH_AND_PERSON,
+            CRASH_AND_REMAKE,
+            Budget(faults=2, clears=1),
+            Budget(faults=1, clears=1, failures=1),
+        ),
+    )
+    for edit in EDITS:
+        yield Kind(plain._replace(edits=(edit,)), (CLEAR, CRASH_AND_EDIT), (CRASH_AND_CLEAR,))
+    for has_details in (True, False):
+        bare = plain._replace(has_store=False, has_details=has_details)
+        yield Kind(bare, (CRASH_AND_FAILURE, CLEAR), (FAULTS, CRASH_AND_CLEAR, CRASH_AND_REMAKE))
+        yield Kind(bare._replace(edits=("conf", "dag")), (CLEAR, CRASH_AND_EDIT), (CRASH_AND_CLEAR,))
+    yield Kind(
+        plain._replace(upgrade="appear", has_store=False),
+        (LOSS, CLEAR_AND_LOSS),
+        (Budget(faults=1, clears=1, losses=1),),
+    )
+    yield Kind(plain._replace(upgrade="vanish"), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),))
+    yield Kind(plain._replace(is_discarding=True), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),))
+    yield Kind(plain._replace(is_misread=True), (LOSS, CLEAR_AND_LOSS), (Budget(faults=1, clears=1, losses=1),))
+    yield Kind(plain._replace(is_volatile=True), (CLEAR,), (CRASH_AND_CLEAR, FAULTS))
+    yield Kind(plain._replace(has_upstream=True), (CLEAR,), (CRASH_AND_CLEAR,))
+    yield Kind(plain._replace(has_both_failed=True), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR,))
+    yield Kind(plain._replace(is_refused=True, edits=("dag",)), (CRASH_AND_EDIT, CLEAR), (CRASH_AND_CLEAR,))
+    yield Kind(plain._replace(identity=UNDATED), (CLEAR, CRASH_AND_REMAKE), (CRASH_AND_CLEAR, CRASH_AND_FAILURE))
+    for on_clear in (OnClear.ADOPT, OnClear.FRESH):
+        yield Kind(plain._replace(on_clear=on_clear, edits=("conf",)), (CLEAR,), (CRASH_AND_CLEAR,))
+    for twofold in (AFTER, BESIDE):
+        yield Kind(plain._replace(twofold=twofold), (FAULT,), (CRASH_AND_FAILURE, CRASH_AND_CLEAR))
+
+
+def _fixed(mode: Mode) -> Iterator[Kind]:
+    for identity in FIXED:
+        fixed = Configuration(mode, identity)
+        for plain in (fixed, fixed._replace(is_skip=True), fixed._replace(is_reset=True)):
+            yield Kind(plain, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAILURE_AND_CLEAR, CRASH_AND_PERSON))
+            yield Kind(plain._replace(foreign="run"), (CLEAR,), (CRASH_AND_CLEAR,))
+            for is_conf_shared in (False, True):
+                yield Kind(plain._replace(parents=2, is_conf_shared=is_conf_shared), (Budget(),), (FAULT,))
+            yield Kind(plain._replace(is_racing=True), (Budget(people=1),), (CRASH_AND_PERSON,))
+        yield Kind(fixed, (REMAKE,), (CRASH_AND_REMAKE,))
+        for edit in ("conf", "dag", "run id", "date", "generated", "reset"):
+            yield Kind(fixed._replace(edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))
+        yield Kind(fixed._replace(is_discarding=True), (CLEAR_AND_LOSS,), (LOSS, Budget(faults=1, clears=1, losses=1)))
+        yield Kind(fixed._replace(is_misread=True), (LOSS,), (Budget(faults=1, clears=1, losses=1),))
+        yield Kind(fixed._replace(twofold=AFTER), (FAULT,), (CRASH_AND_FAILURE,))
+        yield Kind(fixed._replace(twofold=BESIDE), (), (FAULT,))
+        yield Kind(fixed._replace(is_volatile=True), (CLEAR,), (CRASH_AND_CLEAR,))
+    dated = Configuration(mode, DATE, foreign="date")
+    yield Kind(dated, (FAULT,), (CRASH_AND_CLEAR,))
+    yield Kind(dated._replace(is_skip=True), (FAULT,), (CRASH_AND_CLEAR,))
+    yield Kind(dated._replace(is_reset=True), (FAULT,), (CRASH_AND_CLEAR,))
+    if mode is Mode.WAIT:
+        yield Kind(Configuration(mode, RUN_ID, parents=3), (Budget(),), ())
+
+
+def _calls(mode: Mode) -> Iterator[Kind]:
+    two = Configuration(mode, calls=2)
+    yield Kind(two, (FAULT, CLEAR), (CRASH_AND_CLEAR, FAULTS, FAILURE_AND_CLEAR))
+    yield Kind(two._replace(has_store=False), (FAULT, CLEAR), (CRASH_AND_CLEAR,))
+    yield Kind(two._replace(is_discarding=True), (CLEAR_AND_LOSS,), (LOSS,))
+    for edit in ("fewer calls", "more calls", "calls in another order", "conf"):
+        yield Kind(two._replace(edits=(edit,)), (CLEAR, CRASH_AND_EDIT), (CRASH_AND_CLEAR,))
+
+
+def short() -> list[Configuration]:
+    """Return what CI explores."""
+    return _with(lambda kind: kind.short)
+
+
+def full() -> list[Configuration]:
+    """Return what ``make schedules`` explores."""
+    return _with(lambda kind: (*kind.short, *kind.full))
+
+
+def _with(budgets: Callable[[Kind], tuple[Budget, ...]]) -> list[Configuration]:
+    """Return each configuration with each of its bounds, once, those with small ones first."""
+    found = [kind.configuration._replace(budget=budget) for kind in kinds() for budget in budgets(kind)]
+    return sorted(dict.fromkeys(found), key=lambda configuration: configuration.budget.total)
+
+
+def describe(configuration: Configuration) -> str:
+    """Name a configuration and its bound."""
+    bound = ", ".join(f"{number} {name}" for name, number in configuration.budget._asdict().items() if number)
+    return f"{configuration.name} ({bound or 'nothing goes wrong'})"

@@ -1,0 +1,216 @@
+"""
+The known limits: what cannot be fenced or known from inside a task. Each is one condition, counted where it shows.
+
+None of them looks into a record either. README.md says for each why it is there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from airflow_durable.core.model import ChildRun
+from tests.schedules import ledger
+from tests.schedules.configurations import REPLY
+from tests.schedules.world import ACTIVE, ENDED, FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.schedules.configurations import Configuration
+    from tests.schedules.requests import Request
+    from tests.schedules.world import Ledger, Process, Run, World
+
+_Case = TypeVar("_Case")
+
+_FAILED_RUN = ChildRun(FAILED)
+
+
+class Creation(NamedTuple):
+    """
+    A run was created beside a healthy one of the same call.
+
+    :param is_active: what makes the other healthy is that it is active; else it has done what is asked for.
+    """
+
+    world: World
+    configuration: Configuration
+    created: Run
+    other: Run
+    request: Request
+    is_active: bool
+
+    @property
+    def account(self) -> Ledger:
+        """Return the parent's account."""
+        return self.world.ledgers[self.request.sender.parent]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether one of them was created by a request that came after its try was superseded."""
+        return self.created.is_late or self.other.is_late
+
+    @property
+    def has_no_record(self) -> bool:
+        """Whether the try that decided had no record, or an incomplete one."""
+        return not self.world.has_store or self.account.lost in {"lost", "rewritten"}
+
+    @property
+    def is_finished_before_a_clear(self) -> bool:
+        """Whether the healthy one had ended, and a person cleared the task since it was asked for."""
+        return not self.is_active and ledger.is_unsettled(self.account, self.request.token.call)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the two differ in Dag, fixed run id or fixed date."""
+        ask = self.request.token.ask._replace(conf="")
+        return all(it.ask._replace(conf="") != ask for it in self.other.owners_of(self.request.sender.parent))
+
+
+class Reset(NamedTuple):
+    """A healthy run of its own is reset by a parent."""
+
+    world: World
+    configuration: Configuration
+    run: Run
+    request: Request
+    is_active: bool
+
+    @property
+    def account(self) -> Ledger:
+        """Return the parent's account."""
+        return self.world.ledgers[self.request.sender.parent]
+
+    @property
+    def is_finished_before_a_clear(self) -> bool:
+        """Whether the healthy one had ended, and a person cleared the task since it was asked for."""
+        return not self.is_active and ledger.is_unsettled(self.account, self.request.token.call)
+
+
+class Success(NamedTuple):
+    """Success is reported, and nothing has done what a call asks for."""
+
+    world: World
+    process: Process
+    own: list[Run]
+    is_reset: bool
+
+    @property
+    def account(self) -> Ledger:
+        """Return the parent's account."""
+        return self.world.ledgers[self.process.parent]
+
+
+class Refusal(NamedTuple):
+    """A task's own healthy run is taken for a foreign one, or for one that is used up."""
+
+    world: World
+    configuration: Configuration
+    process: Process
+    run: Run
+
+    @property
+    def account(self) -> Ledger:
+        """Return the parent's account."""
+        return self.world.ledgers[self.process.parent]
+
+
+def _is_revived(case: Creation) -> bool:
+    last = case.request.seen.get(case.other.key, _FAILED_RUN)
+    return case.other.is_revived and last is not None and last.state in ENDED
+
+
+def _is_recreated(case: Creation) -> bool:
+    return case.is_late and bool({case.created.key, case.other.key} & case.world.deleted)
+
+
+def _is_between_calls(case: Creation) -> bool:
+    begun = {call for call, *_ in case.account.reached}
+    return case.is_finished_before_a_clear and len(begun) < case.configuration.calls
+
+
+def _is_unfenced(case: Creation) -> bool:
+    has_lost = bool(case.account.lost) or not case.world.has_store
+    task = case.world.tasks[case.request.sender.parent]
+    return case.is_late and has_lost and (task.clear_number > 0 or not case.configuration.has_details)
+
+
+def _is_unsettled(case: Creation) -> bool:
+    task = case.world.tasks[case.request.sender.parent]
+    return case.configuration.is_volatile and not case.is_active and task.clear_number > 0
+
+
+def _is_remade(case: Creation) -> bool:
+    return bool(case.account.remade) and (case.is_late or case.request.sender.try_number == 1)
+
+
+def _is_cleared_twice(case: Reset) -> bool:
+    last = case.request.seen.get(case.run.key)
+    return case.run.is_revived and (last is None or last.clear_number != case.run.clear_number)
+
+
+def _has_foreign_conf(case: Reset) -> bool:
+    own = case.run.owners_of(case.request.sender.parent)
+    return case.is_finished_before_a_clear and all(it.ask.conf != case.run.conf for it in own)
+
+
+def _is_unproven(case: Reset | Refusal) -> bool:
+    return case.configuration.identity == REPLY or bool(case.account.lost)
+
+
+MARKED = "a try was about to report success, and ended before it did; a clear is then taken for one after success"
+NO_RECORD = "without a record, whether an ended child was used before a clear is not known: it is not taken"
+UNPROVEN = "nothing of the run can prove that it is ours, and the reply that created it was not recorded"
+LATE_RESET = "a reset arrived after its try was superseded"
+
+CREATIONS: dict[str, Callable[[Creation], bool]] = {
+    "a person revived a child that had ended while its successor was on its way": _is_revived,
+    "a request of a superseded try arrived after a person had deleted the run that it asks for": _is_recreated,
+    MARKED: lambda case: case.is_finished_before_a_clear and case.account.is_known_done,
+    "a task of several calls was cleared between two of them: it looks like one that has made all": _is_between_calls,
+    NO_RECORD: lambda case: case.is_finished_before_a_clear and case.has_no_record,
+    "a superseded try's request arrived after a look-up, for another Dag or identity than is asked for by now": (
+        lambda case: case.is_late and case.is_elsewhere
+    ),
+    "without a record, a superseded try's request arrived beside that of one that could not know of it": _is_unfenced,
+    "a try that sent its request again after a clear died before it recorded the reply; each try has another conf": (
+        _is_unsettled
+    ),
+    "a task instance was deleted and made anew, and its first try, which reads nothing, started a run": _is_remade,
+    "without a record, a child of before an edit of Dag or identity is not found": (
+        lambda case: case.has_no_record and case.is_elsewhere
+    ),
+}
+
+RESETS: dict[str, Callable[[Reset], bool]] = {
+    LATE_RESET: lambda case: case.request.is_late or case.run.is_late,
+    "Airflow's client repeated a reset whose reply was lost": lambda case: case.request.is_repeated,
+    "a person cleared the run between our look-up and our reset": _is_cleared_twice,
+    MARKED: lambda case: case.is_finished_before_a_clear and case.account.is_known_done,
+    NO_RECORD: lambda case: case.is_finished_before_a_clear and (bool(case.account.lost) or not case.world.has_store),
+    "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's": (
+        _has_foreign_conf
+    ),
+    UNPROVEN: _is_unproven,
+}
+
+SUCCESSES: dict[str, Callable[[Success], bool]] = {
+    LATE_RESET: lambda case: case.is_reset and any(run.is_late for run in case.own),
+    "a clear of a running task that is reported as a failure is taken for a retry": lambda case: case.account.is_hidden,
+    "a task instance was deleted and made anew, and its first try died": (
+        lambda case: bool(case.account.remade) and case.process.try_number > 1
+    ),
+}
+
+REFUSALS: dict[str, Callable[[Refusal], bool]] = {
+    "a request of a try that was over came after the next one's look-up, which took its run for foreign": (
+        lambda case: case.run.is_late
+    ),
+    MARKED: lambda case: case.account.is_cleared and case.account.is_known_done,
+    NO_RECORD: lambda case: case.account.is_cleared and bool(case.account.lost) and case.run.state != ACTIVE,
+    UNPROVEN: _is_unproven,
+}
+
+
+def excuse(limits: dict[str, Callable[[_Case], bool]], case: _Case) -> str:
+    """Return the first limit that the case is of; empty: it is of none."""
+    return next((text for text, is_of in limits.items() if is_of(case)), "")

@@ -1,0 +1,1 @@
+"""The stock operator and ours in the same situations, under the same task runner: what differs, and why."""

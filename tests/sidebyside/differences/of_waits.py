@@ -1,0 +1,347 @@
+"""Differences in how the child is waited for, and in what is said when it or the server fails."""
+
+from __future__ import annotations
+
+from .model import Difference, Shown
+
+DIFFERENCES = (
+    Difference(
+        what="`execution_timeout` of a wait on a worker",
+        stock="does not cover the wait",
+        durable="covers it",
+        why="The wait is part of `execute`.",
+        shows=(
+            Shown(
+                "outcome",
+                "the child takes longer than execution_timeout",
+                stock="success",
+                durable="up_for_retry",
+            ),
+            Shown("error", "the child takes longer than execution_timeout", stock="none", durable="AirflowTaskTimeout"),
+            Shown("runs", "the child takes longer than execution_timeout", stock="success", durable="queued"),
+        ),
+    ),
+    Difference(
+        what="Requests to the API server beside the request for the run",
+        stock="the look-ups of a wait",
+        durable="at most three more for the whole wait, and a look-up on a retry",
+        why=(
+            "The run id is recorded before the run is requested, and its outcome before the task succeeds: a "
+            "crash between any two requests loses nothing."
+        ),
+        shows=(Shown("traffic", "*"),),
+    ),
+    Difference(
+        what="The first look of a wait on a worker",
+        stock="after a whole `poke_interval`",
+        durable="at once, then in growing pauses up to `poke_interval`",
+        why="A run that has ended already, as after a crash, is not waited for.",
+        shows=(Shown("waiting", "*"),),
+    ),
+    Difference(
+        what="The trigger of a deferral",
+        stock="`DagStateTrigger`",
+        durable="`DurableDagRunTrigger`, whose event the stock operator can read, too",
+        why="All waits of a triggerer share their look-ups, and the event carries the record.",
+        shows=(Shown("trigger", "*"),),
+    ),
+    Difference(
+        what="`queued` among the allowed or failed states",
+        stock="is missed if the run starts within the first `poke_interval`",
+        durable="ends the wait at once",
+        why="The first look is at once.",
+        shows=(
+            Shown("outcome", "queued is a failed state", stock="success", durable="up_for_retry"),
+            Shown("error", "queued is a failed state", stock="none", durable="AirflowException"),
+            Shown("runs", "queued is an allowed state / queued is a failed state", stock="success", durable="queued"),
+        ),
+    ),
+    Difference(
+        what="The child run is deleted while the task is deferred",
+        stock="the task waits for ever",
+        durable="the try fails, and the next one starts the run again",
+        why="A wait must end.",
+        shows=(
+            Shown(
+                "outcome",
+                "the child is deleted, deferred",
+                stock="deferred, trigger waits for ever",
+                durable="deferred, up_for_retry",
+            ),
+            Shown("error", "the child is deleted, deferred", stock="none", durable="none, AirflowException"),
+        ),
+    ),
+    Difference(
+        what="The child fails, on a worker, before Airflow 3.3",
+        stock="the task fails without a retry",
+        durable="the try fails, and the next one starts a new run",
+        why="As on Airflow 3.3, and as in deferrable mode.",
+        shows=(
+            Shown(
+                "outcome",
+                "the child fails / the child fails after a while / running is a failed state / a state that is "
+                "allowed and failed",
+                stock="failed",
+                durable="up_for_retry",
+                until="3.2",
+            ),
+            Shown(
+                "outcome",
+                "the child fails, then the next one succeeds",
+                stock="failed",
+                durable="up_for_retry, success",
+                until="3.2",
+            ),
+            Shown(
+                "outcome", "the child fails at each try", stock="failed", durable="up_for_retry, failed", until="3.2"
+            ),
+            Shown(
+                "runs",
+                "the child fails, then the next one succeeds",
+                stock="failed",
+                durable="failed, success",
+                until="3.2",
+            ),
+            Shown("runs", "the child fails at each try", stock="failed", durable="failed, failed", until="3.2"),
+        ),
+    ),
+    Difference(
+        what="The exception that callbacks get where the child failed, on a worker",
+        stock="none",
+        durable="an AirflowException, as in deferrable mode",
+        why="It says which run failed.",
+        shows=(
+            Shown(
+                "error",
+                "the child fails, without retries / the child fails at the last try / the child fails / the "
+                "child fails after a while / running is a failed state / a state that is allowed and failed",
+                stock="none",
+                durable="AirflowException",
+            ),
+            Shown(
+                "error",
+                "a policy for AirflowException, the child fails / a policy for another class",
+                stock="none",
+                durable="AirflowException",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "the child fails, then the next one succeeds",
+                stock="none",
+                durable="AirflowException, none",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the child fails at each try",
+                stock="none",
+                durable="AirflowException, AirflowException",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the child fails, then the next one succeeds",
+                stock="none, none",
+                durable="AirflowException, none",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "the child fails at each try",
+                stock="none, none",
+                durable="AirflowException, AirflowException",
+                since="3.3",
+            ),
+        ),
+    ),
+    Difference(
+        what="The exception where the server refuses a request, or the run is deleted",
+        stock="AirflowRuntimeError; before Airflow 3.3 none: no callback is called",
+        durable="AirflowException, which says what happened, to which run, and what to do",
+        why=(
+            "Callbacks are called on every version, and `except AirflowException` matches. A `retry_policy` "
+            "for AirflowRuntimeError does not."
+        ),
+        shows=(
+            Shown(
+                "error",
+                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
+                "such Dag, fire and forget / there is no such Dag, without retries / the Dag's name renders to "
+                "nothing / the conf breaks the Dag's params / the Dag has import errors / the server forbids it"
+                " / the server finds the request invalid / mapped over Dags, one of them unknown",
+                stock="none",
+                durable="AirflowException",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
+                "such Dag, fire and forget / there is no such Dag, without retries / the Dag's name renders to "
+                "nothing / the conf breaks the Dag's params / the Dag has import errors / the server forbids it"
+                " / the server finds the request invalid / mapped over Dags, one of them unknown",
+                stock="AirflowRuntimeError",
+                durable="AirflowException",
+                since="3.3",
+            ),
+        ),
+    ),
+    Difference(
+        what="A `retry_policy` rule for a refused request",
+        stock="matches AirflowRuntimeError",
+        durable="matches AirflowException",
+        why="All errors of this operator are of one kind, whatever the request was refused by.",
+        is_open=True,
+        shows=(
+            Shown(
+                "outcome",
+                "a policy for AirflowException, there is no such Dag",
+                stock="up_for_retry",
+                durable="failed",
+                since="3.3",
+            ),
+            Shown(
+                "outcome",
+                "a policy for AirflowRuntimeError, there is no such Dag",
+                stock="failed",
+                durable="up_for_retry",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "a policy for AirflowException, there is no such Dag / a policy for AirflowRuntimeError, there "
+                "is no such Dag",
+                stock="AirflowRuntimeError",
+                durable="AirflowException",
+                since="3.3",
+            ),
+        ),
+    ),
+    Difference(
+        what="`fail_when_dag_is_paused` for a Dag that does not exist",
+        stock="AirflowRuntimeError",
+        durable="AirflowException",
+        why="As for any refused request.",
+        shows=(
+            Shown(
+                "error",
+                "the child Dag might be paused, and does not exist",
+                stock="AirflowRuntimeError",
+                durable="AirflowException",
+                since="3.2",
+            ),
+        ),
+    ),
+    Difference(
+        what="The API server fails for a moment, or its reply is lost",
+        stock=("the try fails, and the retry starts a second run beside the first (or fails, with a fixed run id)"),
+        durable="the request is repeated within the try; a run that was started is adopted",
+        why="One parent task has one healthy child run.",
+        shows=(
+            Shown(
+                "outcome",
+                "the server has too much to do / the server fails once / the server fails once, fire and forget"
+                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
+                "gets no answer",
+                stock="up_for_retry, success",
+                durable="success",
+            ),
+            Shown(
+                "outcome",
+                "the server fails once, deferred / the reply is lost, deferred",
+                stock="up_for_retry, deferred, success",
+                durable="deferred, success",
+            ),
+            Shown(
+                "outcome",
+                "the reply is lost, with a fixed run id",
+                stock="up_for_retry, failed",
+                durable="success",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "the server has too much to do / the server fails once / the server fails once, fire and forget"
+                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
+                "gets no answer / the reply is lost, with a fixed run id",
+                stock="AirflowRuntimeError, none",
+                durable="none",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "the server has too much to do / the server fails once / the server fails once, fire and forget"
+                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
+                "gets no answer",
+                stock="none, none",
+                durable="none",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the server fails once, deferred / the reply is lost, deferred",
+                stock="none, none, none",
+                durable="none, none",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the server fails once, deferred / the reply is lost, deferred",
+                stock="AirflowRuntimeError, none, none",
+                durable="none, none",
+                since="3.3",
+            ),
+            Shown(
+                "runs",
+                "the reply is lost / the reply is lost, deferred / a look-up fails once / a look-up gets no answer",
+                stock="success, success",
+                durable="success",
+            ),
+            Shown("runs", "the reply is lost, fire and forget", stock="queued, queued", durable="success"),
+            Shown("runs", "the reply is lost, with a fixed run id", stock="queued", durable="success", since="3.3"),
+            Shown(
+                "children",
+                "the server has too much to do / the server fails once / the server fails once, deferred / the "
+                "server fails once, fire and forget",
+            ),
+        ),
+    ),
+    Difference(
+        what="A request whose fate is not known, or which meets a conflict",
+        stock="is sent once in a try",
+        durable="is sent up to five times in a try, under one run id",
+        why="A repetition cannot start a second run.",
+        shows=(
+            Shown(
+                "error",
+                "the server finds a conflict and says so itself / the server fails all the time",
+                stock="none",
+                durable="AirflowException",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the server finds a conflict and says so itself / the server fails all the time",
+                stock="AirflowRuntimeError",
+                durable="AirflowException",
+                since="3.3",
+            ),
+            Shown(
+                "request", "the server finds a conflict and says so itself / the server fails all the time", since="3.3"
+            ),
+            Shown(
+                "order", "the server finds a conflict and says so itself / the server fails all the time", since="3.3"
+            ),
+        ),
+    ),
+    Difference(
+        what="The API server fails all the time while a wait looks",
+        stock="the try fails",
+        durable="the wait goes on, until `execution_timeout`",
+        why="The child run is healthy; to fail would not help it.",
+        shows=(
+            Shown("outcome", "a look-up fails all the time", stock="up_for_retry", durable="waits for ever"),
+            Shown("error", "a look-up fails all the time", stock="AirflowRuntimeError", durable="none", since="3.3"),
+        ),
+    ),
+)
