@@ -173,7 +173,9 @@ def test_metrics() -> None:
         if name == "fresh_submit":
             assert shown == {"fresh_submit"}
         elif name != "reconnect_attempt":
-            assert shown == {d.value for d, counter in observability._COUNTERS.items() if counter == f"resumable_job.{name}"}
+            assert shown == {
+                d.value for d, counter in observability._COUNTERS.items() if counter == f"resumable_job.{name}"
+            }
     for attribute in ("resumable.decision", "resumable.external_id", "resumable.prior_status", KEY):
         assert attribute in page
 

@@ -347,7 +347,7 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
 
 def record_table() -> Table:
     """Return what is decided before any look-up."""
-    cases = [PlanCase(*values) for values in itertools.product((True, False), (None, Clear(False), Clear(True)))]  # noqa: FBT003 - short
+    cases = [PlanCase(*values) for values in itertools.product((True, False), (None, Clear(False), Clear(True)))]
     return Table(("this try",), _ask(PLAN_ROWS, cases, lambda case: (case.ask(),)))
 
 
