@@ -80,12 +80,16 @@ def test_scenario(name: str) -> None:
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_diagram_holds_its_notes(name: str) -> None:
-    """No note leaves the picture."""
+    """No note leaves the picture, and no label leaves its place between two lifelines."""
     drawn = diagram.draw(name, scenarios.events_of(name))
     notes = re.findall(r'<rect x="([-0-9.]+)" y="[0-9.]+" width="([0-9.]+)"', drawn)
     assert notes
     for left, width in notes:
         assert 0 <= float(left) <= diagram.WIDTH - float(width)
+    room = diagram._X[stage.Who.AIRFLOW] - diagram._X[stage.Who.WORKER]
+    for event in scenarios.events_of(name):
+        if isinstance(event, stage.Message):
+            assert max(len(event.request), len(event.reply or "")) * diagram._CHARACTER_WIDTH < room
 
 
 def test_troubleshooting_has_every_error() -> None:
