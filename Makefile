@@ -122,10 +122,15 @@ matrix: $(VENV)/.dev ## Run all tests on every supported Airflow, and write docs
 matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on every supported Airflow.
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
+.PHONY: canary
+canary: $(VENV)/.dev ## Test with the newest Airflow and standard provider on PyPI, pre-releases among them, and print what broke.
+	$(BIN)/python -m tests.matrix.canary
+
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style.
+lint: $(VENV)/.dev ## Check style, and which room imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo --no-cache
 
 .PHONY: types
 types: $(VENV)/.dev ## Check types.
@@ -136,13 +141,14 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-COMPILE := $(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-header --no-annotate --no-emit-index-url
+COMPILE := $(UV) pip compile --quiet --universal --upgrade --no-header --no-annotate --no-emit-index-url
 
 .PHONY: constraints
 constraints: $(BIN)/python ## Choose the pins of every supported Airflow anew.
 	@for pins in $(filter-out $(OWN_PINS),$(ALL_PINS)); do \
 	  echo "constraints/$$pins.txt"; \
-	  $(COMPILE) $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
+	  python=$$(sed -nE 's/^# Python ([0-9.]+):.*/\1/p' constraints/$$pins.in); \
+	  $(COMPILE) --python-version $${python:-3.10} $(addprefix --group ,$(GROUPS_DEV)) pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
 	done
 
 # Two steps: what Airflow needs as it was on the day that the .in file names, then our own tools beside that.
@@ -152,8 +158,8 @@ constraints-own: $(BIN)/python ## Choose anew the pins that stand for each Airfl
 	for pins in $(OWN_PINS); do \
 	  echo "constraints/$$pins.txt"; \
 	  day=$$(sed -n 's/^# exclude-newer: //p' constraints/$$pins.in); \
-	  $(COMPILE) --exclude-newer "$$day" constraints/$$pins.in --output-file "$$then"; \
-	  $(COMPILE) $(addprefix --group ,$(GROUPS_OWN)) --constraint "$$then" \
+	  $(COMPILE) --python-version 3.10 --exclude-newer "$$day" constraints/$$pins.in --output-file "$$then"; \
+	  $(COMPILE) --python-version 3.10 $(addprefix --group ,$(GROUPS_OWN)) --constraint "$$then" \
 	    pyproject.toml constraints/$$pins.in --output-file constraints/$$pins.txt; \
 	done
 

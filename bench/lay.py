@@ -123,22 +123,23 @@ def _trigger(kind: str, dag_id: str, run_id: str, poll_interval: float) -> BaseT
             run_ids=[run_id],
             poll_interval=poll_interval,
         )
-    from airflow_durable.core.model import Attempt, Decision, Mode
-    from airflow_durable.core.record import Record
+    from airflow_durable.core.model import Decision, Mode, Proof
+    from airflow_durable.core.record import Record, TryEntry
+    from airflow_durable.core.stored import dump
     from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
     now = datetime.now(tz=timezone.utc)
     record = Record(
         dag_id=dag_id,
         run_id=run_id,
+        proof=Proof.RUN_ID,
         logical_date=now,
-        is_fixed=False,
-        is_date_ours=True,
-        digest=f"sha256:{0:064x}",
+        dates=(now,),
         mode=Mode.DEFER,
         max_tries=1,
         clear_number=0,
-    ).with_entry(Attempt(try_number=1, max_tries=1, retries=1, clear_number=0), Decision.FRESH_SUBMIT, now)
+        tries=(TryEntry(1, Decision.FRESH_SUBMIT, run_id, now),),
+    )
     return DurableDagRunTrigger(
         dag_id=dag_id,
         run_id=run_id,

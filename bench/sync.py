@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.core import protocol
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Request
+from airflow_durable.core import protocol, waiting
+from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Parent, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow_durable.core.record import Record
 
 POKE_INTERVAL = 60.0
@@ -71,7 +73,10 @@ class _Port:
     world: World
     is_first: bool = field(default=True)
 
-    def read(self) -> Record | None:
+    has_store = True
+    has_details = True
+
+    def read(self, call: int) -> Record | None:  # noqa: ARG002 - the port's
         self.world.requests += 1
         return self.world.record
 
@@ -81,7 +86,11 @@ class _Port:
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:  # noqa: ARG002 - the port's
         self.world.requests += 1
-        return ChildRun(self.world.state)
+        return ChildRun(self.world.state, 0, self.record_date, is_same_request=True)
+
+    @property
+    def record_date(self) -> datetime | None:
+        return self.world.record.logical_date if self.world.record else None
 
     def submit(self, record: Record) -> bool:  # noqa: ARG002 - the port's
         self.world.requests += 1
@@ -90,8 +99,11 @@ class _Port:
     def reset(self, record: Record) -> None:
         raise NotImplementedError
 
-    def fresh_run_id(self, generation: int) -> str:
-        return f"run_{generation}"
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        raise NotImplementedError
+
+    def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        raise NotImplementedError
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(seconds=self.world.seconds)
@@ -100,6 +112,9 @@ class _Port:
         self.world.sleep(seconds)
 
     def report(self, decision: Decision, record: Record, seen: ChildRun | Look | None) -> None:
+        pass
+
+    def report_wait(self, record: Record, state: str | None, waited_seconds: float) -> None:
         pass
 
     def report_trouble(self, error: Exception) -> None:
@@ -111,11 +126,12 @@ _REQUEST = Request(
     run_id=None,
     logical_date=None,
     is_date_ours=True,
-    digest="sha256:0",
+    is_run_after_ours=True,
     mode=Mode.WAIT,
     allowed_states=frozenset({"success"}),
     failed_states=frozenset({"failed"}),
 )
+_PARENT = Parent("parent", "run", "trigger", -1, run_after=_EPOCH, started_at=_EPOCH)
 
 
 def wait_durably(child_seconds: float) -> Waited:
@@ -129,7 +145,7 @@ def recover_finished() -> tuple[int, int]:
     """Return how many requests a retry makes that finds its child finished, and how often it sleeps."""
     world = World(child_seconds=600.0)
     port = _Port(world)
-    protocol.trigger(port, _REQUEST, Attempt(try_number=1, max_tries=1, retries=1, clear_number=0))
+    protocol.trigger(port, _REQUEST, _make_attempt(1))
     world.child_seconds, world.requests = None, 0
     _attempt(world, try_number=2)
     return world.requests, world.sleeps
@@ -180,10 +196,14 @@ def wait_as_stock(child_seconds: float) -> Waited:
 
 def _attempt(world: World, *, try_number: int) -> None:
     port = _Port(world)
-    attempt = Attempt(try_number=try_number, max_tries=1, retries=1, clear_number=0)
-    started = protocol.trigger(port, _REQUEST, attempt)
+    started = protocol.trigger(port, _REQUEST, _make_attempt(try_number))
     if not started.is_settled:
-        protocol.wait(port, _REQUEST, started, poke_interval=POKE_INTERVAL)
+        started = waiting.wait(port, _REQUEST, started, poke_interval=POKE_INTERVAL)
+    waiting.consume(port, started)
+
+
+def _make_attempt(try_number: int) -> Attempt:
+    return Attempt(_PARENT, f"ti-{try_number}", try_number, max_tries=1, retries=1, clear_number=0)
 
 
 def _ignore(*_: object, **__: object) -> None:

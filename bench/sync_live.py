@@ -15,7 +15,7 @@ from tests.support.fault_proxy import FaultProxy
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from airflow_durable.demo.database import AttemptRow, RunRow
+    from airflow_durable.metadata.model import DagRun, TaskTry
 
 KINDS = ("stock", "durable")
 END_LIMIT_SECONDS = 600.0
@@ -45,7 +45,7 @@ def measure(home: Path, child_seconds: Collection[int], runs: int) -> Iterator[L
     :param child_seconds: of those that there are Dags for: 1, 10 and 60.
     """
     airflow = ScratchAirflow(home, dag_folders={"bench": Path(__file__).parent / "dags"})
-    proxy = FaultProxy(airflow.execution_url, airflow.database.attempt_of_id, airflow.kill_worker)
+    proxy = FaultProxy(airflow.execution_url, airflow.database.try_of_id, airflow.kill_worker)
     with proxy, airflow, contextlib.closing(PublicApi(airflow.url)) as api:
         airflow.options["core.execution_api_server_url"] = f"http://127.0.0.1:{proxy.port}/execution/"
         airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
@@ -57,7 +57,7 @@ def measure(home: Path, child_seconds: Collection[int], runs: int) -> Iterator[L
                 api.trigger(_parent(*pair), f"run_{number}")
             airflow.wait_for(lambda: _have_ended(airflow, dags), "the parents to end", END_LIMIT_SECONDS)
             for kind, seconds in pairs:
-                (parent,) = airflow.database.latest_attempts(_parent(kind, seconds), f"run_{number}")
+                (parent,) = airflow.database.latest_tries(_parent(kind, seconds), f"run_{number}")
                 child = airflow.database.runs(_child(kind, seconds))[-1]
                 requests = [
                     passage
@@ -68,7 +68,7 @@ def measure(home: Path, child_seconds: Collection[int], runs: int) -> Iterator[L
                 yield LiveWait(kind, seconds, Waited(_seconds_between(child, parent), len(requests)))
 
 
-def _seconds_between(child: RunRow, parent: AttemptRow) -> float:
+def _seconds_between(child: DagRun, parent: TaskTry) -> float:
     if parent.state != "success" or parent.end_date is None or child.end_date is None:
         message = (
             f"{parent.dag_id} is {parent.state} in run {parent.run_id}, its child {child.run_id} is {child.state}."

@@ -77,6 +77,9 @@ def main() -> int:
     return 0
 
 
+_TABLES = ("dag_run", "task_instance", "task_instance_history", "task_state_store")
+
+
 def tell(text: str, stream: TextIO = sys.stdout) -> None:
     """Write a line."""
     stream.write(f"{text}\n")
@@ -96,25 +99,22 @@ def _open_database(kind: str, home: Path) -> Iterator[str]:
 
 def fill(session: Session, records: int) -> None:
     """Fill the database. The newest records are the waiting ones; each tenth parent or so has recovered."""
-    from airflow.models.dagrun import DagRun
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.models.taskinstancehistory import TaskInstanceHistory
+    from airflow.models.base import Base
 
-    from airflow_durable.waits.queries import Store
+    from tests.support.schema import place
 
+    tables = {table.name: table for table in Base.metadata.tables.values()}
     chance = random.Random(1)  # noqa: S311 - reproducible
     for first in range(0, records, ROWS_A_STATEMENT):
-        rows: dict[Any, list[dict[str, Any]]] = {
-            entity: [] for entity in (DagRun, TaskInstance, TaskInstanceHistory, Store)
-        }
+        # By the names of to 3.3, in the order in which one refers to another.
+        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
         for number in range(first, min(first + ROWS_A_STATEMENT, records)):
-            for entity, row in _rows_of(number, records, chance):
-                rows[
-                    {"run": DagRun, "ti": TaskInstance, "history": TaskInstanceHistory, "store": Store}[entity]
-                ].append(row)
-        for entity, made in rows.items():
+            for name, row in _rows_of(number, records, chance):
+                rows[name].append(row)
+        for name, made in rows.items():
             if made:
-                session.execute(entity.__table__.insert(), made)
+                placed = [place(tables, name, row) for row in made]
+                session.execute(placed[0][0].insert(), [row for _, row in placed])
         session.commit()
 
 
@@ -152,7 +152,7 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
         (number * 2 + 2, child_dag(number), child_run(number)),
     ):
         yield (
-            "run",
+            "dag_run",
             {
                 "id": run_id,
                 "dag_id": dag_id,
@@ -169,7 +169,7 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
     tries = 2 if is_recovered else 1
     common = {"pool": "default_pool", "pool_slots": 1, "queue": "default", "max_tries": 3}
     yield (
-        "ti",
+        "task_instance",
         {
             **names,
             **common,
@@ -183,7 +183,7 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
     )
     if is_recovered:
         yield (
-            "history",
+            "task_instance_history",
             {
                 **names,
                 **common,
@@ -197,34 +197,35 @@ def _rows_of(number: int, records: int, chance: random.Random) -> Iterator[tuple
         )
     stored = {"dag_run_id": number * 2 + 1, **names, "updated_at": at, "expires_at": None}
     yield (
-        "store",
+        "task_state_store",
         {**stored, "key": KEY, "value": json.dumps(_record(number, at, is_consumed=not is_waiting, tries=tries))},
     )
     if chance.random() < OTHER_KEYS_SHARE:
-        yield "store", {**stored, "key": "remote_job_id", "value": '"job-1234"'}
+        yield "task_state_store", {**stored, "key": "remote_job_id", "value": '"job-1234"'}
 
 
 def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict[str, Any]:
-    from airflow_durable.core.model import Decision, Mode
+    from airflow_durable.core.model import Decision, Mode, Phase, Proof
     from airflow_durable.core.record import Record, TryEntry
+    from airflow_durable.core.stored import dump
 
     decisions = (Decision.FRESH_SUBMIT, Decision.RECONNECT)[:tries]
-    return Record(
+    record = Record(
         dag_id=child_dag(number),
         run_id=child_run(number),
+        proof=Proof.RUN_ID,
         logical_date=at,
-        is_fixed=False,
-        is_date_ours=True,
-        digest="sha256:" + "0" * 64,
+        dates=(at,),
         mode=Mode.WAIT,
         max_tries=3,
         clear_number=0,
-        is_consumed=is_consumed,
-        attempts=tuple(
+        phase=Phase.CONSUMED if is_consumed else Phase.SENT,
+        tries=tuple(
             TryEntry(index + 1, decision, child_run(number), at + timedelta(minutes=30 * index))
             for index, decision in enumerate(decisions)
         ),
-    ).dump()
+    )
+    return dump(record)
 
 
 def _analyze(session: Session, kind: str) -> None:
@@ -238,9 +239,9 @@ def _analyze(session: Session, kind: str) -> None:
 
 def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
     """Return the requests that are measured: their names, and what serves them."""
-    from airflow_durable.waits import totals
-    from airflow_durable.waits.model import Filters
-    from airflow_durable.waits.queries import Cursor, Waits
+    from airflow_durable.server import totals
+    from airflow_durable.server.model import Filters
+    from airflow_durable.server.queries import Cursor, Waits
 
     every = {parent_dag(number) for number in range(PARENT_DAGS)} | {child_dag(number) for number in range(CHILD_DAGS)}
     all_of = Waits(session, every)

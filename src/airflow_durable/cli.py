@@ -159,12 +159,13 @@ def audit(  # noqa: PLR0913 - a command's options
 
 
 @app.command()
-def inspect(
+def inspect(  # noqa: PLR0913 - a command's arguments
     dag_id: str,
     run_id: str,
     task_id: str,
     *,
-    map_index: Annotated[int, typer.Option(help="Of a mapped task instance.")] = -1,
+    map_index: Annotated[int, typer.Option(help="Of a mapped task instance; in a loop, the iteration.")] = -1,
+    region: Annotated[str, typer.Option(help="Of several instances in a loop (Airflow 3.4), the one to show.")] = "",
     is_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """
@@ -175,12 +176,12 @@ def inspect(
     """
     from airflow_durable.audit import inspection
     from airflow_durable.audit.database import open_database
-    from airflow_durable.audit.model import ParentKey
     from airflow_durable.audit.source import SourceError
+    from airflow_durable.metadata.model import InstanceKey
 
     try:
         with _stdout_kept(), open_database() as source:
-            found = inspection.inspect(source, ParentKey(dag_id, run_id, task_id, map_index))
+            found = inspection.inspect(source, InstanceKey(dag_id, run_id, task_id, map_index, region.replace("-", "")))
     except SourceError as error:
         Console(stderr=True, highlight=False).print(str(error), markup=False, style="red")
         raise typer.Exit(_UNREADABLE) from None

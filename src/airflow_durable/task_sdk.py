@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.alarm import undisturbed
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError, SubmissionUnknownError
 from airflow_durable.core.model import ChildRun
 from airflow_durable.refusals import name_invalid_fields
@@ -22,7 +23,6 @@ from airflow_durable.server_errors import (
     is_transient,
     read_failure,
 )
-from airflow_durable.task.alarm import undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,16 +7,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import sqlalchemy as sa
-
-from airflow_durable.audit.database import load_tables
+from tests.support.schema import place
 
 from .audit_fakes import CHILD, at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_UUIDS: Any = getattr(sa, "Uuid", ())
+    import sqlalchemy as sa
 
 PARENT = "parent"
 TASK = "trigger"
@@ -26,7 +24,7 @@ class Schema:
     """
     The tables, without a repr of many pages.
 
-    :param tables: as SQLAlchemy's metadata has them.
+    :param tables: by their names.
     """
 
     def __init__(self, tables: Mapping[str, sa.Table]) -> None:
@@ -40,17 +38,21 @@ class Schema:
         """Tell whether this Airflow has it."""
         return name in self._tables
 
+    def place(self, name: str, row: Mapping[str, Any]) -> tuple[sa.Table, dict[str, Any]]:
+        """See :func:`tests.support.schema.place`."""
+        return place(self._tables, name, row)
+
 
 def load_schema() -> Schema:
     """Return the installed Airflow's tables, all of them."""
-    tables = load_tables()
     with warnings.catch_warnings():
-        # As load_tables() does; here also for the tables that the audit does not read.
+        # Airflow's own modules use names that it has deprecated.
         warnings.simplefilter("ignore")
         import airflow.models
+        from airflow.models.base import Base
 
         airflow.models.import_all_models()  # type: ignore[no-untyped-call] # Airflow's
-    return Schema(tables)
+    return Schema({table.name: table for table in Base.metadata.tables.values()})
 
 
 class Filler:
@@ -64,6 +66,7 @@ class Filler:
         self._connection = connection
         self._tables = tables
         self._run_ids: dict[tuple[str, str], int] = {}
+        self._begun: dict[tuple[str, str, int], tuple[float, UUID]] = {}
 
     def dag(
         self, dag_id: str, template_fields: tuple[str, ...] = ("trigger_dag_id", "conf"), task_id: str = TASK
@@ -123,15 +126,26 @@ class Filler:
         run_id: str = "run",
         map_index: int = -1,
         is_latest: bool = False,
+        region_id: UUID | None = None,
     ) -> None:
-        """Add an attempt: the latest one, or an earlier one."""
+        """
+        Add an attempt: the latest one, or an earlier one.
+
+        :param region_id: from Airflow 3.4.
+        """
+        made = uuid4()
+        if start is not None:
+            self._begun[dag_id, run_id, map_index] = max(
+                (start, made), self._begun.get((dag_id, run_id, map_index), (start, made))
+            )
         self._insert(
             "task_instance" if is_latest else "task_instance_history",
-            **{"id" if is_latest else "task_instance_id": uuid4()},
+            **{"id" if is_latest else "task_instance_id": made},
             dag_id=dag_id,
             run_id=run_id,
             task_id=TASK,
             map_index=map_index,
+            region_id=region_id or UUID(int=0),
             try_number=try_number,
             max_tries=max_tries,
             state=state,
@@ -143,38 +157,42 @@ class Filler:
         )
 
     def xcom(self, key: str, value: Any, *, dag_id: str = PARENT, run_id: str = "run", map_index: int = -1) -> None:  # noqa: ANN401 - JSON
-        """Add what a task has pushed."""
-        self._insert(
-            "xcom",
-            dag_run_id=self._run_ids[dag_id, run_id],
-            task_id=TASK,
-            map_index=map_index,
-            key=key,
-            dag_id=dag_id,
-            run_id=run_id,
-            value=value,
-            timestamp=at(0),
-        )
+        """Add what a task has pushed, in the latest of its tries that have begun so far."""
+        row = {"key": key, "value": value, "timestamp": at(0)}
+        self._leave(("xcom", "xcom_v2"), row, dag_id, run_id, map_index)
 
     def rendered(self, *, dag_id: str = PARENT, run_id: str = "run", map_index: int = -1, **fields: object) -> None:
-        """Add rendered template fields."""
-        self._insert(
-            "rendered_task_instance_fields",
-            dag_id=dag_id,
-            task_id=TASK,
-            run_id=run_id,
-            map_index=map_index,
-            rendered_fields=fields,
-        )
+        """Add rendered template fields, of the latest try that has begun so far."""
+        row = {"rendered_fields": fields}
+        self._leave(("rendered_task_instance_fields", "rtif_v2"), row, dag_id, run_id, map_index)
 
-    def record(self, stored: object, *, dag_id: str = PARENT, run_id: str = "run") -> None:
-        """Add a journal."""
+    def _leave(self, names: tuple[str, str], row: dict[str, Any], dag_id: str, run_id: str, map_index: int) -> None:
+        """Add what is a task instance's to 3.3, and a try's from then on."""
+        to_3_3, now = names
+        if to_3_3 in self._tables:
+            key = {"dag_id": dag_id, "run_id": run_id, "task_id": TASK, "map_index": map_index}
+            self._insert(to_3_3, **row, **key, dag_run_id=self._run_ids.get((dag_id, run_id)))
+        else:
+            self._insert(now, **row, id=uuid4(), task_instance_id=self._begun[dag_id, run_id, map_index][1])
+
+    def record(  # noqa: PLR0913 - a row
+        self,
+        stored: object,
+        *,
+        dag_id: str = PARENT,
+        run_id: str = "run",
+        map_index: int = -1,
+        key: str = "durable_child_run",
+        region_id: UUID | None = None,
+    ) -> None:
+        """Add a record."""
         self._insert(
             "task_state_store",
             dag_run_id=self._run_ids[dag_id, run_id],
             task_id=TASK,
-            map_index=-1,
-            key="durable_child_run",
+            map_index=map_index,
+            region_id=region_id or UUID(int=0),
+            key=key,
             dag_id=dag_id,
             run_id=run_id,
             value=json.dumps(stored),
@@ -193,16 +211,11 @@ class Filler:
 
     def bulk(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add many rows."""
-        self._connection.execute(self._tables[name].insert(), rows)
+        placed = [self._tables.place(name, row) for row in rows]
+        self._connection.execute(placed[0][0].insert(), [row for _, row in placed])
 
     def _insert(self, name: str, **values: Any) -> int:  # noqa: ANN401 - a column's
-        known = self._tables[name].c
-        row = {
-            # Ids are texts to 3.0 and 3.1.
-            key: str(value) if isinstance(value, UUID) and not isinstance(known[key].type, _UUIDS) else value
-            for key, value in values.items()
-            if key in known
-        }
-        result = self._connection.execute(self._tables[name].insert().values(row))
+        table, row = self._tables.place(name, values)
+        result = self._connection.execute(table.insert().values(row))
         made = result.inserted_primary_key
         return int(made[0]) if made and name == "dag_run" else 0

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, RunKey, TaskKey, Trace
+from airflow_durable.audit.model import Instance, Trace, TriggeredRun
 from airflow_durable.audit.rules import digest_conf
+from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskKey, TaskTry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,9 +26,10 @@ def at(seconds: float) -> datetime:
 
 def tried(
     try_number: int, start: float, end: float | None, state: str | None = "failed", max_tries: int = 3
-) -> Attempt:
+) -> TaskTry:
     """Return an attempt, in seconds after noon."""
-    return Attempt(try_number, max_tries, state, at(start), None if end is None else at(end))
+    key = InstanceKey("parent", "run", "trigger", -1)
+    return TaskTry(key, try_number, max_tries, state, at(start), None if end is None else at(end))
 
 
 @dataclass
@@ -35,14 +37,14 @@ class Deployment:
     """Implements :class:`airflow_durable.audit.source.Source`."""
 
     instances: list[Instance] = field(default_factory=list)
-    left: dict[ParentKey, Trace] = field(default_factory=dict)
-    known: list[Run] = field(default_factory=list)
+    left: dict[InstanceKey, Trace] = field(default_factory=dict)
+    known: list[TriggeredRun] = field(default_factory=list)
     kind: str = "made up"
     airflow_version: str = "3"
 
-    def parent(self, name: str, *attempts: Attempt, map_index: int = -1, **trace: object) -> ParentKey:
+    def parent(self, name: str, *attempts: TaskTry, map_index: int = -1, **trace: object) -> InstanceKey:
         """Add a parent with its attempts, and what its last one has left behind."""
-        key = ParentKey(name, "run", "trigger", map_index)
+        key = InstanceKey(name, "run", "trigger", map_index)
         self.instances.append(Instance(key, attempts))
         self.left[key] = Trace(**{"child_dag_id": CHILD, **trace})  # type: ignore[arg-type] # Trace's own
         return key
@@ -56,11 +58,12 @@ class Deployment:
         end: float | None = 1000,
         conf: object = None,
         dag_id: str = CHILD,
-    ) -> RunKey:
+    ) -> DagRunKey:
         """Add a run that an operator triggered."""
-        key = RunKey(dag_id, run_id)
+        key = DagRunKey(dag_id, run_id)
         finish = None if end is None else at(end)
-        self.known.append(Run(key, state, at(began), at(began), finish, *digest_conf(conf)))
+        row = DagRun(dag_id, run_id, state, start_date=at(began), end_date=finish)
+        self.known.append(TriggeredRun(row, at(began), *digest_conf(conf)))
         return key
 
     def tasks(self) -> list[TaskKey]:
@@ -71,7 +74,7 @@ class Deployment:
         """Yield the parents with more than one attempt."""
         wanted = set(tasks)
         for instance in self.instances:
-            is_recent = since is None or instance.attempts[-1].start >= since
+            is_recent = since is None or instance.attempts[-1].began_at >= since
             if instance.key.task in wanted and len(instance.attempts) > 1 and is_recent:
                 yield instance
 
@@ -79,14 +82,14 @@ class Deployment:
         """Yield the parents that ran at one of these moments."""
         wanted = set(tasks)
         for instance in self.instances:
-            is_near = any(moments.has_within(one.start, one.end) for one in instance.attempts)
+            is_near = any(moments.has_within(one.began_at, one.end_date) for one in instance.attempts)
             if instance.key.task in wanted and is_near:
                 yield instance
 
-    def traces(self, keys: Sequence[ParentKey]) -> dict[ParentKey, Trace]:
+    def traces(self, keys: Sequence[InstanceKey]) -> dict[InstanceKey, Trace]:
         """Return what each has left."""
         return {key: self.left[key] for key in keys}
 
-    def runs(self, dag_id: str, spans: Spans) -> list[Run]:
+    def runs(self, dag_id: str, spans: Spans) -> list[TriggeredRun]:
         """Return the runs of a Dag in these spans."""
         return [run for run in self.known if run.key.dag_id == dag_id and spans.contains(run.began)]

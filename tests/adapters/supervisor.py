@@ -29,7 +29,7 @@ from airflow_durable.core.stored import position_of
 from airflow_durable.task import calls
 
 from . import versions
-from .server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
+from .fake_server import NOW, OUTCOMES, Run, Server, ServerError, no_such_key, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.sdk.execution_time import comms, task_runner
 from msgspec import msgpack
 
 from airflow_durable import task_sdk
-from airflow_durable.task.alarm import HeldAlarm, undisturbed
+from airflow_durable.alarm import HeldAlarm, undisturbed
+from airflow_durable.compat import AirflowTaskTimeout
 
 from .versions import import_quietly, timeout_of_airflow
 
@@ -146,7 +146,7 @@ def test_alarms_at_random_moments_leave_the_channel_in_step(supervisor: Supervis
 
     handler_before = signal.getsignal(signal.SIGALRM)
     try:
-        with patch("airflow_durable.task.alarm.HeldAlarm._note", noted):
+        with patch("airflow_durable.alarm.HeldAlarm._note", noted):
             for _ in range(ROUNDS):
                 with pytest.raises(AirflowTaskTimeout):
                     look_up_until_the_alarm(moments.uniform(20e-6, 1e-3))
@@ -196,7 +196,7 @@ def at_a_change_of_handler(which: int, moment: str) -> Any:  # noqa: ANN401 - a 
             signal.raise_signal(signal.SIGALRM)
         return result
 
-    return patch("airflow_durable.task.alarm.signal.signal", striking)
+    return patch("airflow_durable.alarm.signal.signal", striking)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -270,7 +270,7 @@ def test_another_signals_error_puts_the_handler_back() -> None:
         return result
 
     with (
-        patch("airflow_durable.task.alarm.signal.signal", interrupted),
+        patch("airflow_durable.alarm.signal.signal", interrupted),
         pytest.raises(KeyboardInterrupt),
         undisturbed(),
     ):

@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks, open_engine
-from airflow_durable.audit.model import Dismissal, Report, RunKey, Sureness, TaskKey
+from airflow_durable.audit.database import DatabaseSource, find_trigger_tasks
+from airflow_durable.audit.model import Dismissal, Report, Sureness
 from airflow_durable.audit.search import audit
-from airflow_durable.audit.source import SourceError
+from airflow_durable.metadata.connections import Database, DatabaseUnreadableError, open_engine
+from airflow_durable.metadata.model import DagRunKey, TaskKey
 from tests.support.servers import PostgresServer
 
 from .audit_database import PARENT, TASK, Filler, Schema, load_schema
@@ -63,13 +64,13 @@ def filler(connection: sa.Connection, tables: Schema) -> Filler:
 
 
 def look(connection: sa.Connection, **options: Any) -> Report:  # noqa: ANN401 - audit's own
-    return audit(DatabaseSource(connection, "3"), now=at(10_000), **options)
+    return audit(DatabaseSource(Database(connection), "3"), now=at(10_000), **options)
 
 
 def test_a_duplicate_is_found(connection: sa.Connection, filler: Filler) -> None:
     filler.crashed_parent()
     (finding,) = look(connection).findings
-    assert (finding.run.key, finding.sureness) == (RunKey(CHILD, "parent-first"), Sureness.CERTAIN)
+    assert (finding.run.key, finding.sureness) == (DagRunKey(CHILD, "parent-first"), Sureness.CERTAIN)
 
 
 def test_an_xcom_may_be_json_in_json(connection: sa.Connection, filler: Filler) -> None:
@@ -205,12 +206,13 @@ def test_tasks_are_found_by_their_fields_and_by_what_they_left(
     filler.dag("by-field")
     filler.dag("no-trigger", template_fields=("bash_command",))
     filler.run("run", 0, dag_id="gone")
+    filler.attempt(1, 0, 100, dag_id="gone", is_latest=True)
     filler.xcom("trigger_run_id", "x", dag_id="gone")
-    assert DatabaseSource(connection, "3").tasks() == [TaskKey("by-field", TASK), TaskKey("gone", TASK)]
+    assert DatabaseSource(Database(connection), "3").tasks() == [TaskKey("by-field", TASK), TaskKey("gone", TASK)]
     stored = connection.execute(sa.select(tables["serialized_dag"].c.data)).scalars().first()
     compressed = zlib.compress(json.dumps(stored).encode())
     connection.execute(tables["serialized_dag"].update().values(data=None, data_compressed=compressed))
-    assert TaskKey("by-field", TASK) in DatabaseSource(connection, "3").tasks()
+    assert TaskKey("by-field", TASK) in DatabaseSource(Database(connection), "3").tasks()
 
 
 def test_what_is_no_serialized_dag_has_no_tasks() -> None:
@@ -220,16 +222,17 @@ def test_what_is_no_serialized_dag_has_no_tasks() -> None:
 
 def test_the_session_cannot_write(engine: sa.Engine, tables: Schema) -> None:
     """And the next user of the same connection can."""
-    with pytest.raises(SourceError, match=r"readonly|read-only"), open_engine(engine, "3") as source:
-        source._connection.execute(tables["dag_run"].delete())
+    with pytest.raises(DatabaseUnreadableError, match=r"readonly|read-only"), open_engine(engine, "3") as database:
+        database._connection.execute(tables["dag_run"].delete())
     with engine.begin() as connection:
         connection.execute(tables["dag_run"].delete())
 
 
 def test_a_database_that_is_none_of_airflows_is_told(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'empty.db'}", future=True)
-    with pytest.raises(SourceError, match=r"no such table.*sql_alchemy_conn"), open_engine(engine, "3") as source:
-        source.tasks()
+    reason = r"no such table.*sql_alchemy_conn"
+    with pytest.raises(DatabaseUnreadableError, match=reason), open_engine(engine, "3") as database:
+        DatabaseSource(database, "3").tasks()
     engine.dispose()
 
 

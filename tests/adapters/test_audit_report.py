@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,8 +57,8 @@ def test_hours_are_those_of_the_lost_runs(report: Report) -> None:
     """One that has not ended counts until the audit was made; one that has not started costs nothing."""
     assert sorted(hours(finding, report.made_at) for finding in report.findings) == [0.5, 1.0, 2.0]
     (finding, *_) = report.findings
-    never = finding.run.__class__(**{**finding.run.__dict__, "start": None})
-    assert hours(finding.__class__(**{**finding.__dict__, "run": never}), report.made_at) == 0
+    never = replace(finding.run, run=replace(finding.run.run, start_date=None))
+    assert hours(replace(finding, run=never), report.made_at) == 0
 
 
 def test_the_dearest_task_is_first(report: Report) -> None:

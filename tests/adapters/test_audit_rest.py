@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from airflow_durable.audit.client import PAGE, ApiClient, ApiMissingError
-from airflow_durable.audit.model import ParentKey, RunKey, TaskKey, Trace
+from airflow_durable.audit.model import Trace
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.source import Moments, SourceError, Spans
+from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
 
 from .audit_fakes import CHILD, at, tried
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     Answer = Callable[[httpx.Request], httpx.Response]
 
 URL = "https://airflow.example.com/base"
-KEY = ParentKey("parent", "run/1", "trigger", 3)
+KEY = InstanceKey("parent", "run/1", "trigger", 3)
 
 
 class Clock:
@@ -211,7 +213,9 @@ def test_retried_parents_come_with_their_attempts_and_once() -> None:
     source = RestSource(open_client(server(**_instances())))
     (instance,) = source.retried([TaskKey("parent", "trigger")], since=at(0))
     assert instance.key == KEY
-    assert instance.attempts == (tried(1, 0, 100), tried(2, 110, 900, "success"))
+    assert instance.attempts == tuple(
+        replace(one, key=KEY) for one in (tried(1, 0, 100), tried(2, 110, 900, "success"))
+    )
 
 
 def test_parents_around_a_moment() -> None:
@@ -254,7 +258,7 @@ def test_traces_are_read(version: str) -> None:
     has_store = version == "3.3.2"
     assert source.traces([KEY])[KEY] == Trace(
         claimed="second",
-        linked=RunKey(CHILD, "second"),
+        linked=DagRunKey(CHILD, "second"),
         child_dag_id=CHILD,
         waits=False,
         recorded=frozenset() if has_store else None,
@@ -285,6 +289,6 @@ def test_runs_of_operators_within_the_spans() -> None:
     answers = {"version": {"version": "3.0.6"}, "child__dagRuns": {"dag_runs": items, "total_entries": 3}}
     source = RestSource(open_client(server(**answers)))
     (run,) = source.runs(CHILD, Spans([tried(1, 0, 100)]))
-    assert (run.key, run.began) == (RunKey(CHILD, "in"), at(1))
+    assert (run.key, run.began) == (DagRunKey(CHILD, "in"), at(1))
     assert "secret" not in repr(run)
     assert source.runs("deleted", Spans([tried(1, 0, 100)])) == []

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_durable.audit.model import Dismissal, Finding, Report, RunKey, Sureness
+from airflow_durable.audit.model import Dismissal, Finding, Report, Sureness
 from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_cleared, is_durable_run_id, order
 from airflow_durable.audit.search import audit
-from airflow_durable.core.run_ids import derive_run_id, generate_run_id
+from airflow_durable.metadata.model import DagRunKey
 
 from .audit_fakes import CHILD, NOON, Deployment, at, tried
 
@@ -45,8 +45,8 @@ def rules_of(finding: Finding) -> set[str]:
 def test_a_lost_run_is_found(crashed: Deployment) -> None:
     finding = find(crashed)
     assert finding.sureness is Sureness.CERTAIN
-    assert (finding.run.key, finding.attempt.try_number) == (RunKey(CHILD, "first"), 1)
-    assert (finding.later, finding.later_try) == (RunKey(CHILD, "second"), 2)
+    assert (finding.run.key, finding.attempt.try_number) == (DagRunKey(CHILD, "first"), 1)
+    assert (finding.later, finding.later_try) == (DagRunKey(CHILD, "second"), 2)
     assert rules_of(finding) == {"operator", "window", "retry", "healthy", "named", "conf"}
     assert finding.could_also_be == ()
 
@@ -158,7 +158,7 @@ def test_a_parent_that_names_no_run_is_likely_at_most() -> None:
 def test_the_extra_link_names_a_run_that_is_there() -> None:
     """It is written before the run is requested."""
     deployment = Deployment()
-    deployment.parent("parent", tried(1, 0, 100), tried(2, 110, None, "running"), linked=RunKey(CHILD, "second"))
+    deployment.parent("parent", tried(1, 0, 100), tried(2, 110, None, "running"), linked=DagRunKey(CHILD, "second"))
     deployment.run("first", 2)
     assert look(deployment).dismissed == {Dismissal.NO_SECOND_RUN: 1}
     deployment.run("second", 112)
@@ -259,15 +259,17 @@ def test_a_durable_parent_has_no_duplicates(crashed: Deployment) -> None:
 
 
 def test_what_a_durable_parent_recorded_is_its_own(crashed: Deployment) -> None:
-    crashed.parent("durable", tried(1, 0, 100), tried(2, 110, 900), recorded=frozenset({RunKey(CHILD, "first")}))
+    crashed.parent("durable", tried(1, 0, 100), tried(2, 110, 900), recorded=frozenset({DagRunKey(CHILD, "first")}))
     assert look(crashed).findings == ()
 
 
 @pytest.mark.parametrize(
     "run_id",
     [
-        generate_run_id("018f0000-0000-7000-8000-000000000000", 0),
-        derive_run_id(("dag", "run", "task", "-1", "started"), 3, 12),
+        "manual__durable_018f0000000070008000000000000000_0",
+        "manual__durable_6a7b28a18fa53e489b3e3fe3_12",
+        "manual__2026-11-26T03:00:00+00:00_k3v6xq2m4wfa",
+        "manual__2026-11-26T03:00:00.123456+00:00_k3v6xq2m4wfa_e3_c2_r1",
     ],
 )
 def test_a_run_under_a_durable_id_is_no_stock_parents(crashed: Deployment, run_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk import DAG, task
@@ -29,7 +29,7 @@ def loop(confs: list[dict[str, Any]], *, is_one_object: bool = False, **kwargs: 
                 if not is_one_object:
                     operator = TriggerDagRunOperator(task_id="nested", **kwargs)
                 operator.conf = conf
-                operator.execute(context)
+                operator.execute(cast("Any", context))
 
         trigger()
     return dag
@@ -39,6 +39,7 @@ class Looping(TriggerDagRunOperator):
     """Calls ``super().execute()`` for each conf."""
 
     def execute(self, context: Any) -> None:  # noqa: ANN401 - Airflow's
+        """Execute."""
         for conf in CONFS:
             self.conf = conf
             super().execute(context)
@@ -96,7 +97,7 @@ def test_calls_for_several_dags(supervisor: Supervisor) -> None:
         def trigger(**context: Any) -> None:  # noqa: ANN401 - Airflow's
             for dag_id in ("a", "b"):
                 TriggerDagRunOperator(task_id="nested", trigger_dag_id=dag_id, durable=True, retries=1, **WAIT).execute(
-                    context
+                    cast("Any", context)
                 )
 
         trigger()
@@ -201,6 +202,7 @@ class Following(TriggerDagRunOperator):
     """Makes a second call when the deferred wait of the first one has ended."""
 
     def execute_complete(self, context: Any, event: Any) -> None:  # noqa: ANN401 - Airflow's
+        """Complete."""
         super().execute_complete(context, event)
         TriggerDagRunOperator(
             task_id="nested", trigger_dag_id="child", durable=True, retries=3, conf={"n": 0}, **WAIT

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .dags import WAIT, each_mode, finish, killed_while_waiting, make_dag
-from .supervisor import Supervisor
+from .supervisor import ServerError
 from .versions import HAS_RUN_AFTER, HAS_STORE
 
 if TYPE_CHECKING:
-    from .supervisor import Outcome
+    from .supervisor import Outcome, Supervisor
 
 DATE = datetime(2025, 6, 1, tzinfo=timezone.utc)
 LOSERS = range(1, 6)
@@ -79,8 +79,6 @@ def test_the_winner_is_the_one_whose_reply_was_lost(supervisor: Supervisor, iden
     """Its repeated request gets a 409 as the losers' do. What is ours of the run tells that it won."""
     if not HAS_STORE:
         pytest.skip("without a store a fixed identity is the stock operator's")
-    from .supervisor import ServerError
-
     supervisor.fail("TriggerDagRun", ServerError(None), is_after=True)
     outcome = finish(supervisor, make_dag(conf={"n": 0}, **identity, **WAIT), parent=parent(0))
     # A user's run_after leaves nothing of ours: then it is not known who created the run.

@@ -71,9 +71,11 @@ try:
 finally:
     done.set()
     thread.join()
-with sqlite3.connect(sys.argv[2], timeout=30) as connection:
-    runs = [run_id for (run_id,) in connection.execute("SELECT run_id FROM dag_run WHERE dag_id = 'child' ORDER BY id")]
-    links = connection.execute("SELECT count(*) FROM xcom WHERE key = 'trigger_run_id'").fetchone()[0]
+from airflow_durable.metadata.scratch import ScratchDatabase
+
+database = ScratchDatabase(f"sqlite:///{sys.argv[2]}")
+runs = [run.run_id for run in database.runs("child")]
+links = sum(len(database.xcoms("trigger_run_id", f"parent_{name}", "trigger")) for name in dags.MODES)
 print(json.dumps({"states": states, "runs": runs, "links": links}))
 """
 

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.inspection import Inspection, build_json, build_text, inspect
-from airflow_durable.audit.model import ParentKey
 from airflow_durable.audit.source import SourceError
+from airflow_durable.metadata.connections import Database
+from airflow_durable.metadata.model import InstanceKey
 
 from .audit_database import PARENT, TASK, Filler, load_schema
 from .audit_fakes import CHILD, at
@@ -21,7 +22,7 @@ from .audit_fakes import CHILD, at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEY = ParentKey(PARENT, "run", TASK, -1)
+KEY = InstanceKey(PARENT, "run", TASK, -1)
 RECORD: dict[str, Any] = {
     "version": 1,
     "child": {"dag_id": CHILD, "run_id": "child-1", "logical_date": None},
@@ -67,7 +68,7 @@ def filler(connection: sa.Connection) -> Filler:
 
 
 def look(connection: sa.Connection) -> Inspection:
-    return inspect(DatabaseSource(connection, "3"), KEY)
+    return inspect(DatabaseSource(Database(connection), "3"), KEY)
 
 
 def render(inspection: Inspection) -> str:

@@ -192,7 +192,7 @@ def test_a_state_that_airflow_does_not_know(name: str) -> None:
 
 def test_states_that_were_set_as_texts() -> None:
     """A subclass may set them after ``super().__init__()``, which is what makes states of them."""
-    operator = make()
+    operator: Any = make()
     operator.allowed_states, operator.failed_states = ["failed"], ["success"]
     request = build_request(operator, Calls("ti-1", NoJournal()).following())
     assert (request.allowed_states, request.failed_states) == (frozenset({"failed"}), frozenset({"success"}))

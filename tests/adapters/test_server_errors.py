@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
@@ -15,6 +14,7 @@ from airflow.sdk.execution_time import comms
 from structlog.tracebacks import ExceptionDictTransformer
 
 from airflow_durable import task_sdk
+from airflow_durable.compat import AirflowException
 from airflow_durable.core.errors import LookUpFailedError, SubmissionRefusedError
 from airflow_durable.server_errors import as_submission_error, read_failure
 

@@ -11,7 +11,7 @@ from unittest.mock import patch
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time import task_runner
 
-from .server import ServerError
+from .fake_server import ServerError
 from .versions import load_trigger_kwargs
 
 if TYPE_CHECKING:

@@ -30,6 +30,9 @@ HAS_TEXT_CONF = Version("1.9.2") <= PROVIDER
 HAS_EARLY_LINK = Version("1.15.0") <= PROVIDER
 """The stock operator pushes its extra link before it asks for the run. Goes with Airflow 3.2."""
 
+IS_RETRIED_AFTER_EXIT = Version("3.1") <= AIRFLOW
+"""A task whose runner failed is tried again; 3.0 fails it (``supervisor.py``, ``final_state``). Goes with 3.0."""
+
 HAS_STORE = Version("3.3") <= AIRFLOW
 """The task state store. The branch goes with 3.2."""
 
@@ -41,6 +44,9 @@ HAS_RUN_AFTER = Version("3.3") <= AIRFLOW
 
 HAS_RETRY_POLICY = Version("3.3") <= AIRFLOW
 """``retry_policy``. Goes with 3.2."""
+
+HAS_REGIONS = Version("3.4.0a0") <= AIRFLOW
+"""Every try in ``task_instance``, which says in which region of a loop or a mapped task it is. Goes with 3.3."""
 
 IS_DEFERRABLE_WAITING = Version("3.1") > AIRFLOW
 """``deferrable=True`` waits although ``wait_for_completion`` is False. Goes with 3.0."""
@@ -60,6 +66,7 @@ needs_details = pytest.mark.skipif(
     not HAS_DETAILS, reason=f"Airflow {AIRFLOW} has no GetDagRun and no GetDag message (3.2 has)"
 )
 needs_run_after = pytest.mark.skipif(not HAS_RUN_AFTER, reason=f"Airflow {AIRFLOW} sends no run_after (3.3 does)")
+needs_regions = pytest.mark.skipif(not HAS_REGIONS, reason=f"Airflow {AIRFLOW} has no loops and no regions (3.4 has)")
 needs_retry_policy = pytest.mark.skipif(not HAS_RETRY_POLICY, reason=f"Airflow {AIRFLOW} has no retry_policy (3.3 has)")
 needs_in_process_api = pytest.mark.skipif(
     HAS_DETAILS and not HAS_STORE,

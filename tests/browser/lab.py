@@ -21,7 +21,7 @@ from tests.support.waits_rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_durable.demo.database import AttemptRow, RunRow
+    from airflow_durable.metadata.model import DagRun, TaskTry
 
 RUN_ID = "2026-11-24"
 LIMIT_SECONDS = 300.0
@@ -60,13 +60,13 @@ class Lab:
 
     airflow: ScratchAirflow
 
-    def runs(self, dag_id: str) -> list[RunRow]:
+    def runs(self, dag_id: str) -> list[DagRun]:
         """Return the runs of a Dag."""
         return self.airflow.database.runs(dag_id)
 
-    def parent(self, dag_id: str, map_index: int = -1) -> AttemptRow | None:
+    def parent(self, dag_id: str, map_index: int = -1) -> TaskTry | None:
         """Return the latest try of a parent."""
-        attempts = self.airflow.database.latest_attempts(dag_id, RUN_ID)
+        attempts = self.airflow.database.latest_tries(dag_id, RUN_ID)
         return next((attempt for attempt in attempts if attempt.map_index == map_index), None)
 
     def wait_for(self, is_done: Callable[[], bool], what: str) -> None:
@@ -89,7 +89,7 @@ class Lab:
         # Decided is recorded before it is done: killed in between, the next try would start the run again.
         (run_id,) = {
             record["child"]["run_id"]
-            for (_, index, _), record in self.airflow.database.records(dag_id, RUN_ID).items()
+            for (_, index, _), record in self.airflow.database.stored(dag_id, RUN_ID).items()
             if index == map_index
         }
         self.wait_for(lambda: run_id in {run.run_id for run in self.runs(child_dag_id)}, f"the run {run_id}")
@@ -130,7 +130,7 @@ class Lab:
 
     def _wait_for_decision(self, dag_id: str, try_number: int, map_index: int) -> None:
         def has_decided() -> bool:
-            records = self.airflow.database.records(dag_id, RUN_ID)
+            records = self.airflow.database.stored(dag_id, RUN_ID)
             return any(
                 entry["try_number"] == try_number
                 for (_, index, _), record in records.items()

@@ -184,11 +184,10 @@ def test_page_follows_what_happens(sign_in: SignIn, lab: Lab) -> None:
     row = row_of(frame, "reporting")
     row.locator("a.expand").click()
     frame.get_by_role("img", name="Timeline").wait_for()
-    change = "UPDATE task_instance SET state = :state WHERE dag_id = 'reporting'"
-    lab.airflow.database.execute(change, state="skipped")
+    lab.airflow.database.set_state("reporting", "skipped")
     row.locator("td").nth(2).get_by_text("skipped").wait_for()
     assert frame.get_by_role("img", name="Timeline").count() == 1, "it stays open"
-    lab.airflow.database.execute(change, state="success")
+    lab.airflow.database.set_state("reporting", "success")
 
 
 def test_limited_user_sees_nothing_of_other_dags(sign_in: SignIn, lab: Lab) -> None:

@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.demo.database import as_utc
 from tests.chaos.modes import KINDS, MODES, TASK_ID, name_child, name_parent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_durable.demo.database import AttemptRow, MetadataDatabase
+    from airflow_durable.metadata.model import TaskTry
+    from airflow_durable.metadata.scratch import ScratchDatabase
     from tests.chaos.population import Pair
 
 _ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -51,7 +51,7 @@ class Parent:
     :param is_taken: another parent of its Dag run has a child.
     """
 
-    attempt: AttemptRow
+    attempt: TaskTry
     pair: Pair
     named_run_id: str | None
     children: tuple[Child, ...]
@@ -189,7 +189,7 @@ class Census:
         }
 
 
-def take(database: MetadataDatabase, pairs: list[Pair], struck_resets: set[tuple[str, str, int]]) -> Census:
+def take(database: ScratchDatabase, pairs: list[Pair], struck_resets: set[tuple[str, str, int]]) -> Census:
     """
     Count.
 
@@ -265,28 +265,27 @@ def _add(counts: list[Count]) -> Count:
 
 
 def _read_parents(
-    database: MetadataDatabase, kind: str, mode: str, pairs: dict[str, Pair], struck_resets: set[tuple[str, str, int]]
+    database: ScratchDatabase, kind: str, mode: str, pairs: dict[str, Pair], struck_resets: set[tuple[str, str, int]]
 ) -> list[Parent]:
     children: dict[tuple[str, int], list[Child]] = defaultdict(list)
-    for row in database.select(
-        "SELECT id, run_id, state, conf, COALESCE(created_at, queued_at) AS created_at, end_date, clear_number "
-        "FROM dag_run WHERE dag_id = :dag_id ORDER BY id",
-        dag_id=name_child(kind, mode),
-    ):
-        created_at = as_utc(row["created_at"])
+    runs = database.runs(name_child(kind, mode))
+    confs = database.confs(name_child(kind, mode), [run.run_id for run in runs])
+    for run in runs:
+        created_at = run.created_at or run.queued_at
         if created_at is None:
-            message = f"Child run {row['run_id']} has no date of its making."
+            message = f"Child run {run.run_id} has no date of its making."
             raise ValueError(message)
+        conf = confs[run.run_id]
         child = Child(
-            row["id"],
-            row["run_id"],
-            row["state"],
+            run.id,
+            run.run_id,
+            run.state or "none",
             created_at,
-            as_utc(row["end_date"]),
-            row["clear_number"] or 0,
-            row["conf"].get("part", 0),
+            run.end_date,
+            run.clear_number,
+            conf.get("part", 0),
         )
-        children[row["conf"]["parent"], row["conf"]["map_index"]].append(child)
+        children[conf["parent"], conf["map_index"]].append(child)
     named = _read_named_runs(database, name_parent(kind, mode))
     owners = {run_id for run_id, _ in children}
     return [
@@ -298,21 +297,15 @@ def _read_parents(
             (attempt.dag_id, attempt.run_id, attempt.map_index) in struck_resets,
             attempt.run_id in owners,
         )
-        for attempt in database.latest_attempts(name_parent(kind, mode))
+        for attempt in database.latest_tries(name_parent(kind, mode))
     ]
 
 
-def _read_named_runs(database: MetadataDatabase, dag_id: str) -> dict[tuple[str, int], str]:
+def _read_named_runs(database: ScratchDatabase, dag_id: str) -> dict[tuple[str, int], str]:
     """Return the run ids that the parents name as their child's."""
-    rows = database.select(
-        "SELECT run_id, map_index, value FROM xcom "
-        "WHERE dag_id = :dag_id AND task_id = :task_id AND key = 'trigger_run_id'",
-        dag_id=dag_id,
-        task_id=TASK_ID,
-    )
+    xcoms = database.xcoms("trigger_run_id", dag_id, TASK_ID)
     return {
-        (row["run_id"], row["map_index"]): json.loads(row["value"]) if _is_json(row["value"]) else row["value"]
-        for row in rows
+        (key.run_id, key.map_index): json.loads(value) if _is_json(value) else value for key, value in xcoms.items()
     }
 
 

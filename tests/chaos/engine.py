@@ -24,8 +24,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
-from airflow_durable.demo.database import as_utc
 from airflow_durable.demo.engine import ScratchAirflow
+from airflow_durable.metadata.values import as_utc
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import PostgresServer, ValkeyServer
 from tests.support.tcp_gate import TcpGate
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_durable.demo.database import AttemptRow, MetadataDatabase
     from airflow_durable.demo.processes import Component
+    from airflow_durable.metadata.model import TaskTry
+    from airflow_durable.metadata.scratch import ScratchDatabase
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
 WORKERS = ("first", "second")
@@ -97,7 +98,7 @@ class DistributedAirflow:
         self._scopes.close()
 
     @property
-    def database(self) -> MetadataDatabase:
+    def database(self) -> ScratchDatabase:
         """The metadata database."""
         return self.airflow.database
 
@@ -223,7 +224,7 @@ class DistributedAirflow:
             return len(self._celery.control.ping(timeout=1.0, connection=connection)) == len(WORKERS)
         return False
 
-    def _find_attempt(self, task_instance_id: UUID) -> AttemptRow | None:
+    def _find_attempt(self, task_instance_id: UUID) -> TaskTry | None:
         with contextlib.suppress(SQLAlchemyError):
-            return self.database.attempt_of_id(task_instance_id)
+            return self.database.try_of_id(task_instance_id)
         return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.stored import KEY
-from airflow_durable.demo.database import AttemptRow
 from tests.chaos.engine import WORKERS
 from tests.chaos.modes import KINDS, TASK_ID
 from tests.chaos.plan import TARGETED, FaultKind, Place, PlannedFault
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_durable.demo.processes import Component
+    from airflow_durable.metadata.model import TaskTry
     from tests.chaos.engine import DistributedAirflow
 
 STRIKE_LIMIT_SECONDS = 60.0
@@ -36,11 +36,6 @@ COMPONENTS = {
 COUNTED = TARGETED | {FaultKind.WORKER_KILLED, FaultKind.TRIGGERER_KILLED, FaultKind.PARTITION}
 """The faults whose victims can be told; the others strike whoever is there."""
 
-_RUNNING = """
-SELECT id, dag_id, run_id, task_id, map_index, try_number, max_tries, state, pid, start_date, end_date, hostname
-FROM task_instance WHERE state = 'running' AND task_id = :task_id ORDER BY dag_id, run_id, map_index
-"""
-_DEFERRED = _RUNNING.replace("'running'", "'deferred'")
 _POLL_TICKS = 3
 _ENDED = frozenset({"success", "failed", "skipped", "removed"})
 _NOT_STARTED = frozenset({None, "scheduled", "queued", "up_for_retry"})
@@ -96,10 +91,9 @@ class FaultBox:
         else:
             yield from self._strike_component(outcome)
 
-    def running_attempts(self) -> list[AttemptRow]:
+    def running_attempts(self) -> list[TaskTry]:
         """Return the attempts of parents that run, by the database, and whose process is there."""
-        rows = self._engine.database.select(_RUNNING, task_id=TASK_ID)
-        attempts = [AttemptRow(**row) for row in rows]
+        attempts = self._engine.database.latest_in_state("running", TASK_ID)
         return [attempt for attempt in attempts if self._engine.worker_of(attempt.pid) is not None]
 
     def _kill_attempts(self, outcome: Outcome) -> Iterator[None]:
@@ -150,7 +144,7 @@ class FaultBox:
     def _partition(self, outcome: Outcome) -> Iterator[None]:
         worker = WORKERS[int(outcome.fault.pick * len(WORKERS))]
         deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
-        victims: list[AttemptRow] = []
+        victims: list[TaskTry] = []
         while time.monotonic() < deadline:
             victims = [attempt for attempt in self.running_attempts() if self._engine.worker_of(attempt.pid) == worker]
             if {_kind_of(victim) for victim in victims} == set(KINDS):
@@ -176,7 +170,7 @@ class FaultBox:
         components = engine.components_of(COMPONENTS[fault.kind])
         component = components[int(fault.pick * len(components))]
         deadline = time.monotonic() + STRIKE_LIMIT_SECONDS
-        victims: list[AttemptRow] = []
+        victims: list[TaskTry] = []
         # Without work the death of a worker or a triggerer would prove nothing.
         while fault.kind in COUNTED and time.monotonic() < deadline and component in engine.airflow.components:
             victims = self._work_of(component)
@@ -188,10 +182,10 @@ class FaultBox:
         if component in engine.airflow.components:
             engine.restart(component)
 
-    def _work_of(self, component: Component) -> list[AttemptRow]:
+    def _work_of(self, component: Component) -> list[TaskTry]:
         """Return the attempts that a worker runs, or that the triggerer waits for."""
         if component.kind == "triggerer":
-            return [AttemptRow(**row) for row in self._engine.database.select(_DEFERRED, task_id=TASK_ID)]
+            return self._engine.database.latest_in_state("deferred", TASK_ID)
         worker = self._engine.worker_of(component.process.pid)
         return [attempt for attempt in self.running_attempts() if self._engine.worker_of(attempt.pid) == worker]
 
@@ -231,7 +225,7 @@ class FaultBox:
             for proxy in self._engine.proxies.values():
                 proxy.remove(fault)
 
-    def _wait_until_superseded(self, victims: list[AttemptRow]) -> Iterator[None]:
+    def _wait_until_superseded(self, victims: list[TaskTry]) -> Iterator[None]:
         """Wait until each has a newer attempt that runs, or its parent has ended."""
         deadline = time.monotonic() + SUPERSEDED_LIMIT_SECONDS
         while time.monotonic() < deadline:
@@ -240,13 +234,13 @@ class FaultBox:
             for _ in range(_POLL_TICKS):
                 yield
 
-    def _is_superseded(self, victim: AttemptRow) -> bool:
+    def _is_superseded(self, victim: TaskTry) -> bool:
         latest = self._latest(victim)
         if latest is None or latest.state in _ENDED:
             return True
         return latest.id != victim.id and latest.state in {"running", "deferred"}
 
-    def _count_overlaps(self, outcome: Outcome, victims: list[AttemptRow]) -> None:
+    def _count_overlaps(self, outcome: Outcome, victims: list[TaskTry]) -> None:
         for victim in victims:
             latest = self._latest(victim)
             pids = {proxy.pid_of(victim.id) for proxy in self._engine.proxies.values()} - {None}
@@ -255,10 +249,10 @@ class FaultBox:
             if is_alive and has_newer:
                 outcome.overlaps[_kind_of(victim)] += 1
 
-    def _latest(self, victim: AttemptRow) -> AttemptRow | None:
-        rows = self._engine.database.latest_attempts(victim.dag_id, victim.run_id)
+    def _latest(self, victim: TaskTry) -> TaskTry | None:
+        rows = self._engine.database.latest_tries(victim.dag_id, victim.run_id)
         return next((row for row in rows if row.map_index == victim.map_index), None)
 
 
-def _kind_of(attempt: AttemptRow) -> str:
+def _kind_of(attempt: TaskTry) -> str:
     return attempt.dag_id.partition("_")[0]

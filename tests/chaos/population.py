@@ -15,7 +15,7 @@ from tests.chaos.modes import KINDS, MODES, TASK_ID, name_child, name_parent
 
 if TYPE_CHECKING:
     from airflow_durable.demo.api import PublicApi
-    from airflow_durable.demo.database import MetadataDatabase
+    from airflow_durable.metadata.scratch import ScratchDatabase
     from tests.chaos.modes import Mode
 
 FAILING_SHARE = 0.15
@@ -97,7 +97,7 @@ class Population:
     seed: int
     size: int
     api: PublicApi
-    database: MetadataDatabase
+    database: ScratchDatabase
     pairs: list[Pair] = field(default_factory=list)
     _waiting: list[_Trigger] = field(default_factory=list)
     _due: dict[tuple[int, int], float] = field(default_factory=dict)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from uuid import UUID
 
 import pytest
 
-from airflow_durable.demo.database import AttemptRow
+from airflow_durable.metadata.model import InstanceKey, TaskTry
 from tests.chaos.census import Child, Count, Parent, count_parents
 from tests.chaos.population import Pair
 
@@ -33,19 +32,13 @@ def _count(  # noqa: PLR0913 - a case has many sides
     is_reset_struck: bool = False,
     is_taken: bool = False,
 ) -> Count:
-    attempt = AttemptRow(
-        id=UUID(int=1),
-        dag_id=f"durable_{mode}",
-        run_id="p00001",
-        task_id="run_child",
-        map_index=-1,
+    attempt = TaskTry(
+        InstanceKey(f"durable_{mode}", "p00001", "run_child", -1),
         try_number=2,
         max_tries=60,
         state=state,
-        pid=None,
         start_date=_at(0),
         end_date=_at(60),
-        hostname=None,
     )
     pair = Pair(1, mode, has_foreign, fails_once)
     named_run_id = named or (children[-1].run_id if children else None)

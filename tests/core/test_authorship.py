@@ -124,6 +124,7 @@ def test_the_loser_of_a_contention_loses_its_next_try_too(ask_it: Callable[[], R
     for number in (1, 2):
         with pytest.raises(ChildRunForeignError, match="Nothing was triggered"):
             run_try(FakePort(server, attempt(number)), ask_it())
+        assert server.record().tries[-1].decision is Decision.FOREIGN
     assert server.only_run().conf == "theirs"
 
 
@@ -218,8 +219,10 @@ def test_a_fixed_date_under_another_run_id_is_foreign(
 ) -> None:
     server = Server()
     server.create("child", Run("another", FIXED_DATE))
-    with pytest.raises(error):
+    with pytest.raises(error, match="'child'") as caught:
         run_try(FakePort(server, attempt(1)), replace(ask_fixed_date(), is_skip=is_skip))
+    assert "'manual__fixed'" in str(caught.value)
+    assert is_skip or str(FIXED_DATE) in str(caught.value)
     assert len(server.runs) == 1
 
 

@@ -11,10 +11,13 @@ import pytest
 from airflow_durable.core.errors import CallsDifferError, ChildRunFailedError, LookUpFailedError
 from airflow_durable.core.model import Mode, OnClear, Proof
 
-from .fakes import Crash, FakePort, Fault, Run, Server, ask, ask_unprovable, attempt, cleared, run_calls
+from .fakes import FIXED_DATE, Crash, FakePort, Fault, Run, Server, ask, ask_unprovable, attempt, cleared, run_calls
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_durable.core.model import Attempt, Request
+    from airflow_durable.core.record import Record
 
 CONFS = ("a", "b", "c")
 AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
@@ -42,6 +45,11 @@ def crash_in_call(server: Server, at: Attempt, call: int, requests: list[Request
         run_calls(FakePort(server, at), requests or [ask()] * len(CONFS), CONFS)
     server.on_sleep = on_sleep
     server.calls.clear()
+
+
+def outcome_at(record: Record) -> datetime:
+    assert record.outcome is not None
+    return record.outcome.at
 
 
 def count_confs(server: Server) -> list[str]:
@@ -116,6 +124,15 @@ def test_another_dag_in_a_later_call_of_a_retry_is_refused() -> None:
     port = FakePort(server, attempt(2))
     with pytest.raises(CallsDifferError, match="Call 2"):
         run_calls(port, [ask(), ask(dag_id="other")], ("a", "b"))
+
+
+def test_another_date_in_a_call_of_a_retry_is_refused() -> None:
+    server = Server()
+    requests = [ask(run_id=f"fixed {conf}") for conf in CONFS]
+    crash_in_call(server, attempt(1), 2, requests)
+    requests[0] = replace(requests[0], is_date_ours=False, logical_date=FIXED_DATE)
+    with pytest.raises(CallsDifferError, match="Call 1"):
+        run_calls(FakePort(server, attempt(2)), requests, CONFS)
 
 
 def test_the_last_call_may_differ_if_there_is_only_one() -> None:
@@ -213,3 +230,46 @@ def test_a_foreign_run_is_no_call() -> None:
     server.create("child", Run("x"))
     loop(server, attempt(1))
     assert count_confs(server) == ["conf", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("mode", [Mode.WAIT, Mode.DEFER])
+@pytest.mark.parametrize("is_unreadable", [False, True], ids=["missing", "unreadable"])
+def test_a_call_that_is_made_again_after_a_clear_is_waited_for_again(
+    is_unreadable: bool,  # noqa: FBT001 - a parameter
+    mode: Mode,
+) -> None:
+    """Its run was deleted; that its success was marked says nothing of the new one."""
+    server = Server()
+    crash_in_call(server, attempt(1), 2)
+    del server.runs["child", server.record().run_id]
+    server.on_sleep = lambda server: server.end_all("failed")
+    faults: dict[str, list[Fault | None]] = {"look_up": [AWAY]} if is_unreadable else {}
+    with pytest.raises(ChildRunFailedError):
+        run_calls(FakePort(server, cleared(2), faults=faults), [ask(mode=mode)] * 3, CONFS)
+    assert not server.record().is_consumed
+
+
+def test_a_call_that_was_taken_after_a_clear_is_marked_anew() -> None:
+    server = Server()
+    crash_in_call(server, attempt(1), 2)
+    marked = server.record()
+    loop(server, cleared(2))
+    assert outcome_at(server.record()) > outcome_at(marked)
+    assert server.record().max_tries == 4
+
+
+def test_the_outcome_of_a_call_that_is_made_again_is_the_new_one() -> None:
+    server = Server()
+    crash_in_call(server, attempt(1), 2)
+    marked = server.record()
+    del server.runs["child", marked.run_id]
+    loop(server, cleared(2))
+    assert outcome_at(server.record()) > outcome_at(marked)
+
+
+def test_calls_that_the_task_makes_no_more_say_nothing_of_its_success() -> None:
+    server = Server()
+    crash_in_call(server, attempt(1), 2)
+    loop(server, cleared(2), ("new",))
+    loop(server, attempt(3, max_tries=5, clear_number=2), ("new",))
+    assert count_confs(server) == ["a", "b", "new", "new"]

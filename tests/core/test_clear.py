@@ -9,10 +9,12 @@ import pytest
 
 from airflow_durable.core.errors import (
     ChildRunFailedError,
+    ChildRunForeignError,
     FixedRunFailedError,
     ForeignRunSkipError,
     LookUpFailedError,
     RunUsedUpError,
+    SubmissionUnknownError,
 )
 from airflow_durable.core.model import Decision, Mode, OnClear
 from airflow_durable.core.run_ids import child_run_id
@@ -20,6 +22,7 @@ from airflow_durable.core.run_ids import child_run_id
 from .fakes import (
     FIXED_DATE,
     PARENT,
+    Crash,
     FakePort,
     Fault,
     Run,
@@ -39,10 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_durable.core.model import Request
+    from airflow_durable.core.record import Record
 
 WAITS = [Mode.WAIT, Mode.DEFER]
 AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
 ASKS = {"generated": ask_generated, "id": ask_fixed_id, "date": ask_fixed_date, "id and run_after": ask_unprovable}
+UNKNOWN = SubmissionUnknownError("child", "x", "no answer")
 FIXED = {"id": ask_fixed_id, "date": ask_fixed_date, "id and run_after": ask_unprovable}
 
 
@@ -387,3 +392,93 @@ def test_what_proves_a_run_is_not_changed_where_the_run_cannot_be_read() -> None
     with pytest.raises(LookUpFailedError):
         run_try(FakePort(server, attempt(2), faults={"look_up": [AWAY] * 4}), ask_fixed_id())
     assert len(server.records()) == 2
+
+
+# What was marked before counts for nothing once a run is asked for again.
+
+
+@pytest.mark.parametrize("mode", WAITS)
+def test_a_retry_waits_for_the_run_that_was_reset_after_success(mode: Mode) -> None:
+    server, request = Server(), replace(ask_fixed_id(mode), is_reset=True)
+    run_try(FakePort(server, attempt(1)), request)
+    marked = server.record().outcome
+    crash_while_waiting(server, request, at=cleared(2))
+    assert server.states() == ["queued"]
+    assert server.record().outcome is None
+    run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1)), request)
+    assert server.states() == ["success"]
+    assert server.only_run().clear_number == 1
+    assert server.record().outcome != marked
+
+
+def test_a_run_of_another_parent_is_foreign_although_ours_was_there_before() -> None:
+    server = Server()
+    crash_while_waiting(server, ask_unprovable())
+    server.runs.clear()
+    port = FakePort(server, attempt(2))
+    real = port.submit
+
+    def come_second(record: Record) -> bool:
+        server.create("child", Run("fixed", conf="theirs"))
+        return real(record)
+
+    port.submit = come_second  # type: ignore[method-assign]
+    with pytest.raises(ChildRunForeignError):
+        run_try(port, ask_unprovable())
+
+
+def test_what_is_written_ahead_after_a_clear_does_not_hide_the_clear() -> None:
+    """The request of a superseded try arrives once this one has written, and died."""
+    server = Server()
+    with pytest.raises(SubmissionUnknownError):
+        run_try(FakePort(server, attempt(1), conf="old", faults={"submit": [Fault(UNKNOWN)] * 4}), ask())
+    late = server.record()
+    with pytest.raises(Crash):
+        run_try(FakePort(server, cleared(2), conf="new", faults={"submit": [Fault(Crash())]}), ask())
+    server.create("child", Run(late.run_id, late.logical_date, conf="old"))
+    run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1), conf="new"), ask())
+    assert server.confs() == ["old", "new"]
+
+
+def test_a_clear_is_settled_once_the_run_is_created() -> None:
+    server = Server()
+    crash_while_waiting(server, ask())
+    server.runs.clear()
+    crash_while_waiting(server, ask(), at=cleared(2))
+    server.end_all("success")
+    server.upstream_ran_at = None
+    run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1), conf="edited"), ask())
+    assert server.confs() == ["conf"]
+
+
+def test_a_fixed_run_of_before_a_clear_that_arrives_late_is_not_taken() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask_fixed_id())
+    before = server.only_run()
+    server.runs.clear()
+    port = FakePort(server, cleared(2))
+    real = port.submit
+
+    def come_second(record: Record) -> bool:
+        server.create("child", before)
+        return real(record)
+
+    port.submit = come_second  # type: ignore[method-assign]
+    with pytest.raises(RunUsedUpError):
+        run_try(port, ask_fixed_id())
+
+
+def test_a_lost_reply_after_a_clear_is_no_conflict() -> None:
+    server = Server()
+    request = ask(mode=Mode.FIRE_AND_FORGET)
+    run_try(FakePort(server, attempt(1)), request)
+    run_try(FakePort(server, cleared(2), faults={"submit": [Fault(UNKNOWN, is_after=True)]}), request)
+    assert len(server.runs) == 2
+
+
+def test_on_clear_fresh_waits_for_the_answer_of_a_look_up() -> None:
+    """Else the log could not say beside which run the fresh one is started; it ends in the pause."""
+    server = Server()
+    crash_while_waiting(server, ask())
+    run_try(FakePort(server, cleared(2), faults={"look_up": [AWAY]}), ask(on_clear=OnClear.FRESH))
+    assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "success")]

@@ -53,6 +53,15 @@ def test_plan() -> None:
         P(GENERATED, ASKED, MISSING, None, None, D.RESUBMIT, id="missing, retry"),
         P(GENERATED, ASKED, MISSING, UNMARKED, None, D.RESUBMIT, id="missing, clear"),
         P(GENERATED, ASKED, MISSING, MARKED, None, D.FRESH_SUBMIT, id="missing, asked anew"),
+        P(
+            GENERATED,
+            replace(ASKED, call=2, epoch=3),
+            MISSING,
+            MARKED,
+            None,
+            D.RESUBMIT,
+            id="missing, a later call anew",
+        ),
         P(GENERATED, ask(dag_id="x"), MISSING, None, None, D.FRESH_SUBMIT, id="missing, another Dag"),
         P(FIXED, ask(run_id="x"), MISSING, None, None, D.FRESH_SUBMIT, id="missing, another run id"),
         P(FIXED, ASKED_FIXED, MISSING, None, None, D.RESUBMIT, id="missing, fixed"),
@@ -271,6 +280,26 @@ def test_each_row(  # noqa: PLR0913, PLR0917 - what a decision hangs on
     expected: Decision,
 ) -> None:
     assert decide(record, request_, attempt(2), look, clear, is_upstream_newer=is_newer) is expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("running", Decision.WAIT_OUT), ("success", Decision.USED_UP)], ids=["active", "success"]
+)
+def test_another_date_under_the_same_run_id_is_another_request(state: str, expected: Decision) -> None:
+    dated = replace(ASKED_FIXED, is_date_ours=False, logical_date=FIXED_DATE)
+    assert decide(FIXED, dated, attempt(2), seen(state), UNMARKED, is_upstream_newer=False) is expected
+    assert not is_upstream_asked(FIXED, dated, seen(state), UNMARKED)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("running", Decision.WAIT_OUT), ("success", Decision.FRESH_SUBMIT)],
+    ids=["active", "success"],
+)
+def test_another_run_id_is_another_request(state: str, expected: Decision) -> None:
+    other = ask(run_id="other")
+    assert decide(FIXED, other, attempt(2), seen(state), UNMARKED, is_upstream_newer=False) is expected
+    assert not is_upstream_asked(FIXED, other, seen(state), UNMARKED)
 
 
 # Over all combinations.

@@ -30,6 +30,7 @@ from .fakes import (
     ask_fixed_id,
     attempt,
     cleared,
+    crash_while_waiting,
     run_try,
 )
 
@@ -404,6 +405,19 @@ def test_a_reset_of_the_first_version_is_not_done_again(state: str) -> None:
     server.only_run().clear_number = 1
     run_try(FakePort(server, attempt(2)), replace(ask_fixed_id(), is_reset=True))
     assert server.only_run().clear_number == 1
+
+
+def test_a_run_that_was_deleted_after_a_reset_of_the_first_version_is_not_reset_again() -> None:
+    """The run that is created then looks like the one of before the reset: that version recorded no ``run_after``."""
+    baseline = {"clear_number": 0, "logical_date": FIXED_DATE.isoformat()}
+    server = open_first_version(
+        is_fixed=True, is_date_ours=False, state="running", run_id="manual__fixed", reset=baseline
+    )
+    server.runs.clear()
+    request = replace(ask_fixed_date(), is_reset=True)
+    crash_while_waiting(server, request, at=attempt(2))
+    run_try(FakePort(server, attempt(3)), request)
+    assert server.only_run().clear_number == 0
 
 
 def test_release_0_1_0_fails_on_what_this_release_wrote() -> None:

@@ -156,7 +156,7 @@ class Stage:
             }
             return comms.OKResponse(ok=True)
         if isinstance(message, comms.GetDRCount):
-            counted = (run_id for run_id in message.run_ids if run_id in self.runs)
+            counted = (run_id for run_id in message.run_ids or () if run_id in self.runs)
             wanted = [run_id for run_id in counted if not message.states or self.runs[run_id] in message.states]
             return comms.DRCount(count=len(wanted))
         if type(message).__name__ in {"GetDag", "GetPreviousTI"}:

@@ -10,7 +10,6 @@ from unittest import mock
 
 import httpx
 import pytest
-from airflow.providers.common.compat.sdk import DagRunTriggerException
 from airflow.sdk.api.client import ServerResponseError
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms, task_runner
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from structlog.tracebacks import ExceptionDictTransformer
 
 from airflow_durable import task_sdk
+from airflow_durable.compat import DagRunTriggerException
 from airflow_durable.core.errors import DurableError
 from airflow_durable.task.conf import parse_conf
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from concurrent.futures import Future
 
-    from airflow_durable.demo.database import AttemptRow, RunRow
+    from airflow_durable.metadata.model import DagRun, TaskTry
     from tests.support.fault_proxy import Passage
 
 LIMIT_SECONDS = 300.0
@@ -63,14 +63,14 @@ class Lab:
     @property
     def has_store(self) -> bool:
         """Whether this Airflow has a task state store (3.3)."""
-        return self.airflow.database.has_table("task_state_store")
+        return self.airflow.database.has_store
 
 
 @contextlib.contextmanager
 def open_lab(home: Path) -> Iterator[Lab]:
     """Start it all, and end it all."""
     airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=_OPTIONS)
-    proxy = FaultProxy(airflow.execution_url, airflow.database.attempt_of_id, airflow.kill_worker)
+    proxy = FaultProxy(airflow.execution_url, airflow.database.try_of_id, airflow.kill_worker)
     with proxy, airflow, contextlib.closing(PublicApi(airflow.url)) as api:
         airflow.options["core.execution_api_server_url"] = f"http://127.0.0.1:{proxy.port}/execution/"
         airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
@@ -125,7 +125,7 @@ class Stage:
         assert supervisor is not None
         supervisor.send_signal(signal.SIGKILL)
 
-    def mark_child(self, state: str = "success", run: RunRow | None = None) -> None:
+    def mark_child(self, state: str = "success", run: DagRun | None = None) -> None:
         """Let the newest child run end, as a person would."""
         self.lab.api.mark_run(self.child_dag, (run or self.children()[-1]).run_id, state)
 
@@ -163,18 +163,18 @@ class Stage:
 
     # What can be seen.
 
-    def parent(self, map_index: int = -1) -> AttemptRow:
+    def parent(self, map_index: int = -1) -> TaskTry:
         """Return the parent's latest attempt."""
-        attempts = self.lab.airflow.database.latest_attempts(self.parent_dag, RUN_ID)
+        attempts = self.lab.airflow.database.latest_tries(self.parent_dag, RUN_ID)
         return next(one for one in attempts if (one.task_id, one.map_index) == ("run_child", map_index))
 
-    def children(self) -> list[RunRow]:
+    def children(self) -> list[DagRun]:
         """Return all runs of the child Dag, the oldest first."""
         return self.lab.airflow.database.runs(self.child_dag)
 
     def record(self, map_index: int = -1) -> dict[str, Any] | None:
         """Return the newest entry of the first call in the task state store, None if there is none."""
-        records = self.lab.airflow.database.records(self.parent_dag, RUN_ID)
+        records = self.lab.airflow.database.stored(self.parent_dag, RUN_ID)
         entries = {
             position: value
             for (_, index, key), value in records.items()
@@ -182,7 +182,7 @@ class Stage:
         }
         return entries[max(entries)] if entries else None
 
-    def conf_of(self, run: RunRow) -> Any:  # noqa: ANN401 - JSON
+    def conf_of(self, run: DagRun) -> Any:  # noqa: ANN401 - JSON
         """Return a child run's conf."""
         return self.lab.api.conf(self.child_dag, run.run_id)
 
@@ -226,11 +226,7 @@ class Stage:
 
     def describe(self) -> str:
         """Return where this Airflow stands: for whoever has only the output of a failed test."""
-        unfinished = self.lab.airflow.database.select(
-            "SELECT dag_id, run_id, map_index, try_number, state, pid, trigger_id, scheduled_dttm, queued_dttm, "
-            "start_date, last_heartbeat_at, updated_at FROM task_instance "
-            "WHERE state IS NULL OR state NOT IN ('success', 'failed', 'skipped', 'removed', 'upstream_failed')"
-        )
+        unfinished = self.lab.airflow.database.unfinished()
         requests = [passage for passage in tuple(self.lab.proxy.passages) if passage.sender]
         own = [passage for passage in requests if passage.sender and passage.sender.dag_id == self.parent_dag]
         sections = {
@@ -270,7 +266,7 @@ class Stage:
         if attempt.state == "deferred":
             self._wait_until_worker_is_reported(attempt)
 
-    def wait_until_waiting(self, try_number: int, map_index: int = -1, run: RunRow | None = None) -> None:
+    def wait_until_waiting(self, try_number: int, map_index: int = -1, run: DagRun | None = None) -> None:
         """
         Wait until this try of the parent has seen its child's state, as it does while it waits.
 
@@ -287,7 +283,7 @@ class Stage:
 
         self.wait_for(has_looked, f"try {try_number} to look its child up")
 
-    def _wait_until_worker_is_reported(self, deferred: AttemptRow) -> None:
+    def _wait_until_worker_is_reported(self, deferred: TaskTry) -> None:
         """
         Wait until the scheduler knows that the worker which deferred the task has ended.
 
@@ -313,10 +309,8 @@ class Stage:
         """
         if self.parent().state in {"success", "failed", "skipped"}:
             runs = self.lab.airflow.database.runs
-            triggers = "SELECT trigger_id FROM task_instance WHERE dag_id = :dag_id AND trigger_id IS NOT NULL"
-            self.wait_for(
-                lambda: not self.lab.airflow.database.select(triggers, dag_id=self.parent_dag), "the end of its trigger"
-            )
+            has_trigger = self.lab.airflow.database.has_trigger
+            self.wait_for(lambda: not has_trigger(self.parent_dag), "the end of its trigger")
             self.wait_for(
                 lambda: {run.state for run in runs(self.parent_dag)} <= {"success", "failed"}, "the end of its Dag run"
             )

@@ -19,12 +19,13 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_durable.audit.client import ApiClient
-from airflow_durable.audit.database import open_engine
+from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.model import Dismissal
 from airflow_durable.audit.report import build_json
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.search import audit
 from airflow_durable.demo import settings
+from airflow_durable.metadata.connections import open_engine
 from tests.support.fault_proxy import Action
 
 from .lab import RUN_ID, Lab, Stage, scenario
@@ -167,8 +168,9 @@ def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, S
             outcome.result()
     engine = sa.create_engine(lab.airflow.options["database.sql_alchemy_conn"], future=True)
     client = ApiClient(lab.airflow.url, _get_token(lab), requests_per_second=200)
-    with contextlib.closing(client), open_engine(engine, lab.api.version()) as database:
-        yield {"database": database, "api": RestSource(client)}
+    version = lab.api.version()
+    with contextlib.closing(client), open_engine(engine, version) as database:
+        yield {"database": DatabaseSource(database, version), "api": RestSource(client)}
     engine.dispose()
 
 
@@ -196,10 +198,8 @@ def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited
     """The later one is the one it names, and was made later."""
     for name in ("audited_shared", "audited_forgotten"):
         (finding,) = _audit(audited["database"], f"{name}_parent").findings
-        (xcom,) = lab.airflow.database.select(
-            "SELECT value FROM xcom WHERE dag_id = :dag_id AND key = 'trigger_run_id'", dag_id=f"{name}_parent"
-        )
-        assert finding.later.run_id in xcom["value"]
+        (named,) = lab.airflow.database.xcoms("trigger_run_id", f"{name}_parent", finding.parent.task_id).values()
+        assert finding.later.run_id in named
         runs = [run.run_id for run in lab.airflow.database.runs(f"{name}_child")]
         assert runs.index(finding.run.key.run_id) < runs.index(finding.later.run_id)
 

@@ -24,12 +24,7 @@ def test_record_damaged(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
-    changed = stage.lab.airflow.database.execute(
-        "UPDATE task_state_store SET value = :value WHERE dag_id = :dag_id",
-        value='{"version": 1}',
-        dag_id=stage.parent_dag,
-    )
-    assert changed == 1
+    assert stage.lab.airflow.database.overwrite_stored(stage.parent_dag, {"version": 1}) == 1
     stage.wait_for_parent("failed")
     assert len(stage.children()) == 1
     assert stage.sent("POST", stage.submit_path) == 1

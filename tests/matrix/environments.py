@@ -105,9 +105,8 @@ class Environment:
         venv = self.folder.relative_to(ROOT)
         self.results.mkdir(parents=True, exist_ok=True)
         which = [f"AIRFLOW={self.airflow}", f"PROVIDER={self.provider.value}", f"VENV={venv}", *python]
-        self._run(["make", "-s", "env", *which], "install.log", {0})
-        self._run([self._interpreter, "-c", _DESCRIBE], "environment.json", {0})
-        description = json.loads((self.results / "environment.json").read_text())
+        self.run(["make", "-s", "env", *which], "install.log", {0})
+        description = self.describe()
         if description["airflow"] != self.airflow:
             message = f"{venv} has Airflow {description['airflow']}, not {self.airflow}."
             raise EnvironmentBrokenError(message)
@@ -115,18 +114,29 @@ class Environment:
             message = f"{venv} has standard provider {description['provider']}, which {self.constraints.name} has not."
             raise EnvironmentBrokenError(message)
 
+    def describe(self) -> dict[str, str]:
+        """Note which versions are in it, and return them."""
+        self.run([self.interpreter, "-c", _DESCRIBE], "environment.json", {0})
+        described: dict[str, str] = json.loads((self.results / "environment.json").read_text())
+        return described
+
     def test(self, part: Part) -> bool:
         """Run a part of the tests, and tell whether all went well."""
         junit = self.results / f"{part.value}.xml"
         junit.unlink(missing_ok=True)
-        pytest = [self._interpreter, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
-        return self._run([*pytest, *FOLDERS[part]], f"{part.value}.log", {0, _TESTS_FAILED}) == 0
+        pytest = [self.interpreter, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={junit}"]
+        return self.run([*pytest, *self.tests_of(part)], f"{part.value}.log", {0, _TESTS_FAILED}) == 0
+
+    def tests_of(self, part: Part) -> Sequence[str]:
+        """Return what pytest is given for a part, and how it is to run it."""
+        return FOLDERS[part]
 
     @property
-    def _interpreter(self) -> str:
+    def interpreter(self) -> str:
+        """Its Python."""
         return str(self.folder / "bin" / "python")
 
-    def _run(self, argv: Sequence[str], output: str, expected: set[int]) -> int:
+    def run(self, argv: Sequence[str], output: str, expected: set[int]) -> int:
         """Run a command to its end, also if we are told to stop: a test session has an Airflow to end."""
         path = self.results / output
         # Make must not think that it was called by the Make that called us.

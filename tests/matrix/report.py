@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .results import EnvironmentResult, TestResult
 
-_UNIT_FOLDERS = ("core", "adapters")
+_UNIT_FOLDERS = ("core", "adapters", "sidebyside")
 _HEAD = """\
 # Every supported Airflow
 

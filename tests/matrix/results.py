@@ -36,7 +36,7 @@ class TestResult:
     :param story: what its module is about, if it is a live one.
     :param promise: what it shows, if it is a live one.
     :param instead: what happens if this Airflow cannot do it.
-    :param reason: why it is skipped, or cannot be done.
+    :param reason: why it failed, is skipped, or cannot be done.
     """
 
     __test__ = False
@@ -104,7 +104,8 @@ def _read(case: ET.Element) -> TestResult:
     elif skipped is not None:
         # A test that is expected to fail says which it is; any other is not expected here.
         verdict = Verdict(properties.get("verdict", Verdict.SKIPPED.value))
-    _, folder, *_ = case.get("classname", "").split(".")
+    # A module that could not be imported has no class.
+    _, folder, *_ = (case.get("classname") or case.get("name") or "").split(".")
     return TestResult(
         folder=folder,
         name=case.get("name", "").removeprefix("test_"),
@@ -113,5 +114,14 @@ def _read(case: ET.Element) -> TestResult:
         story=properties.get("story", ""),
         promise=properties.get("promise", ""),
         instead=properties.get("instead", ""),
-        reason="" if skipped is None else skipped.get("message", ""),
+        reason=next((_first_line(case.find(kind)) for kind in ("failure", "error", "skipped") if _has(case, kind)), ""),
     )
+
+
+def _has(case: ET.Element, kind: str) -> bool:
+    return case.find(kind) is not None
+
+
+def _first_line(element: ET.Element | None) -> str:
+    lines = ("" if element is None else element.get("message", "")).splitlines()
+    return lines[0] if lines else ""

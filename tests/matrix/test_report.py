@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .canary import show_broken
 from .environments import AIRFLOWS, Environment, Provider
 from .report import build_markdown, build_tables
 from .results import EnvironmentResult, Verdict, load, load_all
@@ -83,10 +84,10 @@ def test_failure_is_a_failure_of_its_environment(results: Path) -> None:
 def test_page_tells_every_verdict(results: Path) -> None:
     page = build_markdown(load_all(results))
     assert (
-        "| 3.9.0 | 3.11.7 | 1.21.0 | not run | not run | 1 pass, 1 fail, 1 cannot, 1 not applicable, 1 skipped |"
-        in page
+        "| 3.9.0 | 3.11.7 | 1.21.0 | not run | not run | not run "
+        "| 1 pass, 1 fail, 1 cannot, 1 not applicable, 1 skipped |" in page
     )
-    assert "| 3.10.0 | 3.11.7 | 1.21.0 | not run | not run | not run |" in page
+    assert "| 3.10.0 | 3.11.7 | 1.21.0 | not run | not run | not run | not run |" in page
     assert page.index("| 3.9.0 |") < page.index("| 3.10.0 |")
     assert "### Crashes." in page
     assert "| `good` One child. | pass |" in page
@@ -123,3 +124,20 @@ def test_terminal_shows_the_same(results: Path) -> None:
     overview, scenarios, explained = build_tables(load_all(results))
     assert (overview.row_count, scenarios.row_count, explained.row_count) == (2, 5, 3)
     assert [table.row_count for table in build_tables([load(results / "3.10.0")])] == [1]
+
+
+def test_canary_prints_what_broke_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "environment.json").write_text(json.dumps({"airflow": "9", "provider": "9", "python": "3.14"}))
+    (tmp_path / "unit.xml").write_text(
+        """<testsuites><testsuite>
+        <testcase classname="tests.core.test_a" name="test_good" time="1"/>
+        <testcase classname="tests.adapters.test_b" name="test_bad" time="1">
+          <failure message="assert 1 == 2&#10;and more">trace</failure></testcase>
+        <testcase classname="" name="tests.adapters.test_c" time="0"><error message="collection failure"/></testcase>
+        </testsuite></testsuites>"""
+    )
+    assert show_broken(tmp_path) == 1
+    printed = capsys.readouterr().out
+    assert "BROKE adapters: bad: assert 1 == 2\n" in printed
+    assert "BROKE adapters: tests.adapters.test_c: collection failure" in printed
+    assert "1 of 3 tests passed or do not apply." in printed

@@ -83,7 +83,7 @@ def _set(world: World, configuration: Configuration, process: Process) -> Iterat
         yield Action(f"{name}: refused", "step", go_on(world, process, Reply(error="superseded")))
         return
     what = (call.key, call.what)
-    marked = _marked(world, process)
+    marked = _marked(world, process, store(world, process.parent, call.key, call.what))
     stored = store(marked, process.parent, call.key, call.what)
     yield Action(name, "step", go_on(stored, process, Reply()))
     yield from _fault(world, process, "fails, the server is away", NO_STORE)
@@ -93,9 +93,12 @@ def _set(world: World, configuration: Configuration, process: Process) -> Iterat
     yield from _fault(_sent(stored, process, "set", what, is_copy=True), process, "arrives; a copy is late", Reply())
 
 
-def _marked(world: World, process: Process) -> World:
-    """Note for the oracle that this is what the try does last before it reports success."""
-    if process.step.after(Reply()).call.kind != "succeed":
+def _marked(world: World, process: Process, stored: World) -> World:
+    """Note for the oracle that this is what the try does last, but for reading, before it reports success."""
+    following = process.step.after(Reply())
+    while following.call.kind == "get":
+        following = following.after(Reply(stored.tasks[process.parent].get(following.call.key)))
+    if following.call.kind != "succeed":
         return world
     account = world.ledgers[process.parent]
     return world.with_ledger(process.parent, account._replace(is_known_done=True))

@@ -82,6 +82,13 @@ def settle(world: World, token: Token, calls: int) -> World:
     return world.with_ledger(token.parent, ledger._replace(settled=settled, is_known_done=known))
 
 
+def supersede(world: World, token: Token) -> World:
+    """Note that a known limit has shown: what was done before the run that is created now counts no more."""
+    ledger = world.ledgers[token.parent]
+    left = frozenset(entry for entry in ledger.reached if entry[0] != token.call)
+    return create(world.with_ledger(token.parent, ledger._replace(reached=left)), token)
+
+
 def is_unsettled(ledger: Ledger, call: int) -> bool:
     """Tell whether a person cleared the task, and no run of this call was created since."""
     return ledger.is_cleared and call not in ledger.settled

@@ -60,6 +60,13 @@ class Creation(NamedTuple):
         return not self.is_active and ledger.is_unsettled(self.account, self.request.token.call)
 
     @property
+    def is_named_before_a_clear(self) -> bool:
+        """Whether the healthy one has a run id of before the latest clear, under which it was asked for again since."""
+        task = self.world.tasks[self.request.sender.parent]
+        cleared_try = task.max_tries - task.retries
+        return cleared_try > 0 and f"_e{cleared_try}" not in self.other.run_id
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether the two differ in Dag, fixed run id or fixed date."""
         ask = self.request.token.ask._replace(conf="")
@@ -131,7 +138,8 @@ def _is_between_calls(case: Creation) -> bool:
 def _is_unfenced(case: Creation) -> bool:
     has_lost = bool(case.account.lost) or not case.world.has_store
     task = case.world.tasks[case.request.sender.parent]
-    return case.is_late and has_lost and (task.clear_number > 0 or not case.configuration.has_details)
+    is_edited = bool(case.configuration.edits) or case.configuration.is_volatile
+    return case.is_late and has_lost and (task.clear_number > 0 or is_edited or not case.configuration.has_details)
 
 
 def _is_unsettled(case: Creation) -> bool:
@@ -167,7 +175,10 @@ CREATIONS: dict[str, Callable[[Creation], bool]] = {
     "a request of a superseded try arrived after a person had deleted the run that it asks for": _is_recreated,
     MARKED: lambda case: case.is_finished_before_a_clear and case.account.is_known_done,
     "a task of several calls was cleared between two of them: it looks like one that has made all": _is_between_calls,
-    NO_RECORD: lambda case: case.is_finished_before_a_clear and case.has_no_record,
+    NO_RECORD: lambda case: (
+        case.has_no_record
+        and (case.is_finished_before_a_clear or (not case.is_active and case.is_named_before_a_clear))
+    ),
     "a superseded try's request arrived after a look-up, for another Dag or identity than is asked for by now": (
         lambda case: case.is_late and case.is_elsewhere
     ),

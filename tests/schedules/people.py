@@ -154,7 +154,7 @@ def _lose(world: World, configuration: Configuration) -> Iterator[Action]:
     spent = world.spend(losses=1)
     if configuration.is_discarding:
         for parent, task in enumerate(world.tasks):
-            if task.store and task.state not in ENDED:
+            if task.store and task.state in {"scheduled", "deferred"}:
                 name = f"parent {parent + 1}" if parent else "the task"
                 yield Action(f"the record of {name} is lost", "fault", _without_record(spent, parent))
     if configuration.upgrade and any(task.try_number for task in world.tasks):

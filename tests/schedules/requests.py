@@ -94,7 +94,10 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
         return properties.check_creation(after, configuration, run, request)
 
     noted = ledger.create(after, token)
-    return _effect(noted if request.is_late else ledger.settle(noted, token, configuration.calls), check)
+    effect = _effect(noted if request.is_late else ledger.settle(noted, token, configuration.calls), check)
+    if effect.world is not None and effect.excuse and not request.is_late:
+        return effect._replace(world=ledger.supersede(effect.world, token))
+    return effect
 
 
 def reset(world: World, configuration: Configuration, request: Request) -> Effect:

@@ -114,8 +114,85 @@ def test_fire_and_forget_does_not_wait_for_the_active_child_of_an_earlier_life()
         f"try 1: look-up of {FIRST}: running",
         "try 1: get .0",
         "try 1: get .1",
+        "try 1: get .1",
         "try 1: set .1",
         "try 1: set .2",
         "try 1: succeeds",
     ]
     assert [run.state for run in replay(configuration, schedule).runs] == [ACTIVE]
+
+
+def test_a_late_child_of_another_logical_date_under_the_same_run_id_is_not_taken_after_a_clear() -> None:
+    # As above; here the record had been compared, which by then was that of the present date.
+    configuration = Configuration(Mode.WAIT, DATE, edits=("date",), budget=Budget(clears=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "a person clears the task, with its date edited",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: look-up of fixed: missing",
+        "try 1: submit fixed: created",
+        "try 2: get .1",
+        "try 2: set .1",
+        "try 2: submit fixed: 409",
+        "fixed succeeds",
+    )
+    assert ended == ("failed", ["conf 1.1"])
+
+
+def test_a_later_call_does_not_leave_a_run_id_whose_request_may_be_on_its_way() -> None:
+    # The first call asked for the work anew, and the second one followed to a new run id: two active children.
+    configuration = Configuration(Mode.WAIT, calls=2, edits=("conf",), budget=Budget(clears=1))
+    schedule = [
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        f"{FIRST} succeeds",
+        f"try 1: look-up of {FIRST}: success",
+        "try 1: set .1",
+        "try 1: set .call_00002",
+        "a person clears the task, with its conf edited",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: get .2",
+        "try 2: get .call_00002",
+        "try 2: get .call_00002.1",
+        f"try 2: look-up of {FIRST}: success",
+        "try 2: get .2",
+        "try 2: set .2",
+        "try 2: submit 6k75wj2smhvl_e1: created",
+        "6k75wj2smhvl_e1 succeeds",
+        "try 2: look-up of 6k75wj2smhvl_e1: success",
+        "try 2: set .3",
+        "try 2: get .call_00002",
+        "try 2: get .call_00002.1",
+        "try 2: look-up of sbgp3b5y6vvs_c2: missing",
+        "try 1: submit sbgp3b5y6vvs_c2: created",
+    ]
+    state, confs = _finish(configuration, *schedule)
+    assert state == SUCCESS
+    assert confs.count("conf 1.2 edited") == 1
+
+
+def test_the_end_of_the_record_is_not_believed_at_once() -> None:
+    # Only that there was no first entry was looked at again: without the mark, the used child was taken.
+    configuration = Configuration(Mode.WAIT, is_misread=True, budget=Budget(clears=1, losses=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        f"{FIRST} succeeds",
+        f"try 1: look-up of {FIRST}: success",
+        "try 1: set .1",
+        "try 1: succeeds",
+        "a person clears the task",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1: a wrong none",
+    )
+    assert ended == (SUCCESS, ["conf 1.1", "conf 1.1"])

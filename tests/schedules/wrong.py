@@ -15,7 +15,7 @@ from airflow_durable.core import protocol, sending, waiting
 from airflow_durable.core.decide import decide
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, Phase, Request
 from airflow_durable.core.record import Baseline, Record
-from airflow_durable.task.journal import StoreJournal, _CallEntries
+from airflow_durable.task.journal import _CallEntries
 from tests.schedules import calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.world import Budget, see
@@ -46,7 +46,7 @@ class Wrong(NamedTuple):
 
     def applied(self) -> Any:  # noqa: ANN401 - a patcher
         """Return a context in which the protocol is wrong."""
-        return mock.patch.object(self.owner, self.function, self.change)
+        return mock.patch.object(self.owner, self.function, self.change, create=True)
 
 
 class _LateWriter:
@@ -128,6 +128,10 @@ def _marked_by_one(port: Port, record: Record) -> bool:
 
 def _never_anew(*arguments: Any) -> Clear | None:  # noqa: ANN401 - as the real one
     return _find_clear(*arguments) and Clear(is_anew=False)
+
+
+def _first_entry(entries: _CallEntries) -> Record | None:
+    return entries.found[0][0] if entries.found else None
 
 
 def _wait_for_nobody(right: Decision, seen: ChildRun | Look) -> Decision | None:
@@ -212,9 +216,9 @@ WRONG = (
     Wrong(
         "an active child of another request is adopted", protocol, "decide", _deciding(_join_anybody), "lost", _EDITED
     ),
-    Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "duplicate", _CALLS),
+    Wrong("the epoch does not move", sending, "epoch_of", _in_the_same_epoch, "lost", _CALLS),
     Wrong("one call's mark counts for all", protocol, "_is_success_marked", _marked_by_one, "duplicate", _CALLS),
-    Wrong("call numbers are ignored", protocol, "trigger", _first_call, "lost", _WAIT._replace(calls=2)),
+    Wrong("call numbers are ignored", protocol, "trigger", _first_call, "duplicate", _WAIT._replace(calls=2)),
     Wrong(
         "candidates are not searched when the record is lost",
         protocol,
@@ -225,20 +229,13 @@ WRONG = (
     ),
     Wrong(
         "a read that says none is believed",
-        StoreJournal,
-        "_confirm",
-        _always(answer=None),
-        "duplicate",
-        _WAIT._replace(is_misread=True, budget=Budget(faults=1, clears=1, losses=1)),
-    ),
-    Wrong(
-        "one entry that each write overwrites",
         _CallEntries,
-        "next",
-        0,
-        "duplicate",
-        _CRASH_AND_CLEAR,
+        "is_attempted",
+        property(_always(answer=True), _always(answer=None)),
+        "lost",
+        _WAIT._replace(is_misread=True, budget=Budget(clears=1, losses=1)),
     ),
+    Wrong("the first entry counts, not the newest", _CallEntries, "newest", _first_entry, "lost", _CLEAR),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED
     ),

@@ -13,7 +13,7 @@ from .stage import Kind, Play, play
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.adapters.server import Run
+    from tests.adapters.fake_server import Run
 
     from .situations.model import Situation
 

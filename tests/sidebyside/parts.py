@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.adapters.versions import listener_manager
+from tests.adapters.versions import IS_RETRIED_AFTER_EXIT, listener_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ class Part:
 def state_of(part: Part) -> str:
     """Return the state that the task instance is in after the part."""
     if part.state == EXITED:
-        return RETRY if part.is_retry_left else FAILED
+        return RETRY if part.is_retry_left and IS_RETRIED_AFTER_EXIT else FAILED
     return part.state
 
 

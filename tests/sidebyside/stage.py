@@ -18,7 +18,7 @@ from airflow.providers.standard.operators.trigger_dagrun import (
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
-from tests.adapters.server import ACTIVE
+from tests.adapters.fake_server import ACTIVE
 from tests.adapters.supervisor import LOOKS, OUTCOMES, Supervisor, SupervisorGone
 from tests.adapters.triggerer import run_trigger
 

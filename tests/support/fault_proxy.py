@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from airflow_durable.demo.database import AttemptRow
+    from airflow_durable.metadata.model import TaskTry
 
     Kill = Callable[[int], object]
-    FindAttempt = Callable[[UUID], AttemptRow | None]
+    FindAttempt = Callable[[UUID], TaskTry | None]
 
 HIT_LIMIT_SECONDS = 240.0
 _CHUNK_BYTES = 65_536
@@ -88,7 +88,7 @@ class Fault:
     seen: int = 0
     hits: int = 0
     is_lifted: bool = False
-    victim: AttemptRow | None = None
+    victim: TaskTry | None = None
     paths_hit: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _hit: threading.Event = field(default_factory=threading.Event)
@@ -110,7 +110,7 @@ class Fault:
         self.is_lifted = True
         self._lifted.set()
 
-    def takes(self, sender: AttemptRow, method: str, path: str) -> bool:
+    def takes(self, sender: TaskTry, method: str, path: str) -> bool:
         """
         Count the request if it is one that is meant, and tell whether it is hit.
 
@@ -124,7 +124,7 @@ class Fault:
                 self.paths_hit.append(path)
             return is_hit
 
-    def _is_hit_by(self, sender: AttemptRow, method: str, path: str) -> bool:
+    def _is_hit_by(self, sender: TaskTry, method: str, path: str) -> bool:
         if self.is_following and self.victim is not None:
             return not self.is_lifted and sender.id == self.victim.id
         if not self._means(sender, method, path):
@@ -132,7 +132,7 @@ class Fault:
         self.seen += 1
         return self.seen > self.after and (self.times is None or self.hits < self.times)
 
-    def _means(self, sender: AttemptRow, method: str, path: str) -> bool:
+    def _means(self, sender: TaskTry, method: str, path: str) -> bool:
         return (
             not self.is_lifted
             and re.fullmatch(self.dag_id, sender.dag_id) is not None
@@ -162,7 +162,7 @@ class Passage:
     :param at: seconds since the epoch, when the request came.
     """
 
-    sender: AttemptRow | None
+    sender: TaskTry | None
     method: str
     path: str
     status: int | None
@@ -188,8 +188,8 @@ class FaultProxy:
         self._find_attempt = find_attempt
         self._kill = kill
         self._faults: list[Fault] = []
-        self._senders: dict[UUID, AttemptRow] = {}
-        self._pids: dict[UUID, int] = {}
+        self._senders: dict[UUID, TaskTry] = {}
+        self._pids: dict[UUID | None, int] = {}
         self._is_ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -220,7 +220,7 @@ class FaultProxy:
         """Forget a fault; what it holds goes on when it is lifted."""
         self._faults.remove(fault)
 
-    def pid_of(self, task_instance_id: UUID) -> int | None:
+    def pid_of(self, task_instance_id: UUID | None) -> int | None:
         """Return the process of an attempt that has come by."""
         return self._pids.get(task_instance_id)
 
@@ -313,7 +313,7 @@ class FaultProxy:
         head = h11.Response(status_code=response.status_code, headers=[*kept, *length])
         return [head, h11.Data(data=content), h11.EndOfMessage()]
 
-    async def _identify(self, request: h11.Request, path: str, body: bytes) -> AttemptRow | None:
+    async def _identify(self, request: h11.Request, path: str, body: bytes) -> TaskTry | None:
         task_instance_id = _read_subject(dict(request.headers).get(b"authorization", b""))
         if task_instance_id is None:
             return None

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.model import Decision, Mode, Phase, Proof
 from airflow_durable.core.record import Record, TryEntry
-from airflow_durable.core.stored import KEY
+from airflow_durable.core.stored import KEY, dump
+from tests.support.schema import place
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -44,24 +45,26 @@ class Rows:
 
     def insert_many(self, table_name: str, rows: list[dict[str, Any]]) -> None:
         """Insert many rows, which all have the same columns."""
-        made_up = self._make_up(table_name, rows[0])
-        self.session.execute(self._tables.tables[table_name].insert(), [{**made_up, **row} for row in rows])
+        placed = [place(self._tables.tables, table_name, row) for row in rows]
+        table, first = placed[0]
+        made_up = self._make_up(table, first)
+        self.session.execute(table.insert(), [{**made_up, **row} for _, row in placed])
         self.session.commit()
 
     def insert(self, table_name: str, /, **values: Any) -> int:  # noqa: ANN401 - a table's own
         """Insert one row; what the table demands besides is made up."""
-        table = self._tables.tables[table_name]
-        values |= self._make_up(table_name, values)
-        result: Any = self.session.execute(table.insert().values(**values))
+        table, row = place(self._tables.tables, table_name, values)
+        result: Any = self.session.execute(table.insert().values(**row, **self._make_up(table, row)))
         self.session.commit()
         (key, *_) = result.inserted_primary_key
         return key if isinstance(key, int) else 0
 
-    def _make_up(self, table_name: str, given: dict[str, Any]) -> dict[str, Any]:
+    @staticmethod
+    def _make_up(table: sa.Table, given: dict[str, Any]) -> dict[str, Any]:
         """Return a value for each column that the table demands and that is not given."""
         return {
             column.name: _make_up(column.type)
-            for column in self._tables.tables[table_name].columns
+            for column in table.columns
             if column.name not in given
             and not column.nullable
             and column.server_default is None
@@ -137,7 +140,7 @@ class Rows:
         self.insert(
             "task_instance",
             **names,
-            id=_uuid(self._tables.tables["task_instance"].c.id, task_instance_id),
+            id=task_instance_id or uuid4(),
             try_number=len(decisions),
             state=state,
             start_date=minutes(begin),
@@ -148,7 +151,7 @@ class Rows:
             self.insert(
                 "task_instance_history",
                 **names,
-                task_instance_id=_uuid(self._tables.tables["task_instance_history"].c.task_instance_id),
+                task_instance_id=uuid4(),
                 try_number=number,
                 state="failed",
                 start_date=minutes(begin),
@@ -172,24 +175,17 @@ def make_record(
     return Record(
         dag_id=child[0],
         run_id=child[1],
+        proof=Proof.LOGICAL_DATE if is_fixed else Proof.RUN_ID,
         logical_date=NOON,
-        is_fixed=is_fixed,
-        is_date_ours=True,
-        digest="sha256:0",
         mode=Mode.WAIT,
         max_tries=3,
         clear_number=0,
-        is_consumed=is_consumed,
-        attempts=tuple(
+        phase=Phase.CONSUMED if is_consumed else Phase.INTENDED,
+        tries=tuple(
             TryEntry(number, Decision(decision), child[1], minutes(10 * (number - 1)))
             for number, decision in enumerate(decisions, 1)
         ),
     )
-
-
-def _uuid(column: sa.Column[Any], given: UUID | None = None) -> Any:  # noqa: ANN401 - as the column takes it
-    made = given or uuid4()
-    return made if isinstance(column.type, sa.Uuid) else made.hex
 
 
 def _make_up(type_: Any) -> Any:  # noqa: ANN401 - of any type

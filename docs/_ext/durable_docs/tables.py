@@ -106,6 +106,7 @@ class RunCase:
 
     :param is_same_conf: None: this Airflow does not say (3.0, 3.1).
     :param is_newer: whether something upstream ran again; None: not known.
+    :param is_later_call: the task makes several calls, and the first of them asks for the work anew.
     """
 
     seen: Look | str
@@ -119,10 +120,13 @@ class RunCase:
     is_same_conf: bool | None
     clear: Clear | None
     is_newer: bool | None
+    is_later_call: bool
 
     @property
     def is_possible(self) -> bool:
         """Only a fixed identity is ever reset; and where the answer of a look-up is needed, it is waited for."""
+        if self.is_later_call and not self.is_anew:
+            return False
         if not self.is_fixed and (self.is_reset_pending or self.is_reset_asked):
             return False
         return self.seen is not Look.UNREADABLE or (self.is_same_identity and not self.is_reset_pending)
@@ -185,6 +189,8 @@ class RunCase:
             failed_states=frozenset() if self.seen == _UNLISTED else frozenset({"failed"}),
             is_reset=self.is_reset_asked,
             on_clear=on_clear,
+            call=2 if self.is_later_call else 1,
+            epoch=1 if self.is_later_call else None,
         )
         if isinstance(self.seen, Look):
             seen: ChildRun | Look = self.seen
@@ -254,13 +260,16 @@ RETRY_ROWS: tuple[Row[RunCase], ...] = (
 _CLEAR_UNSEEN: tuple[Row[RunCase], ...] = (
     Row(
         "It does not exist or cannot be read. The task's success had been marked, or its record was lost.",
-        lambda case: case.is_unseen and case.is_anew,
+        lambda case: case.is_unseen and case.is_anew and not case.is_later_call,
     ),
     Row(
         "It does not exist, and the task now asks for another Dag or another fixed run id.",
         lambda case: case.seen is Look.MISSING and not case.is_same_identity,
     ),
-    Row("It does not exist or cannot be read. The task had not come to its end.", lambda case: case.is_unseen),
+    Row(
+        "It does not exist or cannot be read. The task had not come to its end (of several calls: this one had not).",
+        lambda case: case.is_unseen,
+    ),
 )
 
 CLEAR_ROWS: tuple[Row[RunCase], ...] = (
@@ -384,7 +393,7 @@ def _run_cases(
 ) -> Iterator[RunCase]:
     both = (True, False)
     for values in itertools.product(
-        (*Look, *_STATES), both, fixed, both, both, both, both, both, (True, False, None), clears, newer
+        (*Look, *_STATES), both, fixed, both, both, both, both, both, (True, False, None), clears, newer, both
     ):
         case = RunCase(*values)
         if case.is_possible:

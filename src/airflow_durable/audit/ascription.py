@@ -9,15 +9,16 @@ from airflow_durable.audit.rules import Case, Host
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from airflow_durable.audit.model import Instance, ParentKey, Run, RunKey
+    from airflow_durable.audit.model import Instance, TriggeredRun
+    from airflow_durable.metadata.model import DagRunKey, InstanceKey
 
 
 def ascribe(
-    runs: Collection[Run],
+    runs: Collection[TriggeredRun],
     instances: Iterable[Instance],
-    owned: Mapping[ParentKey, tuple[int, str] | None],
-    known: Mapping[RunKey, Run],
-    preferred: Collection[ParentKey] = (),
+    owned: Mapping[InstanceKey, tuple[int, str] | None],
+    known: Mapping[DagRunKey, TriggeredRun],
+    preferred: Collection[InstanceKey] = (),
 ) -> list[Case]:
     """
     Ascribe unclaimed runs of one Dag to the attempts that may have started them, one to one.
@@ -42,7 +43,7 @@ def ascribe(
     return [_make_case(run, taken[run.key], fitting[run.key], contested) for run in runs if run.key in taken]
 
 
-def _make_case(run: Run, host: Host, fitting: list[Host], contested: set[tuple[ParentKey, int]]) -> Case:
+def _make_case(run: TriggeredRun, host: Host, fitting: list[Host], contested: set[tuple[InstanceKey, int]]) -> Case:
     others = [other for other in fitting if other.key != host.key]
     return Case(
         run=run,
@@ -54,25 +55,25 @@ def _make_case(run: Run, host: Host, fitting: list[Host], contested: set[tuple[P
 
 
 def _own_digests(
-    owned: Mapping[ParentKey, tuple[int, str] | None], known: Mapping[RunKey, Run]
-) -> dict[ParentKey, str]:
+    owned: Mapping[InstanceKey, tuple[int, str] | None], known: Mapping[DagRunKey, TriggeredRun]
+) -> dict[InstanceKey, str]:
     """Return the digest of the conf of each parent's own run, where that run is known."""
     by_run_id = {key.run_id: run.digest for key, run in known.items()}
     return {key: by_run_id[own[1]] for key, own in owned.items() if own and own[1] in by_run_id}
 
 
-def _find_fitting(hosts: list[Host], runs: Iterable[Run]) -> Iterable[tuple[Run, list[Host]]]:
+def _find_fitting(hosts: list[Host], runs: Iterable[TriggeredRun]) -> Iterable[tuple[TriggeredRun, list[Host]]]:
     """Return the attempts that may have started each run. One sweep over the time, however many there are of both."""
-    waiting = sorted(hosts, key=lambda host: host.attempt.start, reverse=True)
+    waiting = sorted(hosts, key=lambda host: host.attempt.began_at, reverse=True)
     active: list[Host] = []
     for run in sorted(runs, key=lambda run: run.began):
-        while waiting and waiting[-1].attempt.start <= run.began:
+        while waiting and waiting[-1].attempt.began_at <= run.began:
             active.append(waiting.pop())
         active = [host for host in active if host.attempt.contains(run.began)]
         yield run, list(active)
 
 
-def _narrow(run: Run, fitting: list[Host], digests: Mapping[ParentKey, str]) -> list[Host]:
+def _narrow(run: TriggeredRun, fitting: list[Host], digests: Mapping[InstanceKey, str]) -> list[Host]:
     """Leave out the attempts whose parent's own run has another conf, if the own run of one has the same."""
     if not any(digests.get(host.instance.key) == run.digest for host in fitting):
         return fitting
@@ -80,19 +81,19 @@ def _narrow(run: Run, fitting: list[Host], digests: Mapping[ParentKey, str]) -> 
 
 
 def _match(
-    fitting: Mapping[RunKey, list[Host]], runs: Mapping[RunKey, Run], preferred: Collection[ParentKey]
-) -> dict[RunKey, Host]:
+    fitting: Mapping[DagRunKey, list[Host]], runs: Mapping[DagRunKey, TriggeredRun], preferred: Collection[InstanceKey]
+) -> dict[DagRunKey, Host]:
     pairs = sorted(
         ((key, host) for key, found in fitting.items() for host in found),
         key=lambda pair: (
             not pair[1].is_lost,
             pair[1].instance.key not in preferred,
-            runs[pair[0]].began - pair[1].attempt.start,
+            runs[pair[0]].began - pair[1].attempt.began_at,
             pair[0],
             pair[1].key,
         ),
     )
-    taken: dict[RunKey, Host] = {}
+    taken: dict[DagRunKey, Host] = {}
     used = set()
     for key, host in pairs:
         if key not in taken and host.key not in used:

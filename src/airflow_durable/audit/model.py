@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+    from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskTry
 
 
 class Sureness(str, Enum):
@@ -37,60 +39,12 @@ class Dismissal(str, Enum):
     """No later attempt has started a run (yet)."""
 
 
-class TaskKey(NamedTuple):
-    """A task that triggers Dag runs."""
-
-    dag_id: str
-    task_id: str
-
-
-class ParentKey(NamedTuple):
-    """A parent: a task instance that triggers."""
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-
-    @property
-    def task(self) -> TaskKey:
-        """Return its task."""
-        return TaskKey(self.dag_id, self.task_id)
-
-
-class RunKey(NamedTuple):
-    """A Dag run."""
-
-    dag_id: str
-    run_id: str
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """
-    One execution of a parent; dates in UTC.
-
-    :param max_tries: grows by a person's clear, and by nothing else.
-    :param end: None: it has not ended.
-    """
-
-    try_number: int
-    max_tries: int
-    state: str | None
-    start: datetime
-    end: datetime | None
-
-    def contains(self, moment: datetime) -> bool:
-        """Tell whether the attempt ran at that moment."""
-        return self.start <= moment and (self.end is None or moment <= self.end)
-
-
 @dataclass(frozen=True)
 class Instance:
     """A parent and its attempts, the oldest first."""
 
-    key: ParentKey
-    attempts: tuple[Attempt, ...]
+    key: InstanceKey
+    attempts: tuple[TaskTry, ...]
 
 
 @dataclass(frozen=True)
@@ -106,14 +60,14 @@ class Trace:
     """
 
     claimed: str | None = None
-    linked: RunKey | None = None
+    linked: DagRunKey | None = None
     child_dag_id: str | None = None
     waits: bool | None = None
-    recorded: frozenset[RunKey] | None = None
+    recorded: frozenset[DagRunKey] | None = None
 
 
 @dataclass(frozen=True)
-class Run:
+class TriggeredRun:
     """
     A Dag run that an operator has triggered; dates in UTC.
 
@@ -123,14 +77,31 @@ class Run:
     :param is_cleared: it was cleared since, so its state and its times tell nothing of what it was like before.
     """
 
-    key: RunKey
-    state: str
+    run: DagRun
     began: datetime
-    start: datetime | None
-    end: datetime | None
     digest: str
     made_by: str | None = None
     is_cleared: bool = False
+
+    @property
+    def key(self) -> DagRunKey:
+        """What tells it from every other."""
+        return self.run.key
+
+    @property
+    def state(self) -> str | None:
+        """Its state."""
+        return self.run.state
+
+    @property
+    def start_date(self) -> datetime | None:
+        """When it started to run."""
+        return self.run.start_date
+
+    @property
+    def end_date(self) -> datetime | None:
+        """When it ended; None: it has not."""
+        return self.run.end_date
 
 
 @dataclass(frozen=True)
@@ -157,13 +128,13 @@ class Finding:
     """
 
     sureness: Sureness
-    parent: ParentKey
-    attempt: Attempt
-    run: Run
-    later: RunKey
+    parent: InstanceKey
+    attempt: TaskTry
+    run: TriggeredRun
+    later: DagRunKey
     later_try: int
     evidence: tuple[Evidence, ...]
-    could_also_be: tuple[ParentKey, ...] = ()
+    could_also_be: tuple[InstanceKey, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from airflow_durable.audit.model import Finding, ParentKey, Report, RunKey, TaskKey
+    from airflow_durable.audit.model import Finding, Report
+    from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
 
 VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
@@ -54,9 +55,9 @@ class Cost:
 def hours(finding: Finding, made_at: datetime) -> float:
     """Return how long the duplicate ran, or has run so far, in hours."""
     run = finding.run
-    if run.start is None:
+    if run.start_date is None:
         return 0.0
-    return max(0.0, ((run.end or made_at) - run.start).total_seconds() / _SECONDS_PER_HOUR)
+    return max(0.0, ((run.end_date or made_at) - run.start_date).total_seconds() / _SECONDS_PER_HOUR)
 
 
 def costs(report: Report) -> list[Cost]:
@@ -145,15 +146,15 @@ def _finding_json(finding: Finding, made_at: datetime) -> dict[str, Any]:
         "try": {
             "try_number": attempt.try_number,
             "state": attempt.state,
-            "started_at": _iso(attempt.start),
-            "ended_at": _iso(attempt.end),
+            "started_at": _iso(attempt.began_at),
+            "ended_at": _iso(attempt.end_date),
         },
         "duplicate": {
             **_run_json(run.key),
             "state": run.state,
             "began_at": _iso(run.began),
-            "started_at": _iso(run.start),
-            "ended_at": _iso(run.end),
+            "started_at": _iso(run.start_date),
+            "ended_at": _iso(run.end_date),
             "hours": round(hours(finding, made_at), 4),
         },
         "later": {**_run_json(finding.later), "try_number": finding.later_try},
@@ -162,11 +163,11 @@ def _finding_json(finding: Finding, made_at: datetime) -> dict[str, Any]:
     }
 
 
-def _parent_json(parent: ParentKey) -> dict[str, Any]:
-    return parent._asdict()
+def _parent_json(parent: InstanceKey) -> dict[str, Any]:
+    return parent.to_json()
 
 
-def _run_json(run: RunKey) -> dict[str, Any]:
+def _run_json(run: DagRunKey) -> dict[str, Any]:
     return run._asdict()
 
 

@@ -1,4 +1,4 @@
-"""The deployment's public REST API, version 2 (Airflow 3.0 to 3.3). Only GET requests are sent."""
+"""The deployment's public REST API, version 2 (Airflow 3.0 to 3.4). Only GET requests are sent."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.audit.client import ApiMissingError
-from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, RunKey, TaskKey, Trace
+from airflow_durable.audit.model import Instance, Trace, TriggeredRun
 from airflow_durable.audit.rules import began, digest_conf, is_cleared, order
 from airflow_durable.audit.source import (
     TRIGGER_FIELD,
+    WAITS_FIELD,
     XCOM_LINK,
     XCOM_RUN_ID,
     SourceError,
     read_link,
-    read_record,
+    read_recorded_runs,
     read_text,
 )
-from airflow_durable.core.stored import KEY
+from airflow_durable.core.stored import position_of
+from airflow_durable.metadata.model import DagRun, InstanceKey, TaskKey, TaskTry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +52,7 @@ class RestSource:
             message = f"{error} There is no REST API of version 2 at this address, so no Airflow 3."
             raise SourceError(message) from error
         self.airflow_version = str(version)
-        self._rendered: dict[ParentKey, dict[str, Any]] = {}
+        self._rendered: dict[InstanceKey, dict[str, Any]] = {}
 
     def tasks(self) -> list[TaskKey]:
         """Return the tasks with a trigger operator's template field, by the latest version of each Dag."""
@@ -86,14 +88,14 @@ class RestSource:
                 if start is None or not moments.has_within(start, _date(item["end_date"])):
                     continue
                 instance = self._with_attempts(item)
-                if any(moments.has_within(attempt.start, attempt.end) for attempt in instance.attempts):
+                if any(moments.has_within(attempt.began_at, attempt.end_date) for attempt in instance.attempts):
                     yield instance
 
-    def traces(self, keys: Sequence[ParentKey]) -> dict[ParentKey, Trace]:
+    def traces(self, keys: Sequence[InstanceKey]) -> dict[InstanceKey, Trace]:
         """Return what each of these parents has left behind."""
         return {key: self._trace(key) for key in keys}
 
-    def runs(self, dag_id: str, spans: Spans) -> list[Run]:
+    def runs(self, dag_id: str, spans: Spans) -> list[TriggeredRun]:
         """Return the runs of a Dag that operators have triggered within the spans."""
         found = []
         try:
@@ -111,12 +113,16 @@ class RestSource:
                 moment = began(_date(item["logical_date"]), _date(item["run_after"]), queued_at)
                 if moment is not None and spans.contains(moment):
                     found.append(
-                        Run(
-                            RunKey(dag_id, item["dag_run_id"]),
-                            item["state"],
+                        TriggeredRun(
+                            DagRun(
+                                dag_id,
+                                item["dag_run_id"],
+                                item["state"],
+                                queued_at,
+                                _date(item["start_date"]),
+                                _date(item["end_date"]),
+                            ),
                             moment,
-                            _date(item["start_date"]),
-                            _date(item["end_date"]),
                             *digest_conf(item["conf"]),
                             is_cleared=is_cleared(moment, queued_at),
                         )
@@ -139,7 +145,7 @@ class RestSource:
                     seen.add(key)
                     fields = item.get("rendered_fields") or {}
                     # Only these two are kept: the conf is among the others.
-                    self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, "wait_for_completion")}
+                    self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, WAITS_FIELD)}
                     yield item
 
     def _with_attempts(self, item: dict[str, Any]) -> Instance:
@@ -147,36 +153,47 @@ class RestSource:
         items = [item]
         if item["try_number"] > 1:
             path = self._path(key)
-            mapped = () if key.map_index < 0 else (str(key.map_index),)
+            mapped = () if item["map_index"] < 0 else (str(item["map_index"]),)
             try:
-                items = self._client.get(*path, *mapped, "tries")["task_instances"]
+                items = self._client.get(*path, *mapped, "tries", **_region(key))["task_instances"]
             except ApiMissingError:
                 # Deleted since.
                 items = [item]
         attempts = [
-            Attempt(one["try_number"], one["max_tries"], one["state"], start, _date(one["end_date"]))
+            TaskTry(key, one["try_number"], one["max_tries"], one["state"], start, _date(one["end_date"]))
             for one in items
             if (start := _date(one["start_date"])) is not None
         ]
         return Instance(key, order(attempts))
 
-    def _trace(self, key: ParentKey) -> Trace:
+    def _trace(self, key: InstanceKey) -> Trace:
         rendered = self._rendered.get(key, {})
-        child_dag_id, waits = rendered.get(TRIGGER_FIELD), rendered.get("wait_for_completion")
-        stored = self._get_value(key, "state-store", KEY) if self._has_store else None
+        child_dag_id, waits = rendered.get(TRIGGER_FIELD), rendered.get(WAITS_FIELD)
+        stored = self._get_newest_entry(key) if self._has_store else None
         return Trace(
             claimed=read_text(self._get_value(key, "xcomEntries", XCOM_RUN_ID)),
             linked=read_link(self._get_value(key, "xcomEntries", XCOM_LINK)),
             child_dag_id=child_dag_id if isinstance(child_dag_id, str) else None,
             waits=None if waits is None else bool(waits),
-            recorded=None if stored is None else read_record(stored),
+            recorded=None if stored is None else read_recorded_runs(stored),
         )
 
-    def _get_value(self, key: ParentKey, collection: str, name: str) -> Any:  # noqa: ANN401 - JSON
+    def _get_value(self, key: InstanceKey, collection: str, name: str) -> Any:  # noqa: ANN401 - JSON
         try:
-            return self._client.get(*self._path(key), collection, name, map_index=str(key.map_index))["value"]
+            query = _region(key) or {"map_index": str(key.map_index)}
+            return self._client.get(*self._path(key), collection, name, **query)["value"]
         except ApiMissingError:
             return None
+
+    def _get_newest_entry(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
+        """Return the newest entry of the first call, None if there is none."""
+        query = _region(key) or {"map_index": str(key.map_index)}
+        try:
+            items = list(self._client.pages(*self._path(key), "state-store", key="task_state_store", **query))
+        except ApiMissingError:
+            return None
+        entries = {place: item["value"] for item in items if (place := position_of(item["key"])) and place[0] == 1}
+        return entries[max(entries)] if entries else None
 
     @property
     def _has_store(self) -> bool:
@@ -184,12 +201,20 @@ class RestSource:
         return found is not None and (int(found[1]), int(found[2])) >= _STORE_SINCE
 
     @staticmethod
-    def _path(key: ParentKey) -> tuple[str, ...]:
+    def _path(key: InstanceKey) -> tuple[str, ...]:
         return ("dags", key.dag_id, "dagRuns", key.run_id, "taskInstances", key.task_id)
 
 
-def _key(item: dict[str, Any]) -> ParentKey:
-    return ParentKey(item["dag_id"], item["dag_run_id"], item["task_id"], item["map_index"])
+def _key(item: dict[str, Any]) -> InstanceKey:
+    # From 3.4: the map index of a task in a loop is -1 here, and the region tells the iterations apart.
+    region_id = (item.get("region_id") or "").replace("-", "")
+    index = item["region_index"] if region_id else item["map_index"]
+    return InstanceKey(item["dag_id"], item["dag_run_id"], item["task_id"], index, region_id)
+
+
+def _region(key: InstanceKey) -> dict[str, str]:
+    """Return the query by which a request names a task instance that is in a region (3.4)."""
+    return {"region_id": key.region_id, "region_index": str(key.map_index)} if key.region_id else {}
 
 
 def _date(text: str | None) -> datetime | None:

@@ -26,25 +26,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.audit.model import Dismissal, Evidence, Finding, Run, Sureness
+from airflow_durable.audit.model import Dismissal, Evidence, Finding, Sureness, TriggeredRun
+from airflow_durable.core.run_ids import is_generated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from airflow_durable.audit.model import Attempt, Instance, ParentKey, Trace
+    from airflow_durable.audit.model import Instance, Trace
+    from airflow_durable.metadata.model import InstanceKey, TaskTry
 
 TRIGGER_LIMIT = timedelta(minutes=5)
 """An operator triggers as soon as its task has been imported. What began later in an attempt may be another's."""
 
 CONFIRMATION_LIMIT = timedelta(minutes=1)
 
-_DURABLE_RUN_ID = re.compile(r"manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+")
 _OPENLINEAGE = "openlineage"
 
 
@@ -68,7 +68,7 @@ def is_cleared(began_at: datetime, queued_at: datetime | None) -> bool:
 
 def is_durable_run_id(run_id: str) -> bool:
     """Tell whether a durable parent has chosen this run id (``core/run_ids.py``)."""
-    return _DURABLE_RUN_ID.fullmatch(run_id) is not None
+    return is_generated(run_id)
 
 
 def digest_conf(conf: Any) -> tuple[str, str | None]:  # noqa: ANN401 - it is as the user made it
@@ -83,18 +83,18 @@ def digest_conf(conf: Any) -> tuple[str, str | None]:  # noqa: ANN401 - it is as
     return hashlib.sha256(text.encode()).hexdigest(), made_by
 
 
-def order(attempts: list[Attempt]) -> tuple[Attempt, ...]:
+def order(attempts: list[TaskTry]) -> tuple[TaskTry, ...]:
     """
     Return the attempts that ran, the oldest first, each once.
 
     Where an attempt is given twice, the first one stands. One that was only queued has the start of the one before it.
     """
-    unique: dict[int, Attempt] = {}
+    unique: dict[int, TaskTry] = {}
     for attempt in attempts:
         unique.setdefault(attempt.try_number, attempt)
-    ran: list[Attempt] = []
+    ran: list[TaskTry] = []
     for attempt in sorted(unique.values(), key=lambda attempt: attempt.try_number):
-        if not ran or attempt.start > ran[-1].start:
+        if not ran or attempt.began_at > ran[-1].began_at:
             ran.append(attempt)
     return tuple(ran)
 
@@ -104,10 +104,10 @@ class Host:
     """An attempt that may have started a run."""
 
     instance: Instance
-    attempt: Attempt
+    attempt: TaskTry
 
     @property
-    def key(self) -> tuple[ParentKey, int]:
+    def key(self) -> tuple[InstanceKey, int]:
         """Return what tells it from every other."""
         return self.instance.key, self.attempt.try_number
 
@@ -116,7 +116,7 @@ class Host:
         """Tell whether a run of this attempt is one that its parent lost: it failed, and another attempt followed."""
         return self.attempt.state != "success" and self.attempt.try_number < self.instance.attempts[-1].try_number
 
-    def is_in_lineage_of(self, run: Run) -> bool:
+    def is_in_lineage_of(self, run: TriggeredRun) -> bool:
         """Tell whether OpenLineage names the attempt's task as the parent of the run."""
         return run.made_by == ".".join(self.instance.key.task)
 
@@ -131,23 +131,25 @@ class Case:
     :param is_contested: the attempt may have started another run instead.
     """
 
-    run: Run
+    run: TriggeredRun
     host: Host
-    rivals: tuple[ParentKey, ...] = ()
-    twins: tuple[ParentKey, ...] = ()
+    rivals: tuple[InstanceKey, ...] = ()
+    twins: tuple[InstanceKey, ...] = ()
     is_contested: bool = False
 
 
-def waits(trace: Trace, last: Attempt, own: Run | None) -> bool:
+def waits(trace: Trace, last: TaskTry, own: TriggeredRun | None) -> bool:
     """Tell whether the parent waits for its child: as it says, or because it has not succeeded before its child."""
     if trace.waits is not None:
         return trace.waits
-    if own is None or last.state != "success" or last.end is None:
+    if own is None or last.state != "success" or last.end_date is None:
         return True
-    return own.end is not None and own.end <= last.end
+    return own.end_date is not None and own.end_date <= last.end_date
 
 
-def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str] | None) -> Finding | Dismissal:
+def judge(
+    case: Case, trace: Trace, runs: Mapping[int, TriggeredRun], own: tuple[int, str] | None
+) -> Finding | Dismissal:
     """
     Say whether the run is a duplicate, and how sure that is.
 
@@ -169,11 +171,11 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     if later is None:
         return Dismissal.NO_SECOND_RUN
     is_waiting = waits(trace, parent.attempts[-1], runs.get(own[0]) if own else None)
-    had_failed = run.state == "failed" and run.end is not None and run.end <= later.start
+    had_failed = run.state == "failed" and run.end_date is not None and run.end_date <= later.began_at
     if had_failed and is_waiting and not run.is_cleared:
         return Dismissal.CHILD_FAILED
     is_retry = later.max_tries == attempt.max_tries
-    is_prompt = run.began - attempt.start <= TRIGGER_LIMIT
+    is_prompt = run.began - attempt.began_at <= TRIGGER_LIMIT
     is_named = own is not None and own[0] >= later.try_number
     twin = runs.get(later.try_number)
     is_same = case.host.is_in_lineage_of(run) or (twin is not None and twin.digest == run.digest)
@@ -197,14 +199,14 @@ def judge(case: Case, trace: Trace, runs: Mapping[int, Run], own: tuple[int, str
     )
 
 
-def _is_later(one: Attempt, attempt: Attempt) -> bool:
+def _is_later(one: TaskTry, attempt: TaskTry) -> bool:
     return one.try_number > attempt.try_number
 
 
-def _tell(case: Case, later: Attempt, *, is_waiting: bool, is_named: bool, is_same: bool) -> list[Evidence]:
+def _tell(case: Case, later: TaskTry, *, is_waiting: bool, is_named: bool, is_same: bool) -> list[Evidence]:
     """Return what a finding is based on, what speaks against it included."""
     attempt, run = case.host.attempt, case.run
-    delay = (run.began - attempt.start).total_seconds()
+    delay = (run.began - attempt.began_at).total_seconds()
     said = [
         Evidence("operator", "An operator triggered the run, and no task instance names it as its own."),
         Evidence("window", f"It began {delay:.1f} s after try {attempt.try_number} did, within that try's time."),
@@ -251,8 +253,8 @@ def _tell_other(case: Case, *, is_same: bool) -> list[Evidence]:
     return said
 
 
-def _tell_health(run: Run, later: Attempt, *, is_waiting: bool) -> str:
-    if run.end is None or run.end > later.start:
+def _tell_health(run: TriggeredRun, later: TaskTry, *, is_waiting: bool) -> str:
+    if run.end_date is None or run.end_date > later.began_at:
         return f"It had not ended when try {later.try_number} began."
     if run.state == "failed" and not is_waiting:
         return f"It had failed when try {later.try_number} began, but the parent only has to start it."

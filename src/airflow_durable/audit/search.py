@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_durable.audit.ascription import ascribe
-from airflow_durable.audit.model import Dismissal, Finding, Report, RunKey
+from airflow_durable.audit.model import Dismissal, Finding, Report
 from airflow_durable.audit.rules import is_durable_run_id, judge
 from airflow_durable.audit.source import Moments, Spans
+from airflow_durable.metadata.model import DagRunKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
-    from airflow_durable.audit.model import Instance, ParentKey, Run, TaskKey, Trace
+    from airflow_durable.audit.model import Instance, Trace, TriggeredRun
     from airflow_durable.audit.source import Source
+    from airflow_durable.metadata.model import InstanceKey, TaskKey
 
 
 def audit(
@@ -47,8 +49,8 @@ class _Pool:
     """The parents that trigger one Dag, the runs of that Dag in their attempts' times, and the unclaimed among them."""
 
     instances: list[Instance] = field(default_factory=list)
-    runs: dict[RunKey, Run] = field(default_factory=dict)
-    unclaimed: list[Run] = field(default_factory=list)
+    runs: dict[DagRunKey, TriggeredRun] = field(default_factory=dict)
+    unclaimed: list[TriggeredRun] = field(default_factory=list)
 
 
 class _Search:
@@ -58,8 +60,8 @@ class _Search:
         self._tell = tell
         self._tasks: list[TaskKey] = []
         self._selected_tasks = 0
-        self._selected: set[ParentKey] = set()
-        self._traces: dict[ParentKey, Trace] = {}
+        self._selected: set[InstanceKey] = set()
+        self._traces: dict[InstanceKey, Trace] = {}
         self._pools: dict[str, _Pool] = defaultdict(_Pool)
         self._others: list[Instance] = []
 
@@ -122,11 +124,11 @@ class _Search:
             owned = {one.key: _own(one, dag_id, self._traces[one.key], pool.runs) for one in pool.instances}
             cases = ascribe(pool.unclaimed, pool.instances, owned, pool.runs, self._selected)
             unexplained += len(pool.unclaimed) - len(cases)
-            started: dict[ParentKey, dict[int, Run]] = defaultdict(dict)
+            started: dict[InstanceKey, dict[int, TriggeredRun]] = defaultdict(dict)
             for case in cases:
                 started[case.host.instance.key][case.host.attempt.try_number] = case.run
             for key, own in owned.items():
-                if own and (run := pool.runs.get(RunKey(dag_id, own[1]))):
+                if own and (run := pool.runs.get(DagRunKey(dag_id, own[1]))):
                     started[key][own[0]] = run
             for case in cases:
                 key = case.host.instance.key
@@ -155,7 +157,9 @@ class _Search:
             pool.runs |= {run.key: run for run in self._source.runs(dag_id, Spans(attempts))}
 
 
-def _own(instance: Instance, dag_id: str, trace: Trace, runs: Mapping[RunKey, Run]) -> tuple[int, str] | None:
+def _own(
+    instance: Instance, dag_id: str, trace: Trace, runs: Mapping[DagRunKey, TriggeredRun]
+) -> tuple[int, str] | None:
     """
     Return the run that a parent names, and the attempt that started it: the last one, if the run's time is not known.
 
@@ -166,14 +170,14 @@ def _own(instance: Instance, dag_id: str, trace: Trace, runs: Mapping[RunKey, Ru
         run_id = trace.linked.run_id
     if run_id is None:
         return None
-    run = runs.get(RunKey(dag_id, run_id))
+    run = runs.get(DagRunKey(dag_id, run_id))
     starter = next((one for one in instance.attempts if run and one.contains(run.began)), instance.attempts[-1])
     return starter.try_number, run_id
 
 
-def _claims(traces: Mapping[ParentKey, Trace], runs: Mapping[RunKey, Run]) -> set[RunKey]:
+def _claims(traces: Mapping[InstanceKey, Trace], runs: Mapping[DagRunKey, TriggeredRun]) -> set[DagRunKey]:
     """Return the runs that a parent names as its own. One whose child Dag is not known claims the run id in any."""
-    claims: set[RunKey] = set()
+    claims: set[DagRunKey] = set()
     anywhere: set[str] = set()
     for trace in traces.values():
         claims |= trace.recorded or set()
@@ -182,7 +186,7 @@ def _claims(traces: Mapping[ParentKey, Trace], runs: Mapping[RunKey, Run]) -> se
         if trace.claimed:
             dag_id = _child_dag(trace)
             if dag_id:
-                claims.add(RunKey(dag_id, trace.claimed))
+                claims.add(DagRunKey(dag_id, trace.claimed))
             else:
                 anywhere.add(trace.claimed)
     return claims | {key for key in runs if key.run_id in anywhere}
@@ -197,13 +201,13 @@ def _child_dag(trace: Trace) -> str | None:
     return trace.linked.dag_id if trace.linked else trace.child_dag_id
 
 
-def _resolve(traces: Mapping[ParentKey, Trace]) -> dict[ParentKey, str]:
+def _resolve(traces: Mapping[InstanceKey, Trace]) -> dict[InstanceKey, str]:
     """
     Return the Dag that each parent triggers.
 
     By its extra link, else by its rendered field; else, if all other parents of its task trigger the same, that one.
     """
-    found: dict[ParentKey, str] = {}
+    found: dict[InstanceKey, str] = {}
     by_task: dict[TaskKey, set[str]] = defaultdict(set)
     for key, trace in traces.items():
         if dag_id := _child_dag(trace):

@@ -7,20 +7,24 @@ import re
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_durable.audit.model import RunKey
+from airflow_durable.metadata import records
+from airflow_durable.metadata.model import DagRunKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from airflow_durable.audit.model import Attempt, Instance, ParentKey, Run, TaskKey, Trace
+    from airflow_durable.audit.model import Instance, Trace, TriggeredRun
+    from airflow_durable.metadata.model import InstanceKey, TaskKey, TaskTry
 
 XCOM_RUN_ID = "trigger_run_id"
 XCOM_LINK = "_link_TriggerDagRunLink"
-"""What the stock operator leaves in XCom (standard provider 1.20 and later, Airflow 3.0 to 3.3)."""
+"""What the stock operator leaves in XCom (standard provider 1.20 and later, Airflow 3.0 to 3.4)."""
 
 TRIGGER_FIELD = "trigger_dag_id"
 """A task with this template field is a TriggerDagRunOperator's, or of a subclass of it."""
+
+WAITS_FIELD = "wait_for_completion"
 
 _LINK = re.compile(r".*/dags/([^/]+)/runs/(.+)")
 
@@ -44,10 +48,10 @@ class Source(Protocol):
     def around(self, tasks: Iterable[TaskKey], moments: Moments) -> Iterator[Instance]:
         """Yield the parents that ran at one of these moments, with all their attempts."""
 
-    def traces(self, keys: Sequence[ParentKey]) -> Mapping[ParentKey, Trace]:
+    def traces(self, keys: Sequence[InstanceKey]) -> Mapping[InstanceKey, Trace]:
         """Return what each of these parents has left behind."""
 
-    def runs(self, dag_id: str, spans: Spans) -> list[Run]:
+    def runs(self, dag_id: str, spans: Spans) -> list[TriggeredRun]:
         """Return the runs of a Dag that operators have triggered within the spans."""
 
 
@@ -76,16 +80,16 @@ class Moments:
 class Spans:
     """Intervals of time, joined where they overlap. The end None has no bound."""
 
-    def __init__(self, attempts: Iterable[Attempt]) -> None:
+    def __init__(self, attempts: Iterable[TaskTry]) -> None:
         self._starts: list[datetime] = []
         self._ends: list[datetime | None] = []
-        for attempt in sorted(attempts, key=lambda attempt: attempt.start):
-            if self._starts and (self._ends[-1] is None or attempt.start <= self._ends[-1]):
+        for attempt in sorted(attempts, key=lambda attempt: attempt.began_at):
+            if self._starts and (self._ends[-1] is None or attempt.began_at <= self._ends[-1]):
                 last = self._ends[-1]
-                self._ends[-1] = None if last is None or attempt.end is None else max(last, attempt.end)
+                self._ends[-1] = None if last is None or attempt.end_date is None else max(last, attempt.end_date)
             else:
-                self._starts.append(attempt.start)
-                self._ends.append(attempt.end)
+                self._starts.append(attempt.began_at)
+                self._ends.append(attempt.end_date)
 
     @property
     def first(self) -> datetime:
@@ -101,11 +105,11 @@ class Spans:
         return end is None or moment <= end
 
 
-def read_link(value: Any) -> RunKey | None:  # noqa: ANN401 - XCom may hold anything
-    """Return the run that an extra link's address names. Airflow does not quote it (3.0 to 3.3)."""
+def read_link(value: Any) -> DagRunKey | None:  # noqa: ANN401 - XCom may hold anything
+    """Return the run that an extra link's address names. Airflow does not quote it (3.0 to 3.4)."""
     text = read_text(value)
     found = _LINK.fullmatch(text) if text else None
-    return RunKey(found[1], found[2]) if found else None
+    return DagRunKey(found[1], found[2]) if found else None
 
 
 def read_text(value: Any) -> str | None:  # noqa: ANN401 - XCom may hold anything
@@ -118,17 +122,11 @@ def read_text(value: Any) -> str | None:  # noqa: ANN401 - XCom may hold anythin
     return value if isinstance(value, str) and value else None
 
 
-def read_record(stored: Any) -> frozenset[RunKey]:  # noqa: ANN401 - a record may be damaged
+def read_recorded_runs(stored: Any) -> frozenset[DagRunKey]:  # noqa: ANN401 - a record may be damaged
     """
     Return all runs that a durable parent's record names.
 
     A record that this release cannot understand still tells that its parent is durable.
     """
-    from airflow_durable.core.errors import RecordDamagedError
-    from airflow_durable.core.stored import load
-
-    try:
-        record = load(json.loads(stored) if isinstance(stored, str) else stored)
-    except (RecordDamagedError, ValueError):
-        return frozenset()
-    return frozenset(RunKey(record.dag_id, run_id) for run_id in (record.run_id, *(e.run_id for e in record.tries)))
+    record = records.read(stored)
+    return frozenset() if record is None else frozenset(records.runs_in(record))

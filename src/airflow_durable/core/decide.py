@@ -95,11 +95,17 @@ def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, c
 
 def _is_same(record: Record, request: Request, seen: ChildRun) -> bool:
     """Tell whether the run is known to be what the present try asks for: Dag, conf, fixed run id and date."""
-    return seen.is_same_request is True and record.is_same_identity(request) and record.has_dates_of(request)
+    # A run that is met under a run id that stays may have the date of before an edit, and the record the present one.
+    is_same_date = request.logical_date is None or seen.logical_date == request.logical_date
+    is_same = record.is_same_identity(request) and record.has_dates_of(request) and is_same_date
+    return is_same and seen.is_same_request is True
 
 
 def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | None) -> Decision:
-    if clear is not None and (clear.is_anew or request.on_clear is OnClear.FRESH):
+    # A later call is asked for anew because the first one is. Where it was not used itself, its run id still is what
+    # refuses a superseded try's request that is on its way.
+    is_used = clear is not None and clear.is_anew and (record.is_consumed or request.epoch is None)
+    if is_used or (clear is not None and request.on_clear is OnClear.FRESH):
         return Decision.FRESH_SUBMIT
     if seen is Look.MISSING and not record.is_same_identity(request):
         return Decision.FRESH_SUBMIT

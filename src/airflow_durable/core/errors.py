@@ -117,11 +117,16 @@ class LogicalDateTakenError(DurableError):
 
 
 class ForeignRunSkipError(DurableError):
-    """Not a failure: with ``skip_when_already_exists`` the task is skipped, as the stock operator would."""
+    """
+    Not a failure: with ``skip_when_already_exists`` the task is skipped, as the stock operator would.
+
+    :param is_run_known: False: another run, whose id is not known, has the logical date.
+    """
 
     is_terminal = True
 
-    def __init__(self, dag_id: str, run_id: str) -> None:
+    def __init__(self, dag_id: str, run_id: str, *, is_run_known: bool = True) -> None:
+        self.is_run_known = is_run_known
         super().__init__(
             f"Dag {dag_id!r} already has the run {run_id!r} or one with its logical date: skipped, as "
             f"skip_when_already_exists asks."

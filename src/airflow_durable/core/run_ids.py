@@ -12,14 +12,12 @@ import base64
 import hashlib
 import json
 import re
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import RunIdInvalidError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from airflow_durable.core.model import Parent
 
 MAX_LENGTH = 248
@@ -30,6 +28,9 @@ _DIGEST_LENGTH = 12
 """60 bits: of all children that start with the same date, this many tell one from another."""
 
 _MICROSECONDS = 1_000_000
+_GENERATED = re.compile(
+    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_r[1-9]\d*)?|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
+)
 _MANGLED = re.compile(r"[#?/\\%\x00-\x20\x7f]")
 _DOTS = frozenset({".", ".."})
 
@@ -82,6 +83,22 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> s
         f"_{letter}{number}" for letter, number in (("e", epoch), ("c", call - 1 and call), ("r", generation)) if number
     )
     return f"manual__{_in_utc(parent.run_after)}_{digest}{position}"
+
+
+def is_generated(run_id: str) -> bool:
+    """Tell whether a run id has the form of a generated one, of this release or of 0.1.0; no stock one has."""
+    return _GENERATED.fullmatch(run_id) is not None
+
+
+def date_in(run_id: str) -> datetime | None:
+    """Return the ``run_after`` of the parent's Dag run, which a generated run id of this release holds; else None."""
+    date = run_id.removeprefix("manual__").partition("_")[0]
+    if not is_generated(run_id) or date == "durable":
+        return None
+    try:
+        return datetime.fromisoformat(date)
+    except ValueError:
+        return None
 
 
 def tag_of_life(parent: Parent, call: int) -> int:

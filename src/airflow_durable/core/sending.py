@@ -149,5 +149,5 @@ def _created(port: Port, record: Record) -> Record:
 
 def _taken(request: Request, record: Record) -> Exception:
     if request.is_skip:
-        return ForeignRunSkipError(record.dag_id, record.run_id)
+        return ForeignRunSkipError(record.dag_id, record.run_id, is_run_known=False)
     return LogicalDateTakenError(record.dag_id, record.run_id, str(record.logical_date))

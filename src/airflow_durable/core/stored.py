@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 KEY = "durable_child_run"
 """The key of the first entry of the first call in the parent's task state store; all others start with it."""
 
+CALL_DIGITS = 5
+"""The width of a call's number in a key."""
+
 VERSION = 2
 FIRST_VERSION = 1
 
@@ -50,7 +53,7 @@ def key_of(call: int, sequence: int) -> str:
     :param call: from 1.
     :param sequence: the entry's number, from 0.
     """
-    of_call = KEY if call == 1 else f"{KEY}.call_{call:05}"
+    of_call = KEY if call == 1 else f"{KEY}.call_{call:0{CALL_DIGITS}}"
     return of_call if sequence == 0 else f"{of_call}.{sequence}"
 
 

@@ -14,7 +14,8 @@ from airflow_durable.demo.engine import ScratchAirflow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_durable.demo.database import AttemptRow, MetadataDatabase, RunRow
+    from airflow_durable.metadata.model import DagRun, TaskTry
+    from airflow_durable.metadata.scratch import ScratchDatabase
 
     Tell = Callable[[str], None]
 
@@ -105,7 +106,7 @@ def _crash_when_children_run(airflow: ScratchAirflow, tell: Tell) -> dict[str, d
     database = airflow.database
 
     def is_working(kind: str) -> bool:
-        return any(child.state == "running" for child in database.latest_attempts(f"demo_{kind}_child"))
+        return any(child.state == "running" for child in database.latest_tries(f"demo_{kind}_child"))
 
     airflow.wait_for(lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS)
     tell("Both child runs are running.")
@@ -129,7 +130,7 @@ def _watch_until_ended(airflow: ScratchAirflow, tell: Tell) -> None:
         is_done = True
         for kind in KINDS:
             parent, runs = _parent(airflow.database, kind), airflow.database.runs(f"demo_{kind}_child")
-            states = ", ".join(run.state for run in runs)
+            states = ", ".join(str(run.state) for run in runs)
             line = f"{kind} parent: attempt {parent.try_number} {parent.state or 'waiting'}; child runs: {states}"
             if told.get(kind) != line:
                 told[kind] = line
@@ -142,7 +143,7 @@ def _watch_until_ended(airflow: ScratchAirflow, tell: Tell) -> None:
     airflow.wait_for(look, "both parents to end", STEP_LIMIT_SECONDS)
 
 
-def _measure(database: MetadataDatabase, kind: str, killed_at: datetime) -> ParentResult:
+def _measure(database: ScratchDatabase, kind: str, killed_at: datetime) -> ParentResult:
     parent = _parent(database, kind)
     runs = database.runs(f"demo_{kind}_child")
     work_seconds = [_work_seconds(database, run) for run in runs]
@@ -157,21 +158,21 @@ def _measure(database: MetadataDatabase, kind: str, killed_at: datetime) -> Pare
     )
 
 
-def _what_the_retry_did(runs: list[RunRow], killed_at: datetime) -> str:
+def _what_the_retry_did(runs: list[DagRun], killed_at: datetime) -> str:
     later = [run for run in runs if run.queued_at and run.queued_at > killed_at]
     if later:
         return "started a second child run" if len(later) == 1 else f"started {len(later)} more child runs"
     return "went on with the same child run"
 
 
-def _work_seconds(database: MetadataDatabase, run: RunRow) -> float:
+def _work_seconds(database: ScratchDatabase, run: DagRun) -> float:
     return sum(
         (attempt.end_date - attempt.start_date).total_seconds()
-        for attempt in database.attempts(run.dag_id, run.run_id)
+        for attempt in database.tries(run.dag_id, run.run_id)
         if attempt.start_date and attempt.end_date
     )
 
 
-def _parent(database: MetadataDatabase, kind: str) -> AttemptRow:
-    (attempt,) = database.latest_attempts(f"demo_{kind}_parent", RUN_ID)
+def _parent(database: ScratchDatabase, kind: str) -> TaskTry:
+    (attempt,) = database.latest_tries(f"demo_{kind}_parent", RUN_ID)
     return attempt

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from airflow_durable.demo import processes, settings
-from airflow_durable.demo.database import MetadataDatabase
 from airflow_durable.demo.processes import LOCALHOST, Component
+from airflow_durable.metadata.scratch import ScratchDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -77,7 +77,7 @@ class ScratchAirflow:
         self._numbers: Counter[str] = Counter()
         self._is_stopped = False
         self._scopes = contextlib.ExitStack()
-        self.database = MetadataDatabase(self.options["database.sql_alchemy_conn"])
+        self.database = ScratchDatabase(self.options["database.sql_alchemy_conn"])
 
     @property
     def url(self) -> str:

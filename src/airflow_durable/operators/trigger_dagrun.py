@@ -174,9 +174,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 and type(self).execute_complete is not TriggerDagRunOperator.execute_complete
             ):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
+                call.known_at_once()
                 state = started.run.state if started.run else None
-                event = self._event_of(request, started.record, call.journal, state, attempt.try_number)
-                return self.execute_complete(context, event)
+                return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
             port.report_end(waiting.consume(port, started))
         return None
 
@@ -186,20 +186,26 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
         try:
             return trigger()
-        except (ChildRunForeignError, ForeignRunSkipError, RunUsedUpError):
-            if not port.has_asked_stock and request.run_id is not None:
-                self._ask_stock(context, request.dag_id, request.run_id, request.logical_date, is_pause_checked=False)
+        except (ChildRunForeignError, ForeignRunSkipError, RunUsedUpError) as error:
+            if request.run_id is not None and getattr(error, "is_run_known", True):
+                self._link(context, port, request.dag_id, request.run_id, request.logical_date)
             raise
 
     def _leave_traces(self, context: Context, port: AirflowPort, record: Record) -> None:
         """Leave what the stock operator leaves behind: the link, the attributes that listeners read, the XCom."""
+        self._link(context, port, record.dag_id, record.run_id, record.logical_date)
+        port.report_start(record)
+
+    def _link(
+        self, context: Context, port: AirflowPort, dag_id: str, run_id: str, logical_date: datetime | None
+    ) -> None:
+        """Let the link lead to this run. It is made of the XCom when the task has ended (3.0 to 3.4)."""
         from airflow_durable import task_sdk
 
-        if not port.has_asked_stock or self.trigger_run_id != record.run_id:
-            self._ask_stock(context, record.dag_id, record.run_id, record.logical_date, is_pause_checked=False)
+        if not port.has_asked_stock or self.trigger_run_id != run_id:
+            self._ask_stock(context, dag_id, run_id, logical_date, is_pause_checked=False)
         with task_sdk.undisturbed():
-            context["ti"].xcom_push(key=XCOM_RUN_ID, value=record.run_id)
-        port.report_start(record)
+            context["ti"].xcom_push(key=XCOM_RUN_ID, value=run_id)
 
     def _complete_durably(self, context: Context, data: dict[str, Any] | None) -> Any:  # noqa: ANN401 - see execute
         from airflow_durable import task_sdk
@@ -207,7 +213,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
         from airflow_durable.core.model import Outcome
         from airflow_durable.core.stored import load
-        from airflow_durable.task.calls import next_call, resume_at
+        from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
         from airflow_durable.task.request import rebuild_request
 
         if data is None:
@@ -220,10 +226,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         state = data.get("state", data.get(record.run_id))
         if not isinstance(state, str):
             raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
-        deferred_in_try = data.get("try_number", record.last_try)
-        if record.tries and task_sdk.is_event_left_over(
-            deferred_in_try=deferred_in_try, try_number=context["ti"].try_number
-        ):
+        is_left_over = task_sdk.is_event_left_over(deferred_in_try=record.last_try, try_number=context["ti"].try_number)
+        if record.tries and is_left_over and not is_known_at_once(context):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self, record), resume_at(context, record.call)
@@ -341,12 +345,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             record={**dump(record), **journal.position(record.call)},
         )
 
-    def _event_of(
-        self, request: Request, record: Record, journal: Journal, state: str | None, try_number: int
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the event that a deferral of this try would have ended with."""
-        class_path, data = self._trigger_of(request, record, journal).payload(state or "success")
-        return class_path, {**data, "try_number": try_number}
+    def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
+        """Return the event that a deferral would have ended with."""
+        return self._trigger_of(request, record, journal).payload(state or "success")
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:

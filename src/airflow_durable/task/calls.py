@@ -46,13 +46,22 @@ class Call:
             self._calls.epoch = record.epoch
             self._calls.is_journal_proven = self._calls.is_journal_proven or has_record
 
+    def known_at_once(self) -> None:
+        """Note that the event that execute_complete gets next is of this very try."""
+        self._calls.is_known_at_once = True
+
 
 @dataclass
 class Calls:
-    """The calls of one try, in this process."""
+    """
+    The calls of one try, in this process.
+
+    :ivar is_known_at_once: the outcome was known before a deferral, and execute_complete is called with it.
+    """
 
     task_instance_id: str
     journal: Journal
+    is_known_at_once: bool = False
     count: int = 0
     epoch: int | None = None
     is_journal_proven: bool = False
@@ -69,6 +78,11 @@ _current: Calls | None = None
 def next_call(context: Context) -> Call:
     """Return the call that the try of this context makes now."""
     return _of(context).following()
+
+
+def is_known_at_once(context: Context) -> bool:
+    """Return whether the event that execute_complete gets was made by this execution, and by no trigger."""
+    return _of(context).is_known_at_once
 
 
 def resume_at(context: Context, number: int) -> Journal:

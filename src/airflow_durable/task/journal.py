@@ -74,9 +74,9 @@ class StoreJournal:
         """
         Store the entry, without an expiry: the default one could end before the child does.
 
-        Where a read found none, that is not believed at once: a gateway, or a server without the route, answers 404,
-        and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``). So the key is read
-        again before it is written, and what was written is read back.
+        Where a read found no entry, or no further one, that is not believed at once: a gateway, or a server without the
+        route, answers 404, and Airflow's client takes that for a key that is not there (3.3, ``sdk/api/client.py``). So
+        the first key that is written after a read is read again before, and a first entry is read back.
         """
         entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
         if entries.is_first_version:
@@ -84,8 +84,8 @@ class StoreJournal:
             self._set(record, 0, entries.root)
             entries.is_first_version = False
         is_first = entries.is_read and entries.next == 0
-        if is_first and not entries.is_attempted and self._get(record.call, 0) is not None:
-            raise JournalReadError("a first read said that there was none, and a second one found it")
+        if entries.is_read and not entries.is_attempted and self._get(record.call, entries.next) is not None:
+            raise JournalReadError("a first read said that there was no such entry, and a second one found it")
         # From here on the key may hold what this try has written, also if it learns of no reply.
         entries.is_attempted = True
         self._set(record, entries.next, entries.root)
@@ -106,7 +106,8 @@ class StoreJournal:
         """
         root, following = position.get("root"), position.get("next")
         if isinstance(root, str) and type(following) is int and following >= 0:
-            self._calls[call] = _CallEntries(root, is_read=True, start=following)
+            entries = self._calls[call] = _CallEntries(root, is_read=True, start=following)
+            entries.is_attempted = True
         else:
             self.read(call)
 

@@ -78,11 +78,28 @@ DIFFERENCES = (
         why="One parent task has one healthy child run.",
         shows=(
             Shown(
+                "outcome",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
+                "/ the server fails for the whole of a try / a look-up is forbidden",
+                stock="failed",
+                durable="up_for_retry, success",
+                until="3.0",
+            ),
+            Shown(
+                "error",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
+                "/ the server fails for the whole of a try / a look-up is forbidden",
+                stock="none",
+                durable="AirflowException, none",
+                until="3.0",
+            ),
+            Shown(
                 "error",
                 "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
                 "/ the server fails for the whole of a try / a look-up is forbidden",
                 stock="none, none",
                 durable="AirflowException, none",
+                since="3.1",
                 until="3.2",
             ),
             Shown(
@@ -93,7 +110,15 @@ DIFFERENCES = (
                 durable="AirflowException, none",
                 since="3.3",
             ),
-            Shown("runs", "a look-up is forbidden", stock="success, success", durable="success"),
+            Shown(
+                "runs",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
+                "/ the server fails for the whole of a try",
+                stock="none",
+                durable="success",
+                until="3.0",
+            ),
+            Shown("runs", "a look-up is forbidden", stock="success, success", durable="success", since="3.1"),
             Shown(
                 "request",
                 "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
@@ -116,6 +141,7 @@ DIFFERENCES = (
                 "children",
                 "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
                 "/ the server fails for the whole of a try",
+                since="3.1",
             ),
             Shown("order", "the server fails for the whole of a try / a look-up is forbidden", since="3.3"),
         ),

@@ -27,7 +27,11 @@ DIFFERENCES = (
                 durable="failed",
             ),
             Shown(
-                "outcome", "a run id with a slash, for which there is no route", stock="up_for_retry", durable="failed"
+                "outcome",
+                "a run id with a slash, for which there is no route",
+                stock="up_for_retry",
+                durable="failed",
+                since="3.1",
             ),
             Shown(
                 "error",
@@ -87,12 +91,19 @@ DIFFERENCES = (
         shows=(
             Shown(
                 "outcome",
-                "a conf as an empty text / a conf that is a text of a list / a conf that is a list / a conf "
-                "that is a number / a conf that is no JSON text / a conf with a set / a conf with a datetime / "
-                "a conf with a key that is no text / a conf with a set, fire and forget / a conf whose template"
-                " renders to no JSON",
+                "a conf that is no JSON text / a conf with a set / a conf with a datetime / a conf with a key "
+                "that is no text / a conf with a set, fire and forget / a conf whose template renders to no "
+                "JSON",
                 stock="up_for_retry",
                 durable="failed",
+            ),
+            Shown(
+                "outcome",
+                "a conf as an empty text / a conf that is a text of a list / a conf that is a list / a conf "
+                "that is a number",
+                stock="up_for_retry",
+                durable="failed",
+                since="3.1",
             ),
             Shown(
                 "error",
@@ -161,11 +172,17 @@ DIFFERENCES = (
         shows=(
             Shown(
                 "outcome",
-                "a logical date without a time zone / a logical date without a time zone, fire and forget / a "
-                "logical date whose template renders to no date / a logical date whose template renders to None"
-                " / a logical date whose template renders to nothing / a run-after date that is no date",
+                "a logical date whose template renders to no date / a logical date whose template renders to "
+                "None / a logical date whose template renders to nothing / a run-after date that is no date",
                 stock="up_for_retry",
                 durable="failed",
+            ),
+            Shown(
+                "outcome",
+                "a logical date without a time zone / a logical date without a time zone, fire and forget",
+                stock="up_for_retry",
+                durable="failed",
+                since="3.1",
             ),
             Shown("outcome", "a run-after date without a time zone", stock="success", durable="failed", until="3.2"),
             Shown(
@@ -180,16 +197,16 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
-                "a logical date without a time zone / a logical date without a time zone, fire and forget / a "
-                "run-after date without a time zone",
+                "a run-after date without a time zone / a logical date without a time zone / a logical date "
+                "without a time zone, fire and forget",
                 stock="none",
                 durable="AirflowFailException",
                 until="3.2",
             ),
             Shown(
                 "error",
-                "a logical date without a time zone / a logical date without a time zone, fire and forget / a "
-                "run-after date without a time zone",
+                "a run-after date without a time zone / a logical date without a time zone / a logical date "
+                "without a time zone, fire and forget",
                 stock="ValidationError",
                 durable="AirflowFailException",
                 since="3.3",
@@ -214,6 +231,13 @@ DIFFERENCES = (
             Shown(
                 "outcome",
                 "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
+                stock="failed",
+                durable="up_for_retry, success",
+                until="3.0",
+            ),
+            Shown(
+                "outcome",
+                "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
                 stock="up_for_retry, success",
                 durable="up_for_retry, up_for_retry",
                 since="3.3",
@@ -221,8 +245,16 @@ DIFFERENCES = (
             Shown(
                 "error",
                 "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
+                stock="none",
+                durable="AirflowException, none",
+                until="3.0",
+            ),
+            Shown(
+                "error",
+                "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
                 stock="none, none",
                 durable="AirflowException, none",
+                since="3.1",
                 until="3.2",
             ),
             Shown(
@@ -235,6 +267,13 @@ DIFFERENCES = (
             Shown(
                 "runs",
                 "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
+                stock="none",
+                durable="success",
+                until="3.0",
+            ),
+            Shown(
+                "runs",
+                "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
                 stock="success",
                 durable="none",
                 since="3.3",
@@ -242,6 +281,7 @@ DIFFERENCES = (
             Shown(
                 "children",
                 "a wrong Dag is corrected before the next try / the Dag's name renders to nothing until the next try",
+                since="3.1",
                 until="3.2",
             ),
         ),
@@ -253,6 +293,13 @@ DIFFERENCES = (
         why="It is not checked when the Dag file is parsed.",
         is_open=True,
         shows=(
+            Shown(
+                "outcome",
+                "a negative interval / an interval as a timedelta",
+                stock="failed",
+                durable="up_for_retry",
+                until="3.0",
+            ),
             Shown(
                 "outcome",
                 "an interval as a timedelta, deferred",
@@ -270,7 +317,8 @@ DIFFERENCES = (
         durable="works",
         why="It is converted.",
         shows=(
-            Shown("outcome", "an interval as text", stock="up_for_retry", durable="success"),
+            Shown("outcome", "an interval as text", stock="failed", durable="success", until="3.0"),
+            Shown("outcome", "an interval as text", stock="up_for_retry", durable="success", since="3.1"),
             Shown("error", "an interval as text", stock="TypeError", durable="none", since="3.3"),
             Shown("runs", "an interval as text", stock="queued", durable="success"),
         ),

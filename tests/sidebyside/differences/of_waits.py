@@ -6,22 +6,6 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
-        what="`execution_timeout` of a wait on a worker",
-        stock="does not cover the wait",
-        durable="covers it",
-        why="The wait is part of `execute`.",
-        shows=(
-            Shown(
-                "outcome",
-                "the child takes longer than execution_timeout",
-                stock="success",
-                durable="up_for_retry",
-            ),
-            Shown("error", "the child takes longer than execution_timeout", stock="none", durable="AirflowTaskTimeout"),
-            Shown("runs", "the child takes longer than execution_timeout", stock="success", durable="queued"),
-        ),
-    ),
-    Difference(
         what="Requests to the API server beside the request for the run",
         stock="the look-ups of a wait",
         durable="at most three more for the whole wait, and a look-up on a retry",
@@ -30,6 +14,17 @@ DIFFERENCES = (
             "crash between any two requests loses nothing."
         ),
         shows=(Shown("traffic", "*"),),
+    ),
+    Difference(
+        what="`execution_timeout` of a wait on a worker",
+        stock="does not cover the wait",
+        durable="covers it",
+        why="The wait is part of `execute`.",
+        shows=(
+            Shown("outcome", "the child takes longer than execution_timeout", stock="success", durable="up_for_retry"),
+            Shown("error", "the child takes longer than execution_timeout", stock="none", durable="AirflowTaskTimeout"),
+            Shown("runs", "the child takes longer than execution_timeout", stock="success", durable="queued"),
+        ),
     ),
     Difference(
         what="The first look of a wait on a worker",
@@ -157,13 +152,23 @@ DIFFERENCES = (
     ),
     Difference(
         what="The exception where the server refuses a request, or the run is deleted",
-        stock="AirflowRuntimeError; before Airflow 3.3 none: no callback is called",
+        stock=("AirflowRuntimeError; before Airflow 3.3 none: no callback is called (and on 3.0 there is no retry)"),
         durable="AirflowException, which says what happened, to which run, and what to do",
         why=(
             "Callbacks are called on every version, and `except AirflowException` matches. A `retry_policy` "
             "for AirflowRuntimeError does not."
         ),
         shows=(
+            Shown(
+                "outcome",
+                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
+                "such Dag, fire and forget / the Dag's name renders to nothing / the conf breaks the Dag's "
+                "params / the Dag has import errors / the server forbids it / the server finds the request "
+                "invalid / mapped over Dags, one of them unknown",
+                stock="failed",
+                durable="up_for_retry",
+                until="3.0",
+            ),
             Shown(
                 "error",
                 "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
@@ -243,14 +248,32 @@ DIFFERENCES = (
                 "the server has too much to do / the server fails once / the server fails once, fire and forget"
                 " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
                 "gets no answer",
+                stock="failed",
+                durable="success",
+                until="3.0",
+            ),
+            Shown(
+                "outcome",
+                "the server has too much to do / the server fails once / the server fails once, fire and forget"
+                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
+                "gets no answer",
                 stock="up_for_retry, success",
                 durable="success",
+                since="3.1",
+            ),
+            Shown(
+                "outcome",
+                "the server fails once, deferred / the reply is lost, deferred",
+                stock="failed",
+                durable="deferred, success",
+                until="3.0",
             ),
             Shown(
                 "outcome",
                 "the server fails once, deferred / the reply is lost, deferred",
                 stock="up_for_retry, deferred, success",
                 durable="deferred, success",
+                since="3.1",
             ),
             Shown(
                 "outcome",
@@ -275,13 +298,22 @@ DIFFERENCES = (
                 "gets no answer",
                 stock="none, none",
                 durable="none",
+                since="3.1",
                 until="3.2",
+            ),
+            Shown(
+                "error",
+                "the server fails once, deferred / the reply is lost, deferred",
+                stock="none",
+                durable="none, none",
+                until="3.0",
             ),
             Shown(
                 "error",
                 "the server fails once, deferred / the reply is lost, deferred",
                 stock="none, none, none",
                 durable="none, none",
+                since="3.1",
                 until="3.2",
             ),
             Shown(
@@ -296,13 +328,30 @@ DIFFERENCES = (
                 "the reply is lost / the reply is lost, deferred / a look-up fails once / a look-up gets no answer",
                 stock="success, success",
                 durable="success",
+                since="3.1",
             ),
-            Shown("runs", "the reply is lost, fire and forget", stock="queued, queued", durable="success"),
+            Shown(
+                "runs",
+                "the server has too much to do / the server fails once / the server fails once, deferred",
+                stock="none",
+                durable="success",
+                until="3.0",
+            ),
+            Shown(
+                "runs",
+                "the reply is lost / the reply is lost, deferred / the reply is lost, fire and forget",
+                stock="queued",
+                durable="success",
+                until="3.0",
+            ),
+            Shown("runs", "the server fails once, fire and forget", stock="none", durable="queued", until="3.0"),
+            Shown("runs", "the reply is lost, fire and forget", stock="queued, queued", durable="success", since="3.1"),
             Shown("runs", "the reply is lost, with a fixed run id", stock="queued", durable="success", since="3.3"),
             Shown(
                 "children",
                 "the server has too much to do / the server fails once / the server fails once, deferred / the "
                 "server fails once, fire and forget",
+                since="3.1",
             ),
         ),
     ),
@@ -312,6 +361,13 @@ DIFFERENCES = (
         durable="is sent up to five times in a try, under one run id",
         why="A repetition cannot start a second run.",
         shows=(
+            Shown(
+                "outcome",
+                "the server finds a conflict and says so itself / the server fails all the time",
+                stock="failed",
+                durable="up_for_retry",
+                until="3.0",
+            ),
             Shown(
                 "error",
                 "the server finds a conflict and says so itself / the server fails all the time",
@@ -340,7 +396,10 @@ DIFFERENCES = (
         durable="the wait goes on, until `execution_timeout`",
         why="The child run is healthy; to fail would not help it.",
         shows=(
-            Shown("outcome", "a look-up fails all the time", stock="up_for_retry", durable="waits for ever"),
+            Shown("outcome", "a look-up fails all the time", stock="failed", durable="waits for ever", until="3.0"),
+            Shown(
+                "outcome", "a look-up fails all the time", stock="up_for_retry", durable="waits for ever", since="3.1"
+            ),
             Shown("error", "a look-up fails all the time", stock="AirflowRuntimeError", durable="none", since="3.3"),
         ),
     ),

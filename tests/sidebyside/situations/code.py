@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_durable.compat import AirflowException
 from tests.adapters.dags import DEFER, WAIT
 
 from .conflicts import FAIL_IF_PAUSED, FIXED, id_taken, paused

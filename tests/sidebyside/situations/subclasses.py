@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DagRunTriggerException
+from airflow_durable.compat import DagRunTriggerException
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,46 @@
+"""
+What a stored record says. The one place that reads the values of the task state store; the core knows their form.
+
+A parent's records lie under keys that begin with :data:`KEY_PREFIX`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.stored import KEY, load
+from airflow_durable.metadata.model import DagRunKey
+
+if TYPE_CHECKING:
+    from airflow_durable.core.record import Record
+
+KEY_PREFIX = KEY
+
+
+def parse(stored: Any) -> Record:  # noqa: ANN401 - a record may be damaged
+    """
+    Return a stored record.
+
+    :param stored: JSON text, as the database has it, or what it stands for, as the REST API has it.
+    :raises RecordDamagedError: it cannot be understood.
+    """
+    try:
+        return load(json.loads(stored) if isinstance(stored, str) else stored)
+    except ValueError as error:
+        raise RecordDamagedError(KEY, "it is not JSON") from error
+
+
+def read(stored: Any) -> Record | None:  # noqa: ANN401 - a record may be damaged
+    """Return a stored record; None if it cannot be understood."""
+    try:
+        return parse(stored)
+    except RecordDamagedError:
+        return None
+
+
+def runs_in(record: Record) -> tuple[DagRunKey, ...]:
+    """Return all child runs that a record names, each once: the present one last."""
+    run_ids = dict.fromkeys([*(entry.run_id for entry in record.tries), record.run_id])
+    return tuple(DagRunKey(record.dag_id, run_id) for run_id in run_ids)

@@ -1,0 +1,82 @@
+"""Airflow's whole application on a scratch database, a client for each user, and rows as the scheduler writes them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.scopes import SCOPES
+from tests.support.waits_rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastapi.testclient import TestClient
+
+    Client = Callable[[str | None], TestClient]
+
+ROLES = {"admin": "ADMIN", "viewer": "VIEWER", "limited": "VIEWER", "nobody": ""}
+
+
+@pytest.fixture(scope="package")
+def application() -> Iterator[Client]:
+    """Return a maker of clients, by user name; None is nobody who has signed in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.support.scoped_auth.ScopedAuthManager")
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "False")
+        patch.setenv(
+            "AIRFLOW__API_AUTH__JWT_SECRET", "a-secret-of-the-tests-that-is-long-enough-for-sha-512-0123456789abcdef"
+        )
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "unused:viewer")
+        patch.setenv("AIRFLOW__API__SECRET_KEY", "another-secret-of-the-tests")
+        patch.setenv(SCOPES, json.dumps({"limited": ["alpha", "alpha_child"]}))
+        with warnings.catch_warnings():
+            # Airflow and its libraries warn of one another while they are imported and set up.
+            warnings.simplefilter("ignore")
+            from airflow import settings
+            from airflow.api_fastapi import app as airflow_app
+            from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+            from airflow.models import import_all_models
+            from airflow.models.base import Base
+            from fastapi.testclient import TestClient
+            from sqlalchemy.orm import configure_mappers
+
+            # The home that tests/adapters/conftest.py has made: no other one may be written to.
+            assert settings.engine is not None
+            assert "airflow-durable-tests-" in str(settings.engine.url)
+            import_all_models()  # type: ignore[no-untyped-call] # Airflow's
+            Base.metadata.create_all(settings.engine)
+            configure_mappers()
+            airflow_app.purge_cached_app()
+            app = airflow_app.create_app()
+
+        def connect(name: str | None) -> TestClient:
+            client = TestClient(app)
+            if name is not None:
+                user = SimpleAuthManagerUser(username=name, role=ROLES[name])
+                client.cookies.set("_token", airflow_app.get_auth_manager().generate_jwt(user))
+            return client
+
+        yield connect
+        airflow_app.purge_cached_app()
+
+
+@pytest.fixture
+def rows(application: Client) -> Iterator[Rows]:
+    """Return a maker of rows, which are gone when the test ends."""
+    from airflow import settings
+    from sqlalchemy.orm import Session
+
+    from airflow_durable.server import app
+    from airflow_durable.server.totals import TotalsCache, count
+
+    with Session(settings.engine) as session:
+        made = Rows(session)
+        made.clear()
+        app.counts = TotalsCache(count)
+        yield made
+        session.rollback()
+        made.clear()

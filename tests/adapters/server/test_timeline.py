@@ -1,0 +1,96 @@
+"""Where the bars stand, and which attempt is said to have been cut off."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
+from airflow_durable.server.timeline import TICKS, draw, is_cut_off_before
+from tests.support.waits_rows import NOON, make_record, minutes
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def tried(number: int, state: str, start: datetime | None, end: datetime | None) -> TaskTry:
+    return TaskTry(InstanceKey("p", "run", "trigger", -1), number, 3, state, start, end)
+
+
+FIRST = tried(1, "failed", minutes(0), minutes(10))
+
+
+def child(state: str = "success", start: float = 1, end: float | None = 20, queued: float = 0) -> DagRun:
+    return DagRun("c", "run", state, minutes(queued), minutes(start), None if end is None else minutes(end))
+
+
+@pytest.mark.parametrize(
+    ("one", "run", "expected"),
+    [
+        (FIRST, child(), True),
+        (FIRST, child("running", end=None), True),
+        (FIRST, DagRun("c", "run", "queued", minutes(1)), True),
+        (FIRST, child("failed", end=9), False),  # it failed since its child had
+        (FIRST, child("failed", end=10), False),
+        (FIRST, None, False),
+        (FIRST, child(queued=11, start=12), False),  # cleared and started again since
+        (tried(1, "success", minutes(0), minutes(10)), child(), False),
+        (tried(1, "running", minutes(0), None), child(), False),
+        (tried(1, "deferred", minutes(0), minutes(10)), child(), False),
+        (tried(1, "up_for_retry", minutes(0), minutes(10)), child(), True),
+    ],
+)
+def test_cut_off(one: TaskTry, run: DagRun | None, expected: bool) -> None:  # noqa: FBT001 - a case
+    assert is_cut_off_before(one, run) is expected
+
+
+def test_only_a_silent_worker_makes_it_a_crash() -> None:
+    record = make_record(("c", "run"), ("fresh_submit",))
+    for silent, expected in (({1}, True), ({2}, False), ((), False)):
+        (row,) = draw(record, [FIRST], {"run": child()}, minutes(30), silent).tries
+        assert row.is_cut_off
+        assert row.is_crashed is expected
+    (row,) = draw(record, [FIRST], {}, minutes(30), {1}).tries
+    assert not row.is_crashed
+
+
+def test_bars_stay_within_the_picture() -> None:
+    record = make_record(("c", "run"), ("fresh_submit", "reconnect"))
+    tries = [FIRST, tried(2, "running", minutes(20), None)]
+    drawn = draw(record, tries, {"run": child("running", end=None, queued=-5)}, minutes(60))
+    bars = [*(row.bar for row in drawn.tries), *(row.bar for row in drawn.runs)]
+    for bar in bars:
+        assert bar is not None
+        assert 0 <= bar.left <= bar.right <= 100
+    assert bars[1] is not None
+    assert bars[1].is_open
+    assert bars[1].right == pytest.approx(100)
+    assert bars[2] is not None
+    assert bars[2].queued_left == 0
+    assert [tick.left for tick in drawn.ticks] == [100 / TICKS * number for number in range(TICKS + 1)]
+    assert (drawn.ticks[0].at, drawn.ticks[-1].at) == (minutes(-5), minutes(60))
+
+
+def test_ended_wait_is_drawn_to_its_end_and_not_to_the_present() -> None:
+    record = make_record(("c", "run"), ("fresh_submit",))
+    drawn = draw(record, [tried(1, "success", minutes(0), minutes(10))], {"run": child(end=9)}, minutes(9999))
+    assert drawn.ticks[-1].at == minutes(10)
+
+
+def test_what_has_not_begun_has_no_bar() -> None:
+    record = make_record(("c", "run"), ("fresh_submit",))
+    drawn = draw(record, [tried(1, "queued", None, None)], {"run": DagRun("c", "run", "queued")}, NOON)
+    assert drawn.tries[0].bar is None
+    assert drawn.runs[0].bar is None
+
+
+def test_moment_gets_a_bar_that_can_be_seen() -> None:
+    record = make_record(("c", "run"), ("fresh_submit", "reconnect"))
+    tries = [tried(1, "failed", minutes(99.999), minutes(100))]
+    drawn = draw(record, tries, {"run": child(start=0, end=100)}, NOON + timedelta(days=1))
+    bar = drawn.tries[0].bar
+    assert bar is not None
+    assert bar.width >= 0.5
+    assert bar.right <= 100
