@@ -26,6 +26,7 @@ SAMPLES: dict[str, Any] = {
     "status": 404,
     "text": "poke_interval has to be a number of seconds above 0, or a timedelta, not 0.",
     "is_awaited": True,
+    "is_run_known": True,
     "is_fixed": False,
     "is_reset": False,
 }
