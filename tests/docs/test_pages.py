@@ -6,16 +6,20 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from durable_docs import diagram, messages, scenarios, stage, tables
 
-from airflow_durable import telling
-from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.model import Decision, OnClear
 from airflow_durable.core.stored import KEY
+from airflow_durable.task import observability
 
 from .blocks import DOCS, ROOT, pages
 from .executors import COUNTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _HEADING = re.compile(r"^#{2,4} (.*)$", re.MULTILINE)
 
@@ -24,25 +28,43 @@ def _read(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
+TABLES = (tables.record_table, tables.retry_table, tables.clear_table, tables.clear_fixed_table)
+
+
+def _decisions(*made: Callable[[], tables.Table]) -> set[Decision | None]:
+    return {decision for table in made for answer in table().answers for decision in answer.decisions}
+
+
 def test_decision_tables_cover_every_decision() -> None:
-    """Each decision stands in a table, and has its own section."""
-    decided = {answer.decision for answer in [*tables.plan_table(), *tables.run_table()]} - {tables.LOOK_UP}
-    assert decided == {decision.value for decision in Decision}
+    """Each decision is in a table, is said in words, and has its own section."""
+    assert _decisions(*TABLES) == {*Decision, None}
+    assert set(tables.PHRASES) == set(Decision)
     headings = _HEADING.findall(_read("contract.md"))
     assert [heading for heading in headings if heading.startswith("`")] == [f"`{item.value}`" for item in Decision]
+    for name in ("record", "retry", "clear", "clear-fixed"):
+        assert f"```{{decision-table}} {name}\n" in _read("contract.md")
 
 
 def test_decision_tables_follow_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another answer of the code is another table, and one that depends on what no row tells is an error."""
-    monkeypatch.setattr(tables, "decide", lambda *_: Decision.REFUSE)
-    assert {answer.decision for answer in tables.run_table()} == {"refuse"}
+    """Another answer of the code is another table, and one that depends on what no row says is an error."""
+    monkeypatch.setattr(tables, "decide", lambda *_, **__: Decision.REFUSE)
+    assert _decisions(*TABLES[1:]) == {Decision.REFUSE}
     monkeypatch.setattr(
         tables,
         "decide",
-        lambda _, request, __: Decision.RESUBMIT if request.mode is Mode.WAIT else Decision.REFUSE,
+        lambda record, *_, **__: Decision.RESUBMIT if record.reset is None else Decision.REFUSE,
     )
-    with pytest.raises(tables.TableError):
-        tables.run_table()
+    for made in (tables.retry_table, tables.clear_fixed_table):
+        with pytest.raises(tables.TableError):
+            made()
+
+
+def test_every_choice_on_clear_is_shown() -> None:
+    """The page about what people do names each value of `on_clear` and shows what it does."""
+    text = _read("people.md")
+    for choice in OnClear:
+        assert f'`"{choice.value}"`' in text
+        assert f"```{{sequence}} clear-{choice.value}\n" in text
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
@@ -52,18 +74,22 @@ def test_scenario(name: str) -> None:
     world = scenarios.perform(scenario)
     assert len(world.runs) == scenario.runs
     last = [event for event in world.events if isinstance(event, stage.Note)][-1]
-    assert last.kind == ("failure" if name == "foreign" else "success")
+    assert last.kind == ("failure" if name in {"foreign", "used-up"} else "success")
     assert any(f"```{{sequence}} {name}\n" in page.read_text(encoding="utf-8") for page in pages())
 
 
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_diagram_holds_its_notes(name: str) -> None:
-    """No note leaves the picture."""
+    """No note leaves the picture, and no label leaves its place between two lifelines."""
     drawn = diagram.draw(name, scenarios.events_of(name))
     notes = re.findall(r'<rect x="([-0-9.]+)" y="[0-9.]+" width="([0-9.]+)"', drawn)
     assert notes
     for left, width in notes:
         assert 0 <= float(left) <= diagram.WIDTH - float(width)
+    room = diagram._X[stage.Who.AIRFLOW] - diagram._X[stage.Who.WORKER]
+    for event in scenarios.events_of(name):
+        if isinstance(event, stage.Message):
+            assert max(len(event.request), len(event.reply or "")) * diagram._CHARACTER_WIDTH < room
 
 
 def test_troubleshooting_has_every_error() -> None:
@@ -92,9 +118,9 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
 @pytest.mark.parametrize(
     ("page", "line", "source"),
     [
-        ("quickstart.md", telling._MESSAGES[Decision.RECONNECT], None),
-        ("metrics.md", telling._MESSAGES[Decision.RECONNECT], None),
-        ("troubleshooting.md", "It is tried again.", "telling.py"),
+        ("quickstart.md", observability._MESSAGES[Decision.RECONNECT], None),
+        ("metrics.md", observability._MESSAGES[Decision.RECONNECT], None),
+        ("troubleshooting.md", "It is tried again.", "task/observability.py"),
         (
             "troubleshooting.md",
             "find its child run again, until a person clears the task. Set retries.",
@@ -110,7 +136,7 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ("troubleshooting.md", "Dag runs could not be counted: ", "triggers/poller.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
         ("troubleshooting.md", " is True or False, not ", "operators/trigger_dagrun.py"),
-        ("metrics.md", telling._LOST_REPLY, None),
+        ("metrics.md", observability._LOST_REPLY, None),
         (
             "troubleshooting.md",
             "did not raise its request: this provider version is not supported",
@@ -127,25 +153,33 @@ def test_shown_message(page: str, line: str, source: str | None) -> None:
 
 
 def test_record_fields() -> None:
-    """The table has each field of the golden record, and no other."""
-    golden = json.loads((ROOT / "tests" / "core" / "golden" / "record_v1_full.json").read_text(encoding="utf-8"))
-    rows = re.findall(r"^\| ((?:`[a-z_.]+`(?:, )?)+) \| \S", _read("record.md"), re.MULTILINE)
+    """The table has each field of the golden record and what the journal adds, and no other."""
+    golden = json.loads((ROOT / "tests" / "core" / "golden" / "record_v2_full.json").read_text(encoding="utf-8"))
+    section = _read("record.md").partition("## Field by field")[2].partition("\n## ")[0].partition("\n(")[0]
+    rows = re.findall(r"^\| ((?:`[a-z_.]+`(?:, )?)+) \| \S", section, re.MULTILINE)
     shown = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)}
-    expected = set(golden) - {"child"} | {f"child.{name}" for name in golden["child"]}
-    assert shown == expected
+    parts = {f"{part}.{name}" for part in ("child", "parent") for name in golden[part]}
+    assert shown == (set(golden) - {"child", "parent"}) | parts | {"root"}
 
 
 def test_metrics() -> None:
     """The page and the dashboard have the counters that the code raises, and no others."""
-    raised = {name.removeprefix("resumable_job.") for name in telling._COUNTERS.values()} | {"reconnect_attempt"}
+    raised = {
+        name.removeprefix("resumable_job.")
+        for name in (*observability._COUNTERS.values(), observability._ATTEMPT, observability._FRESH)
+    }
     assert raised == COUNTERS
     page = _read("metrics.md")
     rows = re.findall(r"^\| `resumable_job\.([a-z_]+)` \|.*\| (.*) \|$", page, re.MULTILINE)
     assert {name for name, _ in rows} == COUNTERS
     for name, decisions in rows:
-        if name != "reconnect_attempt":
-            shown = set(re.findall(r"\[`([a-z_]+)`\]", decisions))
-            assert shown == {d.value for d, counter in telling._COUNTERS.items() if counter == f"resumable_job.{name}"}
+        shown = set(re.findall(r"\[`([a-z_]+)`\]", decisions))
+        if name == "fresh_submit":
+            assert shown == {"fresh_submit"}
+        elif name != "reconnect_attempt":
+            assert shown == {
+                d.value for d, counter in observability._COUNTERS.items() if counter == f"resumable_job.{name}"
+            }
     for attribute in ("resumable.decision", "resumable.external_id", "resumable.prior_status", KEY):
         assert attribute in page
 

@@ -11,13 +11,15 @@ import pytest
 
 _SENDER = """
 import logging
-from airflow_durable.core.model import ChildRun, Decision, Mode
-from airflow_durable.core.record import Record
-from airflow_durable.telling import Teller
+from datetime import datetime, timezone
+from airflow_durable.core.model import ChildRun, Decision, Mode, Proof
+from airflow_durable.core.record import Record, TryEntry
+from airflow_durable.task.observability import Reporter
 
-record = Record("child", "run", None, False, True, "sha256:1", Mode.WAIT, max_tries=3, clear_number=0)
-teller = Teller(logging.getLogger(), "TriggerDagRunOperator", {})
-teller.decided(Decision.RECONNECT, record, ChildRun("running"), is_prior=True)
+first = TryEntry(1, Decision.FRESH_SUBMIT, "run", datetime(2026, 1, 1, tzinfo=timezone.utc))
+record = Record("child", "run", Proof.RUN_ID, Mode.WAIT, max_tries=3, clear_number=0, tries=(first,))
+reporter = Reporter(logging.getLogger(), "TriggerDagRunOperator", 2, {})
+reporter.decided(Decision.RECONNECT, record, ChildRun("running"))
 """
 _LIMIT_SECONDS = 120.0
 

@@ -1,7 +1,7 @@
 """
 Sequence diagrams as SVG, drawn when the site is built: no script, no host to load one from, and both colour schemes.
 
-The libraries looked at draw from a text in a language of their own, most of them in the browser. Here the source is
+The libraries that exist draw from a text in a language of their own, most of them in the browser. Here the source is
 what the protocol did, so the drawing is all there is to do.
 """
 
@@ -102,12 +102,12 @@ def draw(title: str, events: list[Event]) -> str:
     )
 
 
-def tell(events: list[Event]) -> list[str]:
+def describe(events: list[Event]) -> list[str]:
     """Return the same as lines of text, for those who do not see the picture."""
-    return [_tell(event) for event in events]
+    return [_describe(event) for event in events]
 
 
-def _tell(event: Event) -> str:
+def _describe(event: Event) -> str:
     if isinstance(event, Note):
         return f"{event.who.value}: {event.text}."
     if not event.has_arrived:

@@ -18,23 +18,38 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
-_TABLES = {"plan": tables.plan_table, "run": tables.run_table}
+    from airflow_durable.core.model import Decision
+
+_TABLES = {
+    "record": tables.record_table,
+    "retry": tables.retry_table,
+    "clear": tables.clear_table,
+    "clear-fixed": tables.clear_fixed_table,
+}
 
 
 class DecisionTable(SphinxDirective):
-    """``{decision-table} plan`` or ``run``: what the decision function answers, condition by condition."""
+    """``{decision-table} <name>``: what the decision function answers, condition by condition."""
 
     required_arguments = 1
     has_content = False
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        lines = ["| condition | decision |", "| --- | --- |"]
-        for answer in _TABLES[self.arguments[0]]():
-            decision = answer.decision
-            shown = decision if decision == tables.LOOK_UP else f"[`{decision}`](#{decision})"
+        table = _TABLES[self.arguments[0]]()
+        is_short = len(table.columns) > 1
+        lines = [f"| | {' | '.join(table.columns)} |", f"| --- |{' --- |' * len(table.columns)}"]
+        for answer in table.answers:
+            shown = " | ".join(_show(decision, is_short=is_short) for decision in answer.decisions)
             lines.append(f"| {answer.condition} | {shown} |")
         return self.parse_text_to_nodes("\n".join(lines))
+
+
+def _show(decision: Decision | None, *, is_short: bool) -> str:
+    if decision is None:
+        return tables.LOOK_UP
+    link = f"[`{decision.value}`](#{decision.value})"
+    return link if is_short else f"{tables.PHRASES[decision]}: {link}."
 
 
 class Sequence(SphinxDirective):
@@ -47,7 +62,7 @@ class Sequence(SphinxDirective):
         """Return the picture, and its text."""
         scenario = scenarios.SCENARIOS[self.arguments[0]]
         events = scenarios.events_of(self.arguments[0])
-        lines = "".join(f"<li>{escape(line)}</li>" for line in diagram.tell(events))
+        lines = "".join(f"<li>{escape(line)}</li>" for line in diagram.describe(events))
         html = (
             f'<figure class="seq-figure"><figcaption>{escape(scenario.title)}</figcaption>'
             f"{diagram.draw(scenario.title, events)}"

@@ -22,8 +22,23 @@ SAMPLES: dict[str, Any] = {
     "times": 5,
     "is_transient": True,
     "key": "durable_child_run",
+    "call": 2,
+    "status": 404,
+    "text": "poke_interval has to be a number of seconds above 0, or a timedelta, not 0.",
+    "is_awaited": True,
+    "is_run_known": True,
+    "is_fixed": False,
+    "is_reset": False,
 }
-_BASES = (DurableError, exceptions.DurableTriggerError, exceptions.DurableTriggerFailError)
+_BASES = (
+    DurableError,
+    exceptions.DurableTriggerError,
+    exceptions.DurableTriggerFailError,
+    exceptions.DurableTriggerValueError,
+    exceptions.DurableTriggerDateError,
+    exceptions.DurableTriggerServerError,
+)
+"""Those without a message of their own."""
 
 
 def classes() -> Iterator[type[Exception]]:
@@ -44,18 +59,19 @@ def find(name: str) -> type[Exception]:
     return next(item for item in classes() if item.__name__ == name)
 
 
-def message_of(error: type[Exception]) -> str:
-    """Return its message, with sample values."""
+def message_of(error: type[Exception], *, has_next_try: bool = True) -> str:
+    """Return its message, with sample values, as it is in the log of a task that will, or will not, be tried again."""
     parameters = inspect.signature(error).parameters
-    return str(error(**{name: SAMPLES[name] for name in parameters}))
+    made = error(**{name: SAMPLES[name] for name in parameters})
+    return made.explain(has_next_try=has_next_try) if isinstance(made, DurableError) else str(made)
 
 
 def outcome_of(error: type[Exception]) -> str:
-    """Return what Airflow makes of it."""
+    """Return what happens to the task."""
     if not issubclass(error, DurableError):
-        return "The task may be tried again."
+        return "The try fails. If tries are left, Airflow retries the task."
     if error is errors.ForeignRunSkipError:
         return "The task is skipped."
     if error.is_terminal:
-        return "The task fails, and is not tried again: another try could change nothing."
-    return "The try fails. With tries left, the task is tried again."
+        return "The task fails and is not retried: another try could change nothing."
+    return "The try fails. If tries are left, Airflow retries the task."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import ChildRun, Mode, Request
+from airflow_durable.core.model import ChildRun, Mode, OnClear, Request
 from durable_docs.stage import CHILD_DAG, Fault, Play, Who, World, play
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Scenario:
 
     :param runs: how many child runs there are at the end: what the test counts.
     :param starts_with: run ids that somebody else has started before.
+    :param has_store: False: Airflow before 3.3.
     """
 
     title: str
@@ -29,6 +30,8 @@ class Scenario:
     mode: Mode = Mode.WAIT
     fixed_run_id: str | None = None
     is_reset: bool = False
+    on_clear: OnClear = OnClear.AUTO
+    has_store: bool = True
     starts_with: tuple[str, ...] = field(default=())
 
 
@@ -41,12 +44,29 @@ def _delete(run_id: str) -> Callable[[World], None]:
 
 
 def _say(who: Who, text: str) -> Callable[[World], None]:
-    return lambda world: world.tell(who, text)
+    return lambda world: world.note(who, text)
 
 
 _RETRY = _say(Who.AIRFLOW, "the scheduler retries the task")
 _CLEAR = _say(Who.AIRFLOW, "a person clears the task")
 _A_SUCCEEDS = ("success run A",)
+_NO_HEARTBEAT = _say(Who.AIRFLOW, "no heartbeat for too long: the scheduler retries the task")
+_EDIT = _say(Who.AIRFLOW, "a person edits the conf in the Dag file and clears the task")
+
+
+def _edited(on_clear: OnClear, *meanwhile: str) -> Scenario:
+    """Return what a clear comes to that brings another conf, while the child of before is active."""
+    return Scenario(
+        f'A crashed parent is cleared with another conf: on_clear="{on_clear.value}"',
+        (
+            Play(1, conf="old", meanwhile=("die",)),
+            _EDIT,
+            Play(2, max_tries=4, conf="new", meanwhile=meanwhile),
+        ),
+        runs=1 if on_clear is OnClear.ADOPT else 2,
+        on_clear=on_clear,
+    )
+
 
 SCENARIOS: dict[str, Scenario] = {
     "no-crash": Scenario("Nothing crashes", (Play(1, meanwhile=_A_SUCCEEDS),)),
@@ -93,7 +113,7 @@ SCENARIOS: dict[str, Scenario] = {
         "A worker that was cut off after it had recorded its run",
         (
             Play(1, faults={("submit", 0): Fault.HOLD}),
-            _say(Who.AIRFLOW, "no heartbeat for too long: the scheduler retries the task"),
+            _NO_HEARTBEAT,
             Play(2, meanwhile=("late", "success run A")),
         ),
     ),
@@ -101,7 +121,7 @@ SCENARIOS: dict[str, Scenario] = {
         "A worker that was cut off before it had recorded anything",
         (
             Play(1, faults={("write", 0): Fault.HOLD}),
-            _say(Who.AIRFLOW, "no heartbeat for too long: the scheduler retries the task"),
+            _NO_HEARTBEAT,
             Play(2, meanwhile=("late", "success run A")),
         ),
     ),
@@ -113,6 +133,32 @@ SCENARIOS: dict[str, Scenario] = {
         "A person clears a parent that had succeeded",
         (Play(1, meanwhile=_A_SUCCEEDS), _CLEAR, Play(2, max_tries=4, meanwhile=("success run B",))),
         runs=2,
+    ),
+    "clear-auto": _edited(OnClear.AUTO, "success run A", "success run B"),
+    "clear-adopt": _edited(OnClear.ADOPT, "success run A"),
+    "clear-fresh": _edited(OnClear.FRESH, "success run B", "success run A"),
+    "record-discarded": Scenario(
+        "Airflow 3.4: the clear of a crashed parent discards its record",
+        (
+            Play(1, meanwhile=("die",)),
+            _CLEAR,
+            World.discard_record,
+            Play(2, max_tries=4, meanwhile=_A_SUCCEEDS),
+        ),
+    ),
+    "no-store": Scenario(
+        "Airflow 3.2, which keeps no record: killed while it waits",
+        (Play(1, meanwhile=("die",)), _RETRY, Play(2, meanwhile=_A_SUCCEEDS)),
+        has_store=False,
+    ),
+    "several-runs": Scenario(
+        "A task that starts three runs, killed in its second call",
+        (
+            Play(1, calls=3, meanwhile=("success run A", "die")),
+            _RETRY,
+            Play(2, calls=3, meanwhile=("success run B", "success run C")),
+        ),
+        runs=3,
     ),
     "deferred": Scenario(
         "Deferred; the worker that resumes is killed",
@@ -142,6 +188,11 @@ SCENARIOS: dict[str, Scenario] = {
         fixed_run_id="nightly",
         starts_with=("nightly",),
     ),
+    "used-up": Scenario(
+        "A fixed run id, cleared after success",
+        (Play(1, meanwhile=("success nightly",)), _CLEAR, Play(2, max_tries=4)),
+        fixed_run_id="nightly",
+    ),
     "reset": Scenario(
         "A reset whose reply is lost with the worker",
         (
@@ -158,20 +209,22 @@ SCENARIOS: dict[str, Scenario] = {
 
 def perform(scenario: Scenario) -> World:
     """Play the scenario; return the world as it is at the end."""
-    world = World()
+    world = World(has_store=scenario.has_store)
     for run_id in scenario.starts_with:
         world.runs[run_id] = ChildRun("success", 0, world.now())
-        world.tell(Who.CHILD, f"{run_id} is there, not ours", "plain")
+        world.confs[run_id] = "somebody else's"
+        world.note(Who.CHILD, f"{world.name(run_id)} is there, not ours", "plain")
     request = Request(
         dag_id=CHILD_DAG,
         run_id=scenario.fixed_run_id,
         logical_date=None,
         is_date_ours=True,
-        digest="sha256:…",
+        is_run_after_ours=True,
         mode=scenario.mode,
         allowed_states=frozenset({"success"}),
         failed_states=frozenset({"failed"}),
         is_reset=scenario.is_reset,
+        on_clear=scenario.on_clear,
     )
     for step in scenario.steps:
         if isinstance(step, Play):

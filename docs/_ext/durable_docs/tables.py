@@ -1,7 +1,7 @@
 """
 The decision tables, asked from :mod:`airflow_durable.core.decide`.
 
-A row is a condition in words and as a predicate. What it leads to is not written here: every combination of inputs is
+A row is a condition, in words and as a predicate. What it leads to is not written here: every combination of inputs is
 put to the real function, and the row shows what the function answers. A row whose inputs get two answers, an input
 that no row covers, or a row that no input reaches, is an error.
 """
@@ -14,21 +14,41 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from airflow_durable.core.decide import decide, plan
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Request
+from airflow_durable.core.model import Attempt, ChildRun, Clear, Decision, Look, Mode, OnClear, Parent, Phase, Proof
+from airflow_durable.core.model import Request as CoreRequest
 from airflow_durable.core.record import Baseline, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 Case = TypeVar("Case")
 
-LOOK_UP = "the recorded run is looked up"
+LOOK_UP = "Looks the recorded run up, once."
+PHRASES: dict[Decision, str] = {
+    Decision.FRESH_SUBMIT: "Starts a fresh run",
+    Decision.RESUBMIT: "Sends the request again, under the recorded run id",
+    Decision.RECONNECT: "Adopts the run and waits for it",
+    Decision.ALREADY_SUCCEEDED: "Succeeds at once, by this run",
+    Decision.SUCCEED_AGAIN: "Succeeds again, without a look-up",
+    Decision.TERMINAL_RESUBMIT: "Starts a fresh run in place of the failed one",
+    Decision.WAIT_OUT: "Waits for the end of the run, then decides again",
+    Decision.RESET: "Resets the run",
+    Decision.FOREIGN: "Does what the stock operator does",
+    Decision.USED_UP: "Fails, or is skipped",
+    Decision.REFUSE: "Fails",
+}
+"""What each decision does, as the end of a row."""
+
 _OURS = datetime(2026, 1, 1, tzinfo=timezone.utc)
 _THEIRS = datetime(2025, 1, 1, tzinfo=timezone.utc)
+_PARENT = Parent("parent", "run", "task", -1, _OURS)
+_ATTEMPT = Attempt(_PARENT, "ti-2", try_number=2, max_tries=3, retries=3, clear_number=0)
+_UNLISTED = "failed, in no list"
+_STATES = ("success", "failed", _UNLISTED, "running", "a state of next year")
 
 
 class TableError(Exception):
-    """The table does not tell what the code does."""
+    """The table does not say what the code does."""
 
 
 @dataclass(frozen=True)
@@ -45,116 +65,345 @@ class Row(Generic[Case]):
 
 @dataclass(frozen=True)
 class Answer:
-    """A row as it is shown."""
+    """
+    A row as it is shown.
+
+    :param decisions: one for each column; None: the recorded run has to be looked up.
+    """
 
     condition: str
-    decision: str
+    decisions: tuple[Decision | None, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    A table as it is shown.
+
+    :param columns: the names of the columns that hold decisions.
+    """
+
+    columns: tuple[str, ...]
+    answers: list[Answer]
 
 
 @dataclass(frozen=True)
 class PlanCase:
     """What :func:`plan` is asked."""
 
-    is_recorded: bool
     is_consumed: bool
-    is_cleared: bool
-    is_same_request: bool
+    clear: Clear | None
 
     def ask(self) -> Decision | None:
         """Return the function's answer."""
-        record = _record(is_consumed=self.is_consumed) if self.is_recorded else None
-        request = _request(digest="same" if self.is_same_request else "other")
-        return plan(
-            record, request, Attempt(try_number=2, max_tries=4 if self.is_cleared else 3, retries=3, clear_number=0)
-        )
+        return plan(_record(is_consumed=self.is_consumed), self.clear)
 
 
 @dataclass(frozen=True)
 class RunCase:
-    """What :func:`decide` is asked."""
+    """
+    What :func:`decide` is asked.
+
+    :param is_same_conf: None: this Airflow does not say (3.0, 3.1).
+    :param is_newer: whether something upstream ran again; None: not known.
+    :param is_later_call: the task makes several calls, and the first of them asks for the work anew.
+    """
 
     seen: Look | str
-    mode: Mode
+    is_forgotten: bool
     is_fixed: bool
     is_author: bool
     is_reset_pending: bool
     is_reset_asked: bool
     is_same_identity: bool
+    is_same_date: bool
+    is_same_conf: bool | None
+    clear: Clear | None
+    is_newer: bool | None
+    is_later_call: bool
 
     @property
     def is_possible(self) -> bool:
-        """Only a fixed identity can be somebody else's, have a reset, or be another one than asked for now."""
-        return self.is_fixed or (self.is_author and not self.is_reset_pending and self.is_same_identity)
+        """Only a fixed identity is ever reset; and where the answer of a look-up is needed, it is waited for."""
+        if self.is_later_call and not self.is_anew:
+            return False
+        if not self.is_fixed and (self.is_reset_pending or self.is_reset_asked):
+            return False
+        return self.seen is not Look.UNREADABLE or (self.is_same_identity and not self.is_reset_pending)
 
-    def ask(self) -> Decision:
+    @property
+    def is_unseen(self) -> bool:
+        """Whether there is no run to decide about."""
+        return isinstance(self.seen, Look)
+
+    @property
+    def is_other_life(self) -> bool:
+        """Whether a Dag run of before had a task of the same name, which started it."""
+        return not self.is_author and not self.is_fixed
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing happens in the run any more."""
+        return self.seen in {"success", "failed", _UNLISTED}
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the run has failed, for a task that waits."""
+        return self.seen in {"failed", _UNLISTED}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has done its part."""
+        return self.is_forgotten or self.seen == "success"
+
+    @property
+    def is_same_request(self) -> bool:
+        """Whether it is known to be what the task asks for now."""
+        return self.is_same_identity and self.is_same_date and self.is_same_conf is True
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether there can be a fresh run beside the recorded one."""
+        return not self.is_fixed or not self.is_same_identity
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether the clear asks for the work anew, whatever the run is."""
+        return self.clear is not None and self.clear.is_anew
+
+    def ask(self, on_clear: OnClear) -> Decision:
         """Return the function's answer."""
         date = _OURS if self.is_author else _THEIRS
-        record = _record(is_fixed=self.is_fixed, reset=Baseline(7, date) if self.is_reset_pending else None)
-        if not self.is_author and self.is_reset_pending:
-            # The run under our id is neither the one that we made nor the one that was to be reset.
-            record = _record(is_fixed=True, reset=Baseline(7, _OURS))
-        run_id = record.run_id if self.is_same_identity else "another"
-        request = _request(mode=self.mode, run_id=run_id if self.is_fixed else None, is_reset=self.is_reset_asked)
-        return decide(record, request, self.seen if isinstance(self.seen, Look) else ChildRun(self.seen, 7, date))
+        # Where the run is not ours, it is not the one that was to be reset either.
+        reset = Baseline(7, _OURS) if self.is_reset_pending else None
+        record = _record(is_fixed=self.is_fixed, reset=reset)
+        other = "another run id" if self.is_fixed else None
+        request = CoreRequest(
+            dag_id="child" if self.is_same_identity or self.is_fixed else "another Dag",
+            run_id=record.run_id if self.is_fixed and self.is_same_identity else other,
+            logical_date=None if self.is_same_date else _THEIRS,
+            is_date_ours=self.is_same_date,
+            is_run_after_ours=True,
+            mode=Mode.FIRE_AND_FORGET if self.is_forgotten else Mode.WAIT,
+            allowed_states=frozenset({"success"}),
+            failed_states=frozenset() if self.seen == _UNLISTED else frozenset({"failed"}),
+            is_reset=self.is_reset_asked,
+            on_clear=on_clear,
+            call=2 if self.is_later_call else 1,
+            epoch=1 if self.is_later_call else None,
+        )
+        if isinstance(self.seen, Look):
+            seen: ChildRun | Look = self.seen
+        else:
+            state = "failed" if self.seen == _UNLISTED else self.seen
+            seen = ChildRun(state, 7, date, is_same_request=self.is_same_conf)
+        return decide(record, request, _ATTEMPT, seen, self.clear, is_upstream_newer=self.is_newer)
 
 
 PLAN_ROWS: tuple[Row[PlanCase], ...] = (
-    Row("there is no record", lambda case: not case.is_recorded),
     Row(
-        "its outcome was consumed, and this is an automatic retry",
-        lambda case: case.is_consumed and not case.is_cleared,
+        "The record says that success was about to be reported, and this is an automatic retry.",
+        lambda case: case.is_consumed and case.clear is None,
     ),
-    Row("its outcome was consumed, and a person cleared the task", lambda c: c.is_consumed),
-    Row(
-        "its outcome was not consumed, a person cleared the task, and the task asks for something else now "
-        "(child Dag, conf or fixed identity)",
-        lambda case: case.is_cleared and not case.is_same_request,
-    ),
-    Row("anything else: a retry, or a clear of a task that had not got its outcome", lambda _: True),
+    Row("Anything else.", lambda _: True),
 )
 
-RUN_ROWS: tuple[Row[RunCase], ...] = (
-    Row("is missing: it was never created, or it was deleted", lambda case: case.seen is Look.MISSING),
-    Row("cannot be read: the look-up failed for another reason", lambda case: case.seen is Look.UNREADABLE),
-    Row("is not ours: somebody else's run has our fixed `trigger_run_id`", lambda case: not case.is_author),
-    Row("is to be reset, and the recorded reset has not reached it", lambda case: case.is_reset_pending),
-    Row("exists, in any state, and the mode is fire-and-forget", lambda case: case.mode is Mode.FIRE_AND_FORGET),
-    Row("is in a failed state, with a generated identity", lambda case: case.seen == "failed" and not case.is_fixed),
+_OTHER_LIFE: tuple[Row[RunCase], ...] = (
     Row(
-        "is in a failed state, with a fixed identity which the task does not ask for any more",
-        lambda case: case.seen == "failed" and not case.is_same_identity,
+        "It belongs to an earlier Dag run of the same name as this one, and has ended.",
+        lambda case: case.is_other_life and case.is_ended,
     ),
     Row(
-        "is in a failed state, with a fixed identity and `reset_dag_run`",
-        lambda case: case.seen == "failed" and case.is_reset_asked,
+        "It belongs to an earlier Dag run of the same name, is active, and carries the same request.",
+        lambda case: case.is_other_life and case.is_same_conf is True,
     ),
-    Row("is in a failed state, with a fixed identity, without `reset_dag_run`", lambda case: case.seen == "failed"),
-    Row("is in an allowed state", lambda case: case.seen == "success"),
-    Row("is in any other state: queued, running, or one of Airflow's to come", lambda _: True),
+    Row(
+        "It belongs to an earlier Dag run of the same name and is active, with another request; fire-and-forget.",
+        lambda case: case.is_other_life and case.is_forgotten,
+    ),
+    Row(
+        "It belongs to an earlier Dag run of the same name and is active, with another request; the task waits.",
+        lambda case: case.is_other_life,
+    ),
+)
+
+RETRY_ROWS: tuple[Row[RunCase], ...] = (
+    Row(
+        "It does not exist: it was never created, or it was deleted.",
+        lambda case: case.seen is Look.MISSING and case.is_same_identity,
+    ),
+    Row(
+        "It does not exist, and the task now asks for another Dag or another fixed run id.",
+        lambda case: case.seen is Look.MISSING,
+    ),
+    Row("It cannot be read: the look-up failed for another reason.", lambda case: case.is_unseen),
+    Row(
+        "Its run id is fixed, and nothing shows that this task started it.",
+        lambda case: case.is_fixed and not case.is_author,
+    ),
+    *_OTHER_LIFE,
+    Row("A reset of it was recorded and has not arrived yet.", lambda case: case.is_reset_pending),
+    Row("It exists, in any state, and the mode is fire-and-forget.", lambda case: case.is_forgotten),
+    Row(
+        "It has failed, and its run id is generated, or is not the one that the task now asks for.",
+        lambda case: case.is_failed and case.is_replaceable,
+    ),
+    Row(
+        "It has failed, its run id is fixed, and `reset_dag_run` is set.",
+        lambda case: case.is_failed and case.is_reset_asked,
+    ),
+    Row("It has failed, its run id is fixed, and `reset_dag_run` is not set.", lambda case: case.is_failed),
+    Row("It is in an allowed state.", lambda case: case.is_done),
+    Row("It is active: queued, running, or in a state that this release does not know.", lambda _: True),
+)
+
+_CLEAR_UNSEEN: tuple[Row[RunCase], ...] = (
+    Row(
+        "It does not exist or cannot be read. The task's success had been marked, or its record was lost.",
+        lambda case: case.is_unseen and case.is_anew and not case.is_later_call,
+    ),
+    Row(
+        "It does not exist, and the task now asks for another Dag or another fixed run id.",
+        lambda case: case.seen is Look.MISSING and not case.is_same_identity,
+    ),
+    Row(
+        "It does not exist or cannot be read. The task had not come to its end (of several calls: this one had not).",
+        lambda case: case.is_unseen,
+    ),
+)
+
+CLEAR_ROWS: tuple[Row[RunCase], ...] = (
+    *_CLEAR_UNSEEN,
+    *_OTHER_LIFE,
+    Row(
+        "It has done its part, and the task's success had been marked (or the record was lost).",
+        lambda case: case.is_done and case.is_anew,
+    ),
+    Row(
+        "It has done its part and carries the same request; nothing upstream of the task ran again since.",
+        lambda case: case.is_done and case.is_same_request and case.is_newer is False,
+    ),
+    Row(
+        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "be known.",
+        lambda case: case.is_done,
+    ),
+    Row("It has failed.", lambda case: case.is_failed),
+    Row("It is active and carries the same request.", lambda case: case.is_same_request),
+    Row("It is active, and is not known to carry the same request.", lambda _: True),
+)
+
+CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
+    *_CLEAR_UNSEEN,
+    Row("Nothing shows that this task started it.", lambda case: not case.is_author),
+    Row("A reset of it was recorded and has not arrived yet.", lambda case: case.is_reset_pending),
+    Row(
+        "It has done its part, the task's success had been marked, and `reset_dag_run` is set.",
+        lambda case: case.is_done and case.is_anew and case.is_reset_asked and case.is_same_identity,
+    ),
+    Row(
+        "It has done its part, and the task's success had been marked.",
+        lambda case: case.is_done and case.is_anew and case.is_same_identity,
+    ),
+    Row(
+        "It has done its part and carries the same request; nothing upstream ran again since; `reset_dag_run` is set.",
+        lambda case: case.is_done and case.is_same_request and case.is_newer is False and case.is_reset_asked,
+    ),
+    Row(
+        "It has done its part and carries the same request; nothing upstream ran again since.",
+        lambda case: case.is_done and case.is_same_request and case.is_newer is False,
+    ),
+    Row(
+        "It has done its part, the task now asks for another run id, and its success had been marked.",
+        lambda case: case.is_done and case.is_anew,
+    ),
+    Row(
+        "It has done its part, and the task now asks for another run id.",
+        lambda case: case.is_done and not case.is_same_identity,
+    ),
+    Row(
+        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "be known; `reset_dag_run` is set.",
+        lambda case: case.is_done and case.is_reset_asked,
+    ),
+    Row(
+        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "be known.",
+        lambda case: case.is_done,
+    ),
+    Row(
+        "It has failed, and the task now asks for another run id.",
+        lambda case: case.is_failed and case.is_replaceable,
+    ),
+    Row("It has failed, and `reset_dag_run` is set.", lambda case: case.is_failed and case.is_reset_asked),
+    Row("It has failed.", lambda case: case.is_failed),
+    Row(
+        "It is active and carries the same request; `reset_dag_run` is set.",
+        lambda case: case.is_same_request and case.is_reset_asked,
+    ),
+    Row("It is active and carries the same request.", lambda case: case.is_same_request),
+    Row(
+        "It is active, and the task now asks for another run id; `reset_dag_run` is set.",
+        lambda case: case.is_reset_asked and not case.is_same_identity,
+    ),
+    Row(
+        "It is active, and is not known to carry the same request; `reset_dag_run` is set.",
+        lambda case: case.is_reset_asked,
+    ),
+    Row("It is active, and is not known to carry the same request.", lambda _: True),
 )
 
 
-def plan_table() -> list[Answer]:
+def record_table() -> Table:
     """Return what is decided before any look-up."""
-    cases = [PlanCase(*values) for values in itertools.product((True, False), repeat=4)]
-    return _ask(PLAN_ROWS, cases, lambda case: case.ask())
+    cases = [PlanCase(*values) for values in itertools.product((True, False), (None, Clear(False), Clear(True)))]
+    return Table(("this try",), _ask(PLAN_ROWS, cases, lambda case: (case.ask(),)))
 
 
-def run_table() -> list[Answer]:
-    """Return what is decided about the recorded run."""
-    return _ask(RUN_ROWS, list(_run_cases()), lambda case: case.ask())
+def retry_table() -> Table:
+    """
+    Return what an automatic retry decides about the recorded run.
+
+    ``on_clear`` counts here only where an earlier Dag run had this one's name, so that nobody retries its task: the
+    table has the default there.
+    """
+    cases = list(_run_cases((True, False), (None,), (None,)))
+    return Table(("this try",), _ask(RETRY_ROWS, cases, lambda case: (case.ask(OnClear.AUTO),)))
 
 
-def _run_cases() -> Iterator[RunCase]:
-    seen = (*Look, "success", "failed", "running", "queued", "a state of next year")
-    for values in itertools.product(seen, Mode, *[(True, False)] * 5):
+def clear_table() -> Table:
+    """Return what a try after a person's clear decides about a recorded run with a generated run id."""
+    return _clear_table(CLEAR_ROWS, is_fixed=False)
+
+
+def clear_fixed_table() -> Table:
+    """Return what a try after a person's clear decides about a recorded run with a fixed identity."""
+    return _clear_table(CLEAR_FIXED_ROWS, is_fixed=True)
+
+
+def _clear_table(rows: tuple[Row[RunCase], ...], *, is_fixed: bool) -> Table:
+    clears = (Clear(is_anew=False), Clear(is_anew=True))
+    cases = list(_run_cases((is_fixed,), clears, (True, False, None)))
+    columns = tuple(f'`on_clear="{choice.value}"`' for choice in OnClear)
+    return Table(columns, _ask(rows, cases, lambda case: tuple(case.ask(choice) for choice in OnClear)))
+
+
+def _run_cases(
+    fixed: Sequence[bool], clears: Sequence[Clear | None], newer: Sequence[bool | None]
+) -> Iterator[RunCase]:
+    both = (True, False)
+    for values in itertools.product(
+        (*Look, *_STATES), both, fixed, both, both, both, both, both, (True, False, None), clears, newer, both
+    ):
         case = RunCase(*values)
         if case.is_possible:
             yield case
 
 
-def _ask(rows: tuple[Row[Case], ...], cases: list[Case], ask: Callable[[Case], Decision | None]) -> list[Answer]:
-    answers: dict[str, set[Decision | None]] = {row.condition: set() for row in rows}
+def _ask(
+    rows: tuple[Row[Case], ...], cases: list[Case], ask: Callable[[Case], tuple[Decision | None, ...]]
+) -> list[Answer]:
+    answers: dict[str, set[tuple[Decision | None, ...]]] = {row.condition: set() for row in rows}
     for case in cases:
         row = next((row for row in rows if row.applies(case)), None)
         if row is None:
@@ -165,40 +414,19 @@ def _ask(rows: tuple[Row[Case], ...], cases: list[Case], ask: Callable[[Case], D
         if len(decisions) != 1:
             message = f"The row {condition!r} has {len(decisions)} answers: {decisions}."
             raise TableError(message)
-    return [Answer(condition, _name(next(iter(decisions)))) for condition, decisions in answers.items()]
-
-
-def _name(decision: Decision | None) -> str:
-    return LOOK_UP if decision is None else decision.value
+    return [Answer(condition, next(iter(decisions))) for condition, decisions in answers.items()]
 
 
 def _record(*, is_consumed: bool = False, is_fixed: bool = False, reset: Baseline | None = None) -> Record:
     return Record(
         dag_id="child",
         run_id="run",
-        logical_date=_OURS,
-        is_fixed=is_fixed,
-        is_date_ours=True,
-        digest="same",
+        proof=Proof.LOGICAL_DATE if is_fixed else Proof.RUN_ID,
         mode=Mode.WAIT,
         max_tries=3,
         clear_number=0,
+        logical_date=_OURS,
+        dates=(_OURS,),
+        phase=Phase.CONSUMED if is_consumed else Phase.SENT,
         reset=reset,
-        is_consumed=is_consumed,
-    )
-
-
-def _request(
-    *, digest: str = "same", mode: Mode = Mode.WAIT, run_id: str | None = None, is_reset: bool = False
-) -> Request:
-    return Request(
-        dag_id="child",
-        run_id=run_id,
-        logical_date=None,
-        is_date_ours=True,
-        digest=digest,
-        mode=mode,
-        allowed_states=frozenset({"success"}),
-        failed_states=frozenset({"failed"}),
-        is_reset=is_reset,
     )
