@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_durable.core.errors import LookUpFailedError
-from airflow_durable.triggers import poller, tasks
+from airflow_durable.triggers import health, tasks, turns
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
 
@@ -304,7 +304,7 @@ def test_a_look_that_finds_much_lets_others_have_their_turn() -> None:
         assert len(waits.outcomes) == 1001
         return latency
 
-    assert run(scenario()) < 2 * poller.REQUESTS_A_LOOK * Server().seconds + poller.SHORTEST_INTERVAL_SECONDS
+    assert run(scenario()) < 2 * turns.REQUESTS_A_TURN * Server().seconds + health.SHORTEST_INTERVAL_SECONDS
 
 
 @settings(max_examples=30, deadline=None)
