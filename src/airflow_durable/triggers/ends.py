@@ -33,10 +33,6 @@ FEW = 2
 _FEW_FOR_TASKS = 8
 """Of so few runs the tasks are not asked for."""
 
-_FEW_ENDS = 8
-"""Searches for so few runs share their counts. More are a search of their own: its waits end before the next begins."""
-
-
 log = logging.getLogger(__name__)
 
 Found = TypeVar("Found")
@@ -59,31 +55,46 @@ class EndSearch:
         self._over: set[str] = set()
         self._failed_tasks: set[str] = set()
 
+    def look_up(self, run_id: str, *, is_enough: bool = False) -> Steps[None]:
+        """
+        Find out what has become of one run: by its look-up, and if that fails by counts.
+
+        :param is_enough: not by counts.
+        """
+        answer: ChildRun | LookUpFailedError | None = yield LookUp(run_id)
+        if not isinstance(answer, LookUpFailedError):
+            self._note(run_id, answer and answer.state)
+        elif is_enough:
+            self._note(run_id, answer)
+        else:
+            yield from self.count_one(run_id, answer)
+
+    def count_one(self, run_id: str, error: LookUpFailedError | None = None) -> Steps[None]:
+        """
+        Find out what has become of one run by counts.
+
+        :param error: with which its look-up has failed.
+        """
+        kinds = [(self._active, self._active[0])] if self._active else []
+        kinds += [((state,), state) for state in self._ends]
+        outcome = None
+        for states, state in [*kinds, ((), UNREADABLE)]:
+            answer: int | LookUpFailedError = yield Count([run_id], states, is_error_answer=True)
+            if isinstance(answer, LookUpFailedError):
+                # It is a refusal only if nothing but refusals came.
+                self._note(run_id, answer if error is None or answer.is_transient else error)
+                return
+            if answer:
+                outcome = state
+                break
+        self._note(run_id, outcome)
+
     def run(self, cells: Sequence[Cell]) -> Steps[None]:
         """
         Find the runs that have ended or gone.
 
         :param cells: their members are the runs that are not active.
         """
-        few = [cell for cell in cells if cell.members <= _FEW_ENDS]
-        many = [cell for cell in cells if cell.members > _FEW_ENDS]
-        for together in ([few] if few else []) + [[cell] for cell in many]:
-            yield from self._find(together)
-
-    def look_up(self, run_id: str, *, by_counts: bool = False) -> Steps[None]:
-        """
-        Find out what has become of one run: by its look-up, and if that fails by counts.
-
-        :param by_counts: not by its look-up.
-        """
-        answer: ChildRun | LookUpFailedError | None
-        answer = _unreadable(self._group.dag_id, run_id) if by_counts else (yield LookUp(run_id))
-        if isinstance(answer, LookUpFailedError):
-            self._note(run_id, (yield from self._count_one(run_id, answer)))
-        else:
-            self._note(run_id, answer and answer.state)
-
-    def _find(self, cells: Sequence[Cell]) -> Steps[None]:
         to_search = []
         for cell in cells:
             if cell.is_open and _is_dear(cell, min(cell.members, 3)):
@@ -169,19 +180,6 @@ class EndSearch:
             middle = len(run_ids) // 2
             yield from self._confirm(run_ids[:middle], state)
             yield from self._confirm(run_ids[middle:], state)
-
-    def _count_one(self, run_id: str, error: LookUpFailedError) -> Steps[str | LookUpFailedError | None]:
-        """Find out what has become of a run whose look-up has failed."""
-        kinds = [(self._active, self._active[0])] if self._active else []
-        kinds += [((state,), state) for state in self._ends]
-        for states, state in [*kinds, ((), UNREADABLE)]:
-            answer: int | LookUpFailedError = yield Count([run_id], states, is_error_answer=True)
-            if isinstance(answer, LookUpFailedError):
-                # It is a refusal only if nothing but refusals came.
-                return answer if answer.is_transient else error
-            if answer:
-                return state
-        return None
 
     def _count_tasks(self, cells: Sequence[Cell]) -> Steps[None]:
         """Find out how many tasks a run has, before all of them are asked for."""
@@ -269,10 +267,6 @@ class EndSearch:
         if outcome is None or (isinstance(outcome, str) and self._group.is_end(outcome)):
             self._over.add(run_id)
         self._report(run_id, outcome)
-
-
-def _unreadable(dag_id: str, run_id: str) -> LookUpFailedError:
-    return LookUpFailedError(dag_id, run_id, "its state cannot be read", is_transient=True)
 
 
 def _is_dear(cell: Cell, further: int) -> bool:

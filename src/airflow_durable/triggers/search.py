@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from airflow_durable.triggers.joint import locate
 from airflow_durable.triggers.weighing import InconsistentCountsError, count_needed, weigh
 
 Result = TypeVar("Result")
@@ -27,8 +28,17 @@ Counts: TypeAlias = Generator[Sequence[str], int, Result]
 ENOUGH_TO_WEIGH = 13
 """So many bits are weighed. For fewer, halves need no more counts."""
 
-BITS_A_CELL = 0.75
+BITS_A_CELL = 0.65
 """How many counts a bit takes that shares its counts with others, about."""
+
+MOST_CELLS = 4
+"""In so many cells their only members are searched for together. With more, choosing a count takes too long."""
+
+MOST_IN_COMMON = 128
+"""
+Larger cells do not share their counts. If a run ends while its cell is searched alone, then another one is found, or it
+is found the next time. In a common search the counts contradict each other.
+"""
 
 POOL = 64
 """How many cells share their counts."""
@@ -68,12 +78,18 @@ def expected_counts(cell: Cell) -> float:
 
 def find(cells: Sequence[Cell]) -> Counts[list[str]]:
     """Return the members of these cells."""
-    found, _ = yield from narrow(cells, lambda _: False)
+    found, _ = yield from narrow(cells)
     return found
 
 
-def narrow(cells: Sequence[Cell], is_small_enough: Callable[[Cell], bool]) -> Counts[tuple[list[str], list[Cell]]]:
-    """Return the members that are found, and the cells that are small enough for what the caller does with them."""
+def narrow(
+    cells: Sequence[Cell], is_small_enough: Callable[[Cell], bool] | None = None
+) -> Counts[tuple[list[str], list[Cell]]]:
+    """
+    Return the members that are found, and the cells that are small enough for what the caller does with them.
+
+    :param is_small_enough: None: the members of all are to be found.
+    """
     found: list[str] = []
     small: list[Cell] = []
     most = max((len(cell.run_ids) for cell in cells), default=0)
@@ -83,15 +99,21 @@ def narrow(cells: Sequence[Cell], is_small_enough: Callable[[Cell], bool]) -> Co
         for cell in cells:
             if not cell.is_open:
                 continue
-            if is_small_enough(cell):
+            if is_small_enough is not None and is_small_enough(cell):
                 small.append(cell)
-            elif cell.is_steady and _weighing_counts(cell) < _halving_counts(cell):
+            elif is_small_enough is None and _weighing_counts(cell) < _halving_counts(cell):
                 to_weigh.append(cell)
             else:
                 to_split.append(cell)
         cells = []
         for cell in to_weigh:
             cells += yield from _weigh(cell)
+        if is_small_enough is None:
+            single = [cell for cell in to_split if cell.members == 1 and len(cell.run_ids) <= MOST_IN_COMMON]
+            to_split = [cell for cell in to_split if cell not in single]
+            for start in range(0, len(single), MOST_CELLS):
+                pool = [cell.run_ids for cell in single[start : start + MOST_CELLS]]
+                found += yield from locate(pool, most)
         for pool in _pools(to_split, most):
             cells += yield from _split(pool)
     return found, small
@@ -129,7 +151,7 @@ def _split(cells: Sequence[Cell]) -> Counts[list[Cell]]:
         low, high = max(0, cell.members - (len(cell.run_ids) - size)), min(cell.members, size)
         part = _Part(cell.run_ids[:size], low, high)
         parts.append(part)
-        if high - low == 1:
+        if high - low == 1 and size <= MOST_IN_COMMON:
             bits.append(place)
         else:
             numbers[place] = yield part.run_ids

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 SHARE_OF_NOMINAL = 0.005
 """How many requests the polls may cost, of those that the waits would need each by itself..."""
 
+SHARE_OF_ALL = 0.009
+"""How many requests polls and searches may cost together: the more searches there are, the fewer polls."""
+
+_RATE_SECONDS = 20.0
+"""Over which the rate of the requests of searches is a mean."""
+
 LEAST_RATE = 1.0
 """... if that is more than so many a second, and..."""
 
@@ -42,14 +49,14 @@ REST = 0.02
 REQUESTS_A_TURN = 50
 """After so many, a search is interrupted: others have their turn before it continues."""
 
-BATCHES_A_TURN = 16
-"""So many batches of a group are polled together, if they are due: their ends are searched for together."""
-
 REFUSED_SECONDS = 600.0
 """A wait fails if its own request is refused, and all others about its batch were for so long..."""
 
 REFUSED_BY_ALL_SECONDS = 3600.0
 """... or for so long, if the server answers nothing else either."""
+
+ENDS_TOGETHER = 4
+"""Batches are polled together until so many runs are to be searched for."""
 
 _TRIES_OF_A_SEARCH = 3
 """After so many failures in a row a search is given up. Its batches are polled again."""
@@ -88,6 +95,8 @@ class Turns:
         self.searches: list[Search] = []
         self._batches = batches
         self._channel = Channel(look_ups)
+        self._search_rate = 0.0
+        self._search_at = 0.0
 
     async def take(self, item: Batch | Search) -> None:
         """Poll a batch, or continue a search."""
@@ -117,19 +126,24 @@ class Turns:
             await self._look_up(batch, next(iter(batch.waits.values())))
         elif not batch.failures or await self._look_up(batch, batch.rotate()):
             counted: dict[Batch, Cell] = {}
-            for each in [batch, *self._others_due(batch)]:
-                await self._count(each, counted)
+            await self._count(batch, counted)
+            for other in self._others_to_count(batch, is_search_due=bool(counted)):
+                # What was counted long ago is searched in vain: so no more than what one search takes.
+                if sum(cell.members for cell in counted.values()) < ENDS_TOGETHER:
+                    await self._count(other, counted)
             if counted:
                 await self._begin(batch.group, counted)
 
-    def _others_due(self, batch: Batch) -> list[Batch]:
+    def _others_to_count(self, batch: Batch, *, is_search_due: bool) -> list[Batch]:
+        """Return the other batches of a group that are due; all, if a search is due that had better be a common one."""
         now = _now()
+        is_costly = is_search_due and not batch.group.tasks.may_be_asked_for(now)
         others = [
             other
             for other in batch.group.batches
-            if other is not batch and other.can_change and other.due <= now and len(other.waits) > 1
+            if other is not batch and other.can_change and (is_costly or other.due <= now) and len(other.waits) > 1
         ]
-        return others[: BATCHES_A_TURN - 1]
+        return sorted(others, key=lambda other: other.due)
 
     async def _count(self, batch: Batch, counted: dict[Batch, Cell]) -> None:
         """Count the active runs of a batch, and note it if some are missing."""
@@ -173,6 +187,7 @@ class Turns:
                     return
                 answer = await self._channel.ask(search.group, search.request)
                 search.failures = 0
+                self._note_search_request()
                 search.request = _proceed(search.steps, answer)
                 if search.errors >= _TRIES_OF_A_SEARCH:
                     self._give_up(search)
@@ -202,7 +217,8 @@ class Turns:
 
     async def _look_up(self, batch: Batch, wait: Wait) -> bool:
         """Look one of a batch's runs up, and tell whether that succeeded."""
-        outcome = await self._ask_about(batch, wait, by_counts=False)
+        # One way after the other: perhaps only one of them fails.
+        outcome = await self._ask_about(batch, wait, by_counts=batch.failures % 2 == 1)
         if isinstance(outcome, LookUpFailedError):
             self._handle_failure(batch, outcome, wait)
             return False
@@ -249,7 +265,7 @@ class Turns:
     async def _ask_about(self, batch: Batch, wait: Wait, *, by_counts: bool) -> str | LookUpFailedError | None:
         outcomes: list[str | LookUpFailedError | None] = []
         search = EndSearch(batch.group, _now, lambda _, outcome: outcomes.append(outcome))
-        steps = search.look_up(wait.run_id, by_counts=by_counts)
+        steps = search.count_one(wait.run_id) if by_counts else search.look_up(wait.run_id, is_enough=True)
         request = next(steps, None)
         while request is not None:
             request = _proceed(steps, await self._channel.ask(batch.group, request))
@@ -277,10 +293,10 @@ class Turns:
         if group.limit.lower(0 if is_single else max(batch.query_bytes, new.query_bytes), _now()):
             how = "one by one" if is_single else "fewer at a time"
             log.warning(
-                "Dag runs could not be counted: %s. From now on they are looked up %s. dag_id=%s",
+                "Runs of Dag %s could not be counted: %s. From now on they are looked up %s.",
+                group.dag_id,
                 error.reason,
                 how,
-                group.dag_id,
             )
 
     def _handle_failure(self, batch: Batch, error: LookUpFailedError, wait: Wait | None = None) -> None:
@@ -294,7 +310,9 @@ class Turns:
             batch.refused_since = None
         elif batch.refused_since is None:
             batch.refused_since = now
-        self._note_failure(error, is_news=not batch.failures)
+        # A size that has failed before was tried again: that says nothing about the server.
+        is_news = not batch.failures and batch.query_bytes <= batch.group.limit.lowest
+        self._note_failure(error, is_news=is_news)
         batch.failures += 1
         batch.due = now + pause_seconds(batch.failures, self._channel.latest_seconds)
         enough = REFUSED_BY_ALL_SECONDS if self.health.is_server_away else REFUSED_SECONDS
@@ -318,7 +336,8 @@ class Turns:
         batch.failures = 0
         batch.refused_since = None
         batch.succeeded_at = _now()
-        batch.due = _now() + self._interval(batch) * jitter()
+        if batch.waits:
+            batch.due = _now() + self._interval(batch) * jitter()
         self._note_success()
 
     def _note_success(self) -> None:
@@ -326,6 +345,11 @@ class Turns:
             log.info("Dag runs can be looked up again.")
             for batch in self._batches:
                 batch.due = min(batch.due, _now())
+
+    def _note_search_request(self) -> None:
+        now = _now()
+        self._search_rate = self._search_rate * math.exp((self._search_at - now) / _RATE_SECONDS) + 1 / _RATE_SECONDS
+        self._search_at = now
 
     def _interval(self, batch: Batch) -> float:
         """
@@ -335,7 +359,10 @@ class Turns:
         just begun is polled sooner, at intervals that double; and no wait's own interval is exceeded.
         """
         affordable = SHARE_OF_TIME / max(self._channel.request_seconds, 0.001)
-        rate = max(LEAST_RATE, min(SHARE_OF_NOMINAL * self._batches.nominal_rate, affordable))
+        nominal = self._batches.nominal_rate
+        search_rate = self._search_rate * math.exp((self._search_at - _now()) / _RATE_SECONDS)
+        share = max(SHARE_OF_NOMINAL / 4, min(SHARE_OF_NOMINAL, SHARE_OF_ALL - search_rate / nominal))
+        rate = max(LEAST_RATE, min(share * nominal, affordable))
         round_seconds = len(self._batches) / rate
         age = _now() - batch.youngest()
         return max(SHORTEST_INTERVAL_SECONDS, min(round_seconds, age, batch.poll_interval()))
