@@ -205,7 +205,7 @@ class Waits:
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         # What the poller is in the middle of comes to its end.
-        await asyncio.sleep(60)
+        await asyncio.sleep(90)
 
 
 def names(count: int) -> list[str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FEW = 2
 """So many runs are looked up one by one rather than counted."""
 
-_FEW_FOR_TASKS = 8
+_FEW_FOR_TASKS = 24
 """Of so few runs the tasks are not asked for."""
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class EndSearch:
         """
         to_search = []
         for cell in cells:
-            if cell.is_open and _is_dear(cell, min(cell.members, 3)):
+            if cell.is_open and _is_dear(cell, 2 + 0.75 * cell.members):
                 for run_id in cell.run_ids:
                     yield from self.look_up(run_id)
             elif cell.members > 0:
@@ -135,7 +135,7 @@ class EndSearch:
             if len(run_ids) <= FEW:
                 break
             cell = Cell(run_ids, (yield Count(run_ids, (state,))))
-            if cell.is_open and _is_dear(cell, 2):
+            if cell.is_open and _is_dear(cell, 3):
                 break
             if cell.is_open:
                 members = yield from self._find_in(cell, (state,))
@@ -269,7 +269,7 @@ class EndSearch:
         self._report(run_id, outcome)
 
 
-def _is_dear(cell: Cell, further: int) -> bool:
+def _is_dear(cell: Cell, further: float) -> bool:
     """
     Tell whether looking all up one by one takes no more requests than a search.
 

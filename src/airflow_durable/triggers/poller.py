@@ -100,6 +100,9 @@ class Poller:
         """Return what has the next turn, and when."""
         health = self._turns.health
         batches = [batch for batch in self._batches if not batch.is_searched]
+        searches = [search for search in self._turns.searches if not search.failures]
+        if health.is_server_away and searches:
+            return health.pauses_until, searches[0]
         if health.is_server_away and batches:
             healthy = [batch for batch in batches if not batch.failures]
             if healthy or health.failures % 2:

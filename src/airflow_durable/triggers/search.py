@@ -34,7 +34,7 @@ BITS_A_CELL = 0.65
 MOST_CELLS = 4
 """In so many cells their only members are searched for together. With more, choosing a count takes too long."""
 
-MOST_IN_COMMON = 128
+MOST_IN_COMMON = 512
 """
 Larger cells do not share their counts. If a run ends while its cell is searched alone, then another one is found, or it
 is found the next time. In a common search the counts contradict each other.

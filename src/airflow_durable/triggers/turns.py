@@ -187,6 +187,7 @@ class Turns:
                     return
                 answer = await self._channel.ask(search.group, search.request)
                 search.failures = 0
+                self._note_success()
                 self._note_search_request()
                 search.request = _proceed(search.steps, answer)
                 if search.errors >= _TRIES_OF_A_SEARCH:
