@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers import health, tasks, turns
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+
+    from airflow_durable.core.errors import LookUpFailedError
 
 SEED = 4
 

@@ -75,8 +75,7 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
             server.tasks[DAG, run_id] = tasks_of(outage.tasks, end)
     is_away[0] = False
     back, already = now(), len(server.asked)
-    while len(waits.outcomes) < len(expected) and now() < back + 600:
-        await asyncio.sleep(0.2)
+    await asyncio.wait([waits.tasks[run_id] for run_id in expected], timeout=600)
     asked = len(server.asked) - already
     assert waits.outcomes == expected
     await waits.stop()

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.triggers.limits import SizeLimit, query_bytes
 from airflow_durable.triggers.tasks import Tasks
-from airflow_durable.triggers.unknown import UnknownState
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable, Iterator
 
+    from airflow_durable.triggers.unknown import UnknownState
+
 ACTIVE_STATES = frozenset({"queued", "running"})
 ENDED_STATES = frozenset({"success", "failed"})
-"""Together all of ``DagRunState`` (3.0 to 3.3). What happens to another one: :mod:`airflow_durable.triggers.unknown`."""
+"""Together all of ``DagRunState`` (3.0 to 3.3). About others: :mod:`airflow_durable.triggers.unknown`."""
 
 _ROOM = 1.25
-"""Batches are joined only if all waits of the group fit into fewer with this much room: else they would soon be full."""
+"""Batches are joined only if all waits of the group fit into fewer with this much room, so that new ones find room."""
 
 
 @dataclass(eq=False, slots=True)

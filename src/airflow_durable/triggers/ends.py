@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_durable.core.errors import LookUpFailedError
@@ -21,6 +20,8 @@ from airflow_durable.triggers.tasks import TASKS_AT_ONCE
 from airflow_durable.triggers.unknown import UNREADABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from airflow_durable.core.model import ChildRun
     from airflow_durable.triggers.batches import Group
     from airflow_durable.triggers.requests import States, Steps
@@ -43,7 +44,7 @@ class EndSearch:
     One search among the runs of a group.
 
     :param now: the loop's clock.
-    :param report: gets each run that was asked about, with what became of it: its state, None if it is gone, or an error.
+    :param report: gets each run that was asked about, with its state, None if it is gone, or an error.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class EndSearch:
         """
         answer: ChildRun | LookUpFailedError | None = yield LookUp(run_id)
         if not isinstance(answer, LookUpFailedError):
-            self._note(run_id, answer and answer.state)
+            self._note(run_id, None if answer is None else answer.state)
         elif is_enough:
             self._note(run_id, answer)
         else:

@@ -2,8 +2,8 @@
 When to try again after requests that failed.
 
 Trouble belongs to the batch that has it, until two batches in a row fail that had none before: then perhaps the server
-is away, and everything pauses. The next request after a pause is for a batch that had no trouble, if there is one: if it
-is answered, the trouble is not the server's.
+is away, and everything pauses. The next request after a pause is for a batch that had no trouble, if there is one: if
+it is answered, the trouble is not the server's.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ so far, and asks each time for what is least known.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
 from itertools import product
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
 
 Interval: TypeAlias = tuple[int, int]
 """The places from the first number up to, but not including, the second."""

@@ -109,9 +109,9 @@ class Poller:
                 # What was answered last is the likeliest to be answered.
                 return health.pauses_until, max(healthy or batches, key=lambda batch: batch.succeeded_at)
             return health.pauses_until, min(batches, key=lambda batch: batch.due)
-        due = {item: max(item.due, health.due_of(item.failures)) for item in [*batches, *self._turns.searches]}
-        item = min(due, key=due.__getitem__, default=None)
-        return None if item is None else (due[item], item)
+        items: list[Batch | Search] = [*batches, *self._turns.searches]
+        turns = [(max(item.due, health.due_of(item.failures)), item) for item in items]
+        return min(turns, key=lambda turn: turn[0], default=None)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, until a wait has begun at the longest."""

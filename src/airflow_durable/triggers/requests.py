@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from airflow_durable.core.model import ChildRun
+if TYPE_CHECKING:
+    from airflow_durable.core.model import ChildRun
 
 Result = TypeVar("Result")
 States: TypeAlias = Mapping[str, "str | None"]

@@ -112,8 +112,8 @@ def narrow(
             single = [cell for cell in to_split if cell.members == 1 and len(cell.run_ids) <= MOST_IN_COMMON]
             to_split = [cell for cell in to_split if cell not in single]
             for start in range(0, len(single), MOST_CELLS):
-                pool = [cell.run_ids for cell in single[start : start + MOST_CELLS]]
-                found += yield from locate(pool, most)
+                together = [cell.run_ids for cell in single[start : start + MOST_CELLS]]
+                found += yield from locate(together, most)
         for pool in _pools(to_split, most):
             cells += yield from _split(pool)
     return found, small
@@ -225,7 +225,7 @@ def _sum_up(
 
 
 def _count_singly(parts: Sequence[_Part]) -> Counts[list[int]]:
-    numbers = []
+    numbers: list[int] = []
     for part in parts:
-        numbers.append((yield part.run_ids))
+        numbers += [(yield part.run_ids)]
     return numbers

@@ -88,7 +88,9 @@ class Tasks:
         """Take note that they could not be asked for."""
         self.unhelpful_until = now + (REFUSED_SECONDS if is_refusal else UNHELPFUL_SECONDS)
 
-    def note_states(self, run_ids: Sequence[str], states: Mapping[str, States], changed: int, now: float) -> Hint | None:
+    def note_states(
+        self, run_ids: Sequence[str], states: Mapping[str, States], changed: int, now: float
+    ) -> Hint | None:
         """
         Take note of an answer, and return what it says; None: nothing that helps to find the runs.
 
