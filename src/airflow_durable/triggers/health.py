@@ -33,12 +33,15 @@ class Health:
 
     :param failures: how many batches have failed in a row that had no trouble before.
     :param pauses_until: until when nothing is asked, where the server seems to be away.
+    :param next_new_at: when a batch may be tried meanwhile that was never answered: so many Dags that fail from the
+        beginning do not delay another for long.
     :param trials_from: when the next batch may be tried that has failed before.
     """
 
     failures: int = 0
     pauses_until: float = float("-inf")
     trials_from: float = float("-inf")
+    next_new_at: float = float("-inf")
 
     @property
     def is_server_away(self) -> bool:
@@ -59,6 +62,7 @@ class Health:
         self.trials_from = now + _TRIALS_SHARE * seconds
         if is_news:
             self.failures += 1
+        self.next_new_at = now + SHORTEST_INTERVAL_SECONDS * jitter()
         if self.is_server_away:
             self.pauses_until = now + pause_seconds(self.failures - 1)
 

@@ -107,7 +107,9 @@ class Poller:
             healthy = [batch for batch in batches if not batch.failures]
             if healthy or health.failures % 2:
                 # What was answered last is the likeliest to be answered.
-                return health.pauses_until, max(healthy or batches, key=lambda batch: batch.succeeded_at)
+                probe = max(healthy or batches, key=lambda batch: batch.succeeded_at)
+                is_new = not probe.failures and probe.succeeded_at == float("-inf")
+                return min(health.pauses_until, health.next_new_at) if is_new else health.pauses_until, probe
             return health.pauses_until, min(batches, key=lambda batch: batch.due)
         items: list[Batch | Search] = [*batches, *self._turns.searches]
         turns = [(max(item.due, health.due_of(item.failures)), item) for item in items]
