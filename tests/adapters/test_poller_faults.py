@@ -128,9 +128,9 @@ def test_whatever_fails_each_wait_is_told_the_truth_in_time_and_at_little_cost(s
         await asyncio.sleep(7 * TIMEOUT_SECONDS)
         # No wait is told anything else, none fails, and none is forgotten.
         assert waits.outcomes == {run_id: end for run_id, (_, end) in ended.items()}
-        # A poll a second or one for each batch; a few for each end; and more while something fails. A batch
         # A poll a second or one for each batch; a few for each end; and more while something fails.
         # A batch that was split for a size that failed costs more until it is joined again: a tenth of stock's.
+        most = 2 * FAULTS_END_SECONDS + 8 * len(ended) + 300 * len(faults)
         assert asked_by_then <= max(most, 0.1 * by_each)
         away = [fault for fault in faults if fault.dag_id is None]
         is_slow = any(fault.kind in {"silence", "slowness"} for fault in faults)
