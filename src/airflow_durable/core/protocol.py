@@ -285,9 +285,9 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     if request.is_reset:
         return _reset(port, request, record, found)
-    if not is_own:
-        # The entry before says that this run was to be started. People who read the record see what became of that.
-        calls.write(port, record)
+    # People who read the record see what became of the run. And a journal that had wrongly seemed to have no entry is
+    # found out by the write: what is decided here is for good.
+    calls.write(port, record)
     if request.is_skip:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
     if is_own:

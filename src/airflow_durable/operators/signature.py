@@ -46,6 +46,7 @@ def parameters(  # noqa: PLR0913 - as many as the operator has
     openlineage_inject_parent_info: bool = True,
     # Ours.
     durable: bool = ...,  # [durable] default_durable
+    on_clear: str = "auto",
     # Those of every operator.
     **kwargs: Any,  # noqa: ANN401 - as the stock operator has them
 ) -> None:
