@@ -40,9 +40,16 @@ FULL_WAITS = (
     waits.Plan("durable", 200),
     waits.Plan("stock", 10_000),
     waits.Plan("durable", 1000, child_dags=200),
+    waits.Plan("durable", 10_000, child_tasks="none"),
+    waits.Plan("durable", 1000, child_tasks="many", outage_seconds=300.0),
+    waits.Plan("durable", 1000, child_tasks="none", outage_seconds=300.0),
 )
 QUICK = {"warm_up_seconds": 3.0, "settle_seconds": 5.0, "idle_seconds": 5.0, "window_seconds": 10.0}
-QUICK_WAITS = (waits.Plan("stock", 100, **QUICK), waits.Plan("durable", 100, **QUICK))  # type: ignore[arg-type] # floats
+QUICK_WAITS = (
+    waits.Plan("stock", 100, **QUICK),  # type: ignore[arg-type] # floats
+    waits.Plan("durable", 100, **QUICK),  # type: ignore[arg-type] # floats
+    waits.Plan("durable", 100, child_tasks="many", outage_seconds=20.0, **QUICK),  # type: ignore[arg-type] # floats
+)
 
 
 def main() -> None:

@@ -19,17 +19,24 @@ if TYPE_CHECKING:
 
 PARENT_DAG = "bench_parent"
 CHILD_DAG = "bench_child"
-CHILD_TASKS = ("extract", "transform", "load")
-"""The last one of them runs, and the others have succeeded."""
+CHILD_TASKS = {
+    "few": [("extract", -1), ("transform", -1), ("load", -1)],
+    "many": [*((f"step_{number}", -1) for number in range(8)), *(("mapped", part) for part in range(6)), ("load", -1)],
+    "none": [],
+}
+"""Tasks and map indexes. The last one of them runs, and the others have succeeded."""
 ROWS_A_STATEMENT = 1000
 
 
-def lay(*, kind: str, count: int, child_dags: int, poll_interval: float, first: int) -> None:
+def lay(  # noqa: PLR0913 - as many as a plan has
+    *, kind: str, count: int, child_dags: int, child_tasks: str, poll_interval: float, first: int
+) -> None:
     """
     Lay the waits.
 
     :param kind: ``stock`` or ``durable``: whose trigger waits.
     :param child_dags: over how many child Dags the children are spread.
+    :param child_tasks: how many tasks a child has, a key of :data:`CHILD_TASKS`.
     :param poll_interval: of every wait, in seconds.
     :param first: the number of the first wait.
     """
@@ -64,8 +71,9 @@ def lay(*, kind: str, count: int, child_dags: int, poll_interval: float, first: 
             ]
             instances += [
                 _child(child_dag(number, child_dags), child_run(number), task_id, version_id, now)
+                | {"map_index": index}
                 for number in part
-                for task_id in CHILD_TASKS
+                for task_id, index in CHILD_TASKS[child_tasks]
             ]
             session.execute(TaskInstance.__table__.insert(), instances)
 
@@ -162,7 +170,7 @@ def _parent(kind: str, number: int, trigger_id: int, version_id: object, now: da
 def _child(dag_id: str, run_id: str, task_id: str, version_id: object, now: datetime) -> dict[str, Any]:
     return {
         **_task_instance(dag_id, run_id, task_id, version_id, now),
-        "state": "running" if task_id == CHILD_TASKS[-1] else "success",
+        "state": "running" if task_id == "load" else "success",
         "operator": "EmptyOperator",
         "trigger_id": None,
         "next_method": None,

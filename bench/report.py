@@ -32,6 +32,12 @@ fired the rest is Airflow's: its runner reports once a second, and the superviso
 parent that had not resumed five minutes later is not in the latencies.
 """
 
+_ABOUT_OUTAGES = """The table of the Dag runs is locked for the seconds given. Meanwhile all children end, three
+of five in success and two in failure. One by one it would be a look-up for each wait at least.
+"""
+
+_TASKS = {"few": "", "many": ", children with 15 tasks (6 of them mapped)", "none": ", children without tasks"}
+
 _ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s; each for durations of 10 % less to 10 %
 more. Stock is Airflow's own handler, ours the protocol; a request takes no time.
 
@@ -75,15 +81,18 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
     if not results:
         return []
     rows = []
+    outages = [result for result in results if result["plan"].get("outage_seconds")]
+    results = [result for result in results if not result["plan"].get("outage_seconds")]
     keys = sorted({_key(result) for result in results})
     for key in keys:
         stock = [result for result in results if _key(result) == key and _is_stock(result)]
         ours = [result for result in results if _key(result) == key and not _is_stock(result)]
-        waits, child_dags, triggerers, interval = key
+        waits, child_dags, triggerers, interval, child_tasks = key
         nominal = waits / interval
         what = f"{waits:,} waits"
         what += f" for {child_dags} Dags" if child_dags > 1 else ""
         what += f" on {triggerers} triggerers" if triggerers > 1 else ""
+        what += _TASKS[child_tasks]
         rows += [
             _row(f"{what}: look-ups a second, needed", f"{nominal:,.0f}", "", ""),
             _compare(f"{what}: look-ups a second, made", stock, ours, "look_ups"),
@@ -106,11 +115,23 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
             rows.append(_compare(f"{what}: waits on the triggerer with the fewest", stock, ours, "fewest"))
         else:  # a second one loads its modules while it is measured
             rows.append(_compare(f"{what}: memory a wait (KiB)", stock, ours, "memory_kib"))
-    return [
-        "## Deferred waits\n",
-        _ABOUT_WAITS,
-        *_table(rows),
-    ]
+    return ["## Deferred waits\n", _ABOUT_WAITS, *_table(rows), *_write_outages(outages)]
+
+
+def _write_outages(results: list[dict[str, Any]]) -> list[str]:
+    if not results:
+        return []
+    rows = []
+    for waits, seconds, tasks in sorted({_outage_key(result) for result in results}):
+        ours = [result for result in results if _outage_key(result) == (waits, seconds, tasks)]
+        what = f"{waits:,} waits{_TASKS[tasks]}, {seconds:,.0f} s"
+        rows += [
+            _compare(f"{what}: look-ups for each wait until all have resumed", [], ours, "asked_for_each"),
+            _compare_latency(f"{what}: end of the outage to the parent's resumption, p50 (s)", [], ours, "p50"),
+            _compare_latency(f"{what}: the same, the last one (s)", [], ours, "longest"),
+            _compare(f"{what}: of so many ended children the parents resumed (%)", [], ours, "resumed_share"),
+        ]
+    return ["## After an outage\n", _ABOUT_OUTAGES, *_table(rows)]
 
 
 def _write_sync(results: list[dict[str, Any]], recoveries: list[dict[str, Any]]) -> list[str]:
@@ -244,9 +265,15 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
-def _key(result: dict[str, Any]) -> tuple[int, int, int, float]:
+def _key(result: dict[str, Any]) -> tuple[int, int, int, float, str]:
     plan = result["plan"]
-    return plan["waits"], plan["child_dags"], plan.get("triggerers", 1), plan["poll_interval"]
+    tasks = plan.get("child_tasks", "few")
+    return plan["waits"], plan["child_dags"], plan.get("triggerers", 1), plan["poll_interval"], tasks
+
+
+def _outage_key(result: dict[str, Any]) -> tuple[int, float, str]:
+    plan = result["plan"]
+    return plan["waits"], plan["outage_seconds"], plan["child_tasks"]
 
 
 def _is_stock(result: dict[str, Any]) -> bool:

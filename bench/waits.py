@@ -44,6 +44,18 @@ _END_RUN = (
     "WHERE dag_id = :dag_id AND run_id = :run_id RETURNING 1) "
     "INSERT INTO bench_ended SELECT :parent, clock_timestamp() FROM ended"
 )
+_END_IN_OUTAGE = (
+    (
+        "UPDATE task_instance SET state = CASE WHEN task_id = 'load' AND {is_failed} THEN 'failed' ELSE 'success' END "
+        "WHERE dag_id LIKE '{child}%%'"
+    ),
+    (
+        "UPDATE dag_run SET state = CASE WHEN {is_failed} THEN 'failed' ELSE 'success' END, "
+        "end_date = clock_timestamp() WHERE dag_id LIKE '{child}%%'"
+    ),
+)
+_IS_FAILED = "('x' || substr(md5(run_id), 1, 4))::bit(16)::int %% 5 < 2"
+"""Two of five children fail, those that a hash of the run id says."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,9 @@ class Plan:
 
     :param kind: ``stock`` or ``durable``.
     :param triggerers: how many triggerers share the waits.
+    :param child_tasks: how many tasks a child has: ``few``, ``many`` (a mapped one among them) or ``none``.
+    :param outage_seconds: the table of the Dag runs is locked for so long. Meanwhile all children end, two of five of
+        them in failure.
     :param ends_a_minute: how many children end in a minute, at random moments.
     """
 
@@ -60,6 +75,8 @@ class Plan:
     waits: int
     child_dags: int = 1
     triggerers: int = 1
+    child_tasks: str = "few"
+    outage_seconds: float = 0.0
     poll_interval: float = 5.0
     ends_a_minute: int = 100
     warm_up_seconds: float = 15.0
@@ -73,7 +90,8 @@ class Outcome:
     """
     What was measured. Rates are a second's, latencies are seconds, memory is in bytes.
 
-    ``fewest`` is the number of waits on the triggerer that has the fewest.
+    ``fewest`` is the number of waits on the triggerer that has the fewest. ``asked_for_each`` is the number of look-ups
+    from the end of an outage until all parents have resumed, for each of them.
     """
 
     plan: Plan
@@ -94,6 +112,7 @@ class Outcome:
     noticed_p99: float | None
     memory_a_wait: float
     memory_base: float
+    asked_for_each: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +159,7 @@ class Bench:
             "first": first,
             "count": count,
             "child_dags": plan.child_dags,
+            "child_tasks": plan.child_tasks,
             "poll_interval": plan.poll_interval,
         }
         self._run("-m", "bench.lay", json.dumps(arguments))
@@ -167,11 +187,16 @@ class Bench:
         before = self._read()
         time.sleep(plan.idle_seconds)
         middle = self._read()
-        self._end_children()
+        if plan.outage_seconds:
+            self._end_in_outage()
+            middle = self._read()
+        else:
+            self._end_children()
+        latencies = self._latencies() if plan.outage_seconds else []
         after = self._read()
         self._write_statements()
         memory = self._memory()
-        latencies = self._latencies()
+        latencies = latencies or self._latencies()
         noticed = self._noticed()
         ended = self._scalar("SELECT count(*) FROM bench_ended")
         return Outcome(
@@ -193,6 +218,7 @@ class Bench:
             noticed_p99=_quantile(noticed, 0.99),
             memory_a_wait=(memory - memory_base) / (plan.waits - WARM_UP_WAITS),
             memory_base=memory_base,
+            asked_for_each=(after.look_ups - middle.look_ups) / ended if plan.outage_seconds else None,
         )
 
     def _run(self, *arguments: str) -> None:
@@ -247,6 +273,20 @@ class Bench:
                     run["parent"] = f"parent_{number}"
                 connection.execute(sa.text(statement), run)
         time.sleep(max(0.0, started_at + plan.window_seconds - time.monotonic()))
+
+    def _end_in_outage(self) -> None:
+        """Lock the table of the Dag runs, end all children, and give it back after the outage."""
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE dag_run IN ACCESS EXCLUSIVE MODE")
+            for statement in _END_IN_OUTAGE:
+                connection.exec_driver_sql(statement.format(child=lay.CHILD_DAG, is_failed=_IS_FAILED))
+            time.sleep(self._plan.outage_seconds)
+            connection.execute(
+                sa.text(
+                    "INSERT INTO bench_ended SELECT 'parent_' || n, clock_timestamp() FROM generate_series(0, :n) n"
+                ),
+                {"n": self._plan.waits - 1},
+            )
 
     def _latencies(self) -> list[float]:
         deadline = time.monotonic() + RESUME_LIMIT_SECONDS

@@ -69,10 +69,10 @@ def main() -> int:
             begun = time.perf_counter()
             fill(session, arguments.records)
             _analyze(session, arguments.database)
-            tell(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
-            tell(measure(session, arguments.records))
+            print_line(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
+            print_line(measure(session, arguments.records))
             if arguments.plans:
-                tell(explain(session, arguments.database))
+                print_line(explain(session, arguments.database))
         settings.dispose_orm(do_log=False)
     return 0
 
@@ -80,7 +80,7 @@ def main() -> int:
 _TABLES = ("dag_run", "task_instance", "task_instance_history", "task_state_store")
 
 
-def tell(text: str, stream: TextIO = sys.stdout) -> None:
+def print_line(text: str, stream: TextIO = sys.stdout) -> None:
     """Write a line."""
     stream.write(f"{text}\n")
     stream.flush()

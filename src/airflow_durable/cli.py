@@ -138,7 +138,7 @@ def audit(  # noqa: PLR0913 - a command's options
                 now=datetime.now(tz=timezone.utc),
                 dag_ids=dag_ids or (),
                 since=since_utc,
-                tell=status.update,
+                report_progress=status.update,
             )
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None

@@ -6,6 +6,7 @@ Each item says why the internal is needed, the versions it was read in, and when
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -186,22 +187,28 @@ class AsyncLookUps:
     """
     Look-ups from a trigger, on the triggerer's event loop.
 
-    Implements :class:`airflow_durable.triggers.poller.LookUps`. The triggerer's end of the channel has ``asend`` in all
-    versions (3.0 to 3.3, ``jobs/triggerer_job_runner.py``, ``TriggerCommsDecoder``), so no thread waits for an answer.
-    Up to 3.1 a request that is cancelled while its answer is awaited breaks the channel: nothing here is cancelled
-    but with the event loop.
+    Implements :class:`airflow_durable.triggers.requests.LookUps`. The triggerer's end of the channel has ``asend`` in
+    all versions (3.0 to 3.3, ``jobs/triggerer_job_runner.py``, ``TriggerCommsDecoder``), so no thread waits for an
+    answer.
+
+    A method may be cancelled at any time, as a timeout does. Up to 3.1 a request that is cancelled while its answer is
+    awaited breaks the channel: it gives the lock away, and the next request reads the answer to this one ("Response
+    read out of order"). There the request itself is left alone, and the next one is sent after it has been answered.
     """
+
+    def __init__(self) -> None:
+        self._unanswered: asyncio.Future[Any] | None = None
 
     async def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str]) -> int:
         """
-        Return how many of these runs are there and in one of these states.
+        Return how many of these runs exist and are in one of these states; no states: in any.
 
         :raises LookUpFailedError: with ``is_transient`` where the same count may succeed later.
         """
         from airflow.sdk.execution_time.comms import GetDRCount
 
-        answer = await _look_up_together(GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states)))
-        return _read_count(dag_id, run_ids[0], answer)
+        message = GetDRCount(dag_id=dag_id, run_ids=list(run_ids), states=list(states) or None)
+        return _read_count(dag_id, run_ids[0], await self._look_up_together(message))
 
     async def look_up(self, dag_id: str, run_id: str) -> ChildRun | None:
         """
@@ -212,16 +219,18 @@ class AsyncLookUps:
         from airflow.sdk.execution_time.comms import GetDagRunState
 
         try:
-            answer = await _asend(GetDagRunState(dag_id=dag_id, run_id=run_id))
+            answer = await self._send(GetDagRunState(dag_id=dag_id, run_id=run_id))
         except Exception as error:
             if is_missing(error):
                 return None
             raise _look_up_failed(dag_id, run_id, error) from error
         return _read_run(dag_id, run_id, answer, is_detailed=False)
 
-    async def count_tasks(self, dag_id: str, run_ids: Sequence[str], task_id: str | None) -> int:
+    async def count_tasks(
+        self, dag_id: str, run_ids: Sequence[str], task_id: str | None, states: Sequence[str] = ()
+    ) -> int:
         """
-        Return how many task instances these runs have.
+        Return how many task instances these runs have, in one of these states; no states: in any.
 
         :param task_id: only of this task: more than one of a run if it is mapped.
         :raises LookUpFailedError: with ``is_transient`` where the same count may succeed later.
@@ -229,8 +238,8 @@ class AsyncLookUps:
         from airflow.sdk.execution_time.comms import GetTICount
 
         task_ids = None if task_id is None else [task_id]
-        answer = await _look_up_together(GetTICount(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
-        return _read_count(dag_id, run_ids[0], answer)
+        message = GetTICount(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids, states=list(states) or None)
+        return _read_count(dag_id, run_ids[0], await self._look_up_together(message))
 
     async def task_states(
         self, dag_id: str, run_ids: Sequence[str], task_id: str | None
@@ -246,12 +255,39 @@ class AsyncLookUps:
         from airflow.sdk.execution_time.comms import GetTaskStates
 
         task_ids = None if task_id is None else [task_id]
-        answer = await _look_up_together(GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids))
+        message = GetTaskStates(dag_id=dag_id, run_ids=list(run_ids), task_ids=task_ids)
+        answer = await self._look_up_together(message)
         states: Any = getattr(answer, "task_states", None)
         if not _are_task_states(states):
             reason = f"the answer {type(answer).__name__} has no task states"
             raise LookUpFailedError(dag_id, run_ids[0], reason, is_transient=False)
         return dict(states)
+
+    async def _look_up_together(self, message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
+        """
+        Send a message that asks for several runs of a Dag.
+
+        :raises LookUpFailedError: it names the first of them.
+        """
+        try:
+            return await self._send(message)
+        except Exception as error:
+            raise _look_up_failed(message.dag_id, message.run_ids[0], error) from error
+
+    async def _send(self, message: Any) -> Any:  # noqa: ANN401 - see _look_up_together
+        """Send a message to the supervisor, and return its answer."""
+        from airflow.sdk.execution_time import task_runner
+
+        channel = task_runner.SUPERVISOR_COMMS
+        # From 3.2 it has a future for each request, and a request that is cancelled leaves without a trace.
+        if hasattr(channel, "_pending"):
+            return await channel.asend(message)
+        if self._unanswered is not None:
+            await asyncio.wait([self._unanswered])
+        self._unanswered = asyncio.ensure_future(_asend(channel, message))
+        # If nobody waits for it any more, nobody has to know how it failed.
+        self._unanswered.add_done_callback(lambda answered: answered.cancelled() or answered.exception())
+        return await asyncio.shield(self._unanswered)
 
 
 def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
@@ -342,33 +378,18 @@ def is_event_left_over(*, deferred_in_try: int, try_number: int) -> bool:
     return deferred_in_try != try_number
 
 
-async def _asend(message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
+async def _asend(channel: Any, message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages
     """
-    Send a message to the supervisor from a trigger.
+    Send a message by a channel that takes one after the other.
 
     ``dag.test()`` runs a trigger in the task's process, and its channel cannot do without a thread (3.1 to 3.3,
     ``sdk/execution_time/supervisor.py``, ``InProcessSupervisorComms``).
     """
-    from airflow.sdk.execution_time import task_runner
-
-    channel = task_runner.SUPERVISOR_COMMS
     if hasattr(channel, "asend"):
         return await channel.asend(message)
     from asgiref.sync import sync_to_async
 
     return await sync_to_async(channel.send)(message)
-
-
-async def _look_up_together(message: Any) -> Any:  # noqa: ANN401 - see _send
-    """
-    Send a message that asks for several runs of a Dag.
-
-    :raises LookUpFailedError: it names the first of them.
-    """
-    try:
-        return await _asend(message)
-    except Exception as error:
-        raise _look_up_failed(message.dag_id, message.run_ids[0], error) from error
 
 
 def _look_up_failed(dag_id: str, run_id: str, error: Exception) -> LookUpFailedError:

@@ -89,10 +89,8 @@ def test_the_value_of_execute_complete_is_there_after_a_crash_behind_the_mark(su
     first = supervisor.run(dag)
     supervisor.end_all("success")
     # The attempt dies when it pushes the value.
-    supervisor.before["SetXCom"] = lambda: supervisor.fail("SetXCom", ServerError(500, "x"))
+    supervisor.fail("SetXCom", ServerError(500, "x"))
     assert supervisor.run(dag, event=event_of(supervisor, first)).state == "up_for_retry"
-    supervisor.before.clear()
-    supervisor.faults.clear()
     assert finish(supervisor, dag, try_number=2).state == "success"
     assert supervisor.xcoms["return_value"] == "the value"
     assert supervisor.states() == ["success"]

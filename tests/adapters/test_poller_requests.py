@@ -81,6 +81,13 @@ def test_a_count(connect: Callable[[Any], Channel]) -> None:
     assert channel.sent == [GetDRCount(dag_id="child", run_ids=["a", "b"], states=["running"])]
 
 
+def test_a_count_of_runs_in_any_state(connect: Callable[[Any], Channel]) -> None:
+    channel = connect(DRCount(count=1))
+    assert asyncio.run(AsyncLookUps().count("child", ["a", "b"], [])) == 1
+    # An empty list would be left out of the request's query, too. None says what is meant.
+    assert channel.sent == [GetDRCount(dag_id="child", run_ids=["a", "b"], states=None)]
+
+
 def test_a_look_up(connect: Callable[[Any], Channel]) -> None:
     channel = connect(DagRunStateResult(state=DagRunState.RUNNING))
     assert asyncio.run(AsyncLookUps().look_up("child", "a")) == ChildRun("running")
@@ -132,6 +139,12 @@ def test_a_count_of_tasks(connect: Callable[[Any], Channel]) -> None:
         GetTICount(dag_id="child", run_ids=["a", "b"]),
         GetTICount(dag_id="child", run_ids=["a", "b"], task_ids=["work"]),
     ]
+
+
+def test_a_count_of_tasks_in_some_states(connect: Callable[[Any], Channel]) -> None:
+    channel = connect(TICount(count=3))
+    assert asyncio.run(AsyncLookUps().count_tasks("child", ["a"], None, ["success"])) == 3
+    assert channel.sent == [GetTICount(dag_id="child", run_ids=["a"], states=["success"])]
 
 
 @pytest.mark.parametrize("answer", [NO_ROUTE, BROKEN, NO_ANSWER, None])

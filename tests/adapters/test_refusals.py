@@ -11,7 +11,7 @@ from airflow_durable.task.port import AirflowPort
 
 from .dags import WAIT, each_mode, finish, killed_while_waiting, make_dag
 from .supervisor import ServerError, Supervisor
-from .versions import needs_details, needs_store
+from .versions import needs_store
 
 DATE = datetime(2025, 6, 1, tzinfo=timezone.utc)
 LATER = datetime(2025, 7, 1, tzinfo=timezone.utc)
@@ -85,7 +85,7 @@ def test_a_refused_run_is_not_started_under_the_old_dag_with_the_new_conf(superv
     assert (supervisor.only_run().dag_id, supervisor.only_run().conf) == ("other", {"of": "other"})
 
 
-@needs_details
+@needs_store
 def test_an_edit_and_an_unreadable_look_up(supervisor: Supervisor) -> None:
     """The present conf is sent; a clear finds that the child has it, and starts no second one."""
     supervisor.fail("TriggerDagRun", ServerError(None), times=4)

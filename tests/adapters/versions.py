@@ -76,6 +76,14 @@ needs_in_process_api = pytest.mark.skipif(
 without_store = pytest.mark.skipif(HAS_STORE, reason=f"Airflow {AIRFLOW} has a task state store")
 
 
+def task_timeout() -> type[BaseException]:
+    """Return what the alarm of ``execution_timeout`` raises. It moved into the SDK in 3.2. Goes with 3.1."""
+    kind: type[BaseException] = vars(import_module("airflow.sdk.exceptions" if HAS_DETAILS else "airflow.exceptions"))[
+        "AirflowTaskTimeout"
+    ]
+    return kind
+
+
 def timeout_of_airflow(seconds: float) -> AbstractContextManager[object]:
     """Return what ``execution_timeout`` sets its alarm with. It moved into the SDK in 3.1. Goes with 3.0."""
     is_in_sdk = Version("3.1") <= AIRFLOW

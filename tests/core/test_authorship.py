@@ -15,6 +15,7 @@ from airflow_durable.core.errors import (
     ForeignRunSkipError,
     LogicalDateClashError,
     LogicalDateTakenError,
+    LookUpFailedError,
     RunIdsTakenError,
     SubmissionUnknownError,
 )
@@ -37,6 +38,7 @@ from .fakes import (
     ask_generated,
     ask_unprovable,
     attempt,
+    cleared,
     crash_while_waiting,
     run_try,
 )
@@ -410,3 +412,75 @@ def test_a_superseded_try_starts_nothing() -> None:
     with pytest.raises(Exception, match="superseded"):
         protocol.trigger(old, ask(), old.attempt)
     assert not server.runs
+
+
+# What is met by a 409 is known at once.
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_lost_reply_costs_one_look_up(number: int) -> None:
+    server = Server()
+    server.on_sleep = lambda server: None
+    port = FakePort(server, attempt(number), faults={"submit": [LOST]})
+    started = protocol.trigger(port, ask(), port.attempt)
+    assert (started.run and started.run.state, started.is_settled) == ("queued", False)
+    assert server.told[-1] == (Decision.RECONNECT, first_id(), "queued")
+    read = ["read"] if number == 1 else []
+    assert server.calls[-4 - len(read) :] == ["submit", "sleep", "submit", "look_up", *read]
+
+
+@pytest.mark.parametrize("ask_it", [ask_generated, ask_fixed_id])
+def test_fire_and_forget_waits_for_no_run_that_it_meets_sends_again_or_resets(
+    ask_it: Callable[[Mode], Request],
+) -> None:
+    request = replace(ask_it(Mode.FIRE_AND_FORGET), is_reset=True)
+    for port in (
+        FakePort(Server(), attempt(1), faults={"submit": [LOST]}),
+        FakePort(Server(), attempt(2), faults={"submit": [LOST]}),
+    ):
+        assert protocol.trigger(port, request, port.attempt).is_settled is True
+    server = Server()
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(1), crash_at=1), ask_it(Mode.WAIT))
+    port = FakePort(server, attempt(2))
+    assert protocol.trigger(port, request, port.attempt).is_settled is True
+    assert server.record().mode is Mode.FIRE_AND_FORGET
+    assert "sleep" not in server.calls
+
+
+def test_fire_and_forget_does_not_wait_for_a_reset() -> None:
+    server = Server()
+    server.create("child", Run("fixed", FIXED_DATE, "success"))
+    port = FakePort(server, attempt(1))
+    request = replace(ask_fixed_id(Mode.FIRE_AND_FORGET), is_reset=True)
+    assert protocol.trigger(port, request, port.attempt).is_settled is True
+    crash_while_waiting(server, replace(ask_fixed_id(), is_reset=True), at=cleared(2))
+    assert server.record().mode is Mode.WAIT
+
+
+def test_a_run_that_was_never_proven_stays_unproven_where_it_cannot_be_read() -> None:
+    server = Server()
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(1), crash_at=1), ask_unprovable())
+    server.create("child", Run("fixed", conf="theirs"))
+    away = Fault(LookUpFailedError("child", "fixed", "away", is_transient=True))
+    with pytest.raises(ChildRunForeignError, match=r"already has a run 'fixed'.* It is queued") as caught:
+        run_try(FakePort(server, attempt(2), faults={"look_up": [away]}), ask_unprovable())
+    assert "Dag 'child'" in str(caught.value)
+    with pytest.raises(ForeignRunSkipError, match="Dag 'child' already has the run 'fixed'"):
+        run_try(FakePort(server, attempt(3)), replace(ask_unprovable(), is_skip=True))
+
+
+def test_a_remade_task_instance_asks_for_the_work_anew_if_its_success_was_marked() -> None:
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    run_try(FakePort(server, attempt(1, task_instance_id="remade")), ask())
+    assert server.states() == ["success", "success"]
+
+
+def test_a_remade_task_instance_waits_the_run_of_its_record_out_if_it_asks_for_another() -> None:
+    server = Server()
+    crash_while_waiting(server, ask(), conf="old")
+    crash_while_waiting(server, ask(), at=attempt(2), conf="old")
+    run_try(FakePort(server, attempt(1, task_instance_id="remade"), conf="new"), ask())
+    assert server.confs() == ["old", "new"]

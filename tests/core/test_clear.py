@@ -210,8 +210,10 @@ def test_under_a_fixed_identity_there_is_no_second_run(ask_it: Callable[[], Requ
     server = Server()
     crash_while_waiting(server, ask_it(), conf="old")
     server.end_all("success")
-    with pytest.raises(RunUsedUpError, match="This task started it before it was cleared"):
+    used_up = "Dag 'child' already has the run .* This task started it before it was cleared; it is success"
+    with pytest.raises(RunUsedUpError, match=used_up) as caught:
         run_try(FakePort(server, cleared(2), conf="new"), ask_it())
+    assert repr(ask_it().run_id) in str(caught.value)
     with pytest.raises(ForeignRunSkipError):
         run_try(FakePort(server, cleared(2), conf="new"), replace(ask_it(), is_skip=True))
     assert server.only_run().clear_number == 0

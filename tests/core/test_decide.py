@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
-from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase, Proof, Request
+from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Outcome, Phase, Proof, Request
 from airflow_durable.core.record import Baseline, Record
 
 from .fakes import EPOCH, FIXED_DATE, ask, attempt
@@ -41,10 +41,15 @@ D, P = Decision, pytest.param
 
 def test_plan() -> None:
     consumed = replace(GENERATED, phase=Phase.CONSUMED)
-    assert plan(consumed, None) is Decision.SUCCEED_AGAIN
+    assert plan(consumed, ASKED, None) is Decision.SUCCEED_AGAIN
+    forgotten = replace(consumed, mode=Mode.FIRE_AND_FORGET)
+    assert plan(forgotten, ASKED, None) is None
+    assert plan(forgotten, replace(ASKED, mode=Mode.FIRE_AND_FORGET), None) is Decision.SUCCEED_AGAIN
+    for state, expected in (("success", Decision.SUCCEED_AGAIN), ("queued", None), ("failed", None)):
+        assert plan(replace(forgotten, outcome=Outcome("child", "run", state, EPOCH)), ASKED, None) is expected
     for record, clear in [(consumed, UNMARKED), (consumed, MARKED), (GENERATED, None), (GENERATED, UNMARKED)]:
-        assert plan(record, clear) is None
-    assert plan(replace(GENERATED, phase=Phase.SENT), None) is None
+        assert plan(record, ASKED, clear) is None
+    assert plan(replace(GENERATED, phase=Phase.SENT), ASKED, None) is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from airflow_durable.core.run_ids import (
     MAX_LENGTH,
     check_run_id,
     child_run_id,
+    date_in,
+    is_generated,
     legacy_run_id,
     tag_of_life,
     tag_of_parent,
@@ -253,3 +255,43 @@ def test_the_tag_of_a_parent_stays_over_lives_and_differs_between_parents() -> N
     assert tag_of_parent(later, 1) == tag_of_parent(PLAIN, 1)
     tags = {tag_of_parent(replace(PLAIN, map_index=index), call) for index in range(-1, 5) for call in (1, 2)}
     assert len(tags) == 12
+
+
+# What a run id says by itself.
+
+
+@pytest.mark.parametrize("parent", PARENTS.values(), ids=PARENTS)
+def test_a_generated_run_id_is_known_by_its_form_and_holds_the_date(parent: Parent) -> None:
+    for epoch, call, generation in itertools.product((0, 3), (1, 12), (0, 2)):
+        run_id = child_run_id(parent, epoch=epoch, call=call, generation=generation)
+        assert is_generated(run_id)
+        assert date_in(run_id) == RUN_AFTER
+
+
+def test_a_run_id_of_release_0_1_0_is_known_by_its_form_and_holds_no_date() -> None:
+    for run_id in (legacy_run_id(PLAIN, 3, 0), f"manual__durable_{'0f' * 16}_12"):
+        assert is_generated(run_id)
+        assert date_in(run_id) is None
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "manual__2026-11-26T03:00:00+00:00",
+        "manual__2026-11-26T03:00:00+00:00_AbCdEfGh",
+        "manual__2026-11-26T03:00:00+00:00_jrhsghfop22y_x2",
+        "manual__2026-11-26T03:00:00+00:00_jrhsghfop22y_r0",
+        "scheduled__2026-11-26T03:00:00+00:00_jrhsghfop22y",
+        "manual__durable_0f_0",
+        "fixed",
+        "",
+    ],
+)
+def test_another_run_id_is_not_taken_for_a_generated_one(run_id: str) -> None:
+    assert not is_generated(run_id)
+    assert date_in(run_id) is None
+
+
+def test_a_run_id_of_that_form_without_a_date_holds_none() -> None:
+    assert is_generated("manual__soon_jrhsghfop22y")
+    assert date_in("manual__soon_jrhsghfop22y") is None

@@ -175,7 +175,7 @@ def test_a_success_is_settled_with_its_outcome() -> None:
 
 
 def test_a_deleted_child_is_missing_after_a_deferral() -> None:
-    with pytest.raises(ChildRunMissingError):
+    with pytest.raises(ChildRunMissingError, match="run 'ours' of Dag 'child'"):
         waiting.resume(ask(), RECORD, outcome(None))
 
 

@@ -142,9 +142,11 @@ def _is_unfenced(case: Creation) -> bool:
     return case.is_late and has_lost and (task.clear_number > 0 or is_edited or not case.configuration.has_details)
 
 
-def _is_unsettled(case: Creation) -> bool:
-    task = case.world.tasks[case.request.sender.parent]
-    return case.configuration.is_volatile and not case.is_active and task.clear_number > 0
+def _is_unsettled(case: Creation | Reset | Refusal) -> bool:
+    parent = case.process.parent if isinstance(case, Refusal) else case.request.sender.parent
+    is_other_by_now = case.configuration.is_volatile or case.configuration.budget.edits > 0
+    is_ended = isinstance(case, Refusal) or not case.is_active
+    return is_other_by_now and is_ended and case.world.tasks[parent].clear_number > 0
 
 
 def _is_remade(case: Creation) -> bool:
@@ -168,6 +170,9 @@ def _is_unproven(case: Reset | Refusal) -> bool:
 MARKED = "a try was about to report success, and ended before it did; a clear is then taken for one after success"
 NO_RECORD = "without a record, whether an ended child was used before a clear is not known: it is not taken"
 UNPROVEN = "nothing of the run can prove that it is ours, and the reply that created it was not recorded"
+UNSETTLED = (
+    "a try that sent again after a clear died before it recorded the reply, and the next one asks for another conf"
+)
 LATE_RESET = "a reset arrived after its try was superseded"
 
 CREATIONS: dict[str, Callable[[Creation], bool]] = {
@@ -183,9 +188,7 @@ CREATIONS: dict[str, Callable[[Creation], bool]] = {
         lambda case: case.is_late and case.is_elsewhere
     ),
     "without a record, a superseded try's request arrived beside that of one that could not know of it": _is_unfenced,
-    "a try that sent its request again after a clear died before it recorded the reply; each try has another conf": (
-        _is_unsettled
-    ),
+    UNSETTLED: _is_unsettled,
     "a task instance was deleted and made anew, and its first try, which reads nothing, started a run": _is_remade,
     "without a record, a child of before an edit of Dag or identity is not found": (
         lambda case: case.has_no_record and case.is_elsewhere
@@ -201,6 +204,7 @@ RESETS: dict[str, Callable[[Reset], bool]] = {
     "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's": (
         _has_foreign_conf
     ),
+    UNSETTLED: _is_unsettled,
     UNPROVEN: _is_unproven,
 }
 
@@ -218,6 +222,7 @@ REFUSALS: dict[str, Callable[[Refusal], bool]] = {
     ),
     MARKED: lambda case: case.account.is_cleared and case.account.is_known_done,
     NO_RECORD: lambda case: case.account.is_cleared and bool(case.account.lost) and case.run.state != ACTIVE,
+    UNSETTLED: _is_unsettled,
     UNPROVEN: _is_unproven,
 }
 

@@ -196,3 +196,23 @@ def test_the_end_of_the_record_is_not_believed_at_once() -> None:
         "try 2: get .1: a wrong none",
     )
     assert ended == (SUCCESS, ["conf 1.1", "conf 1.1"])
+
+
+def test_a_marked_start_is_not_enough_for_a_task_that_waits_by_now() -> None:
+    # The mark alone decided, whatever it was the mark of.
+    configuration = Configuration(Mode.FIRE_AND_FORGET, edits=("mode",), budget=Budget(faults=1, edits=1, failures=1))
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        f"try 1: submit {FIRST}: created",
+        "try 1: set .1",
+        "try 1: is killed",
+        "the mode of the task is edited",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: get .2",
+        f"try 2: look-up of {FIRST}: running",
+    )
+    assert ended == (SUCCESS, ["conf 1.1"])

@@ -232,7 +232,7 @@ WRONG = (
         _CallEntries,
         "is_attempted",
         property(_always(answer=True), _always(answer=None)),
-        "lost",
+        "duplicate",
         _WAIT._replace(is_misread=True, budget=Budget(clears=1, losses=1)),
     ),
     Wrong("the first entry counts, not the newest", _CallEntries, "newest", _first_entry, "lost", _CLEAR),

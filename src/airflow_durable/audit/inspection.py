@@ -92,7 +92,7 @@ def _find(source: DatabaseSource, parent: InstanceKey) -> Instance:
     return found[0]
 
 
-def tell(inspection: Inspection) -> Iterator[tuple[datetime, str]]:
+def list_events(inspection: Inspection) -> Iterator[tuple[datetime, str]]:
     """Yield what happened, in the order of the clock."""
     happened: list[tuple[datetime, str]] = []
     for attempt in inspection.attempts:
@@ -120,7 +120,7 @@ def build_text(inspection: Inspection) -> RenderableType:
     table = Table(title=f"{'.'.join(inspection.parent.task)}, {inspection.parent.run_id}", title_justify="left")
     table.add_column("UTC", no_wrap=True)
     table.add_column("what happened", overflow="fold")
-    for moment, what in tell(inspection):
+    for moment, what in list_events(inspection):
         table.add_row(f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3], Text(what))
     return Group(table, *(Text(line) for line in _summarize(inspection)))
 

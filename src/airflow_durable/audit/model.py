@@ -74,7 +74,7 @@ class TriggeredRun:
     :param began: when it was requested; see :func:`airflow_durable.audit.rules.began`.
     :param digest: of its conf, without what OpenLineage adds.
     :param made_by: ``dag_id.task_id`` of its parent, where OpenLineage has told.
-    :param is_cleared: it was cleared since, so its state and its times tell nothing of what it was like before.
+    :param is_cleared: it was cleared since, so its state and its times say nothing about it before.
     """
 
     run: DagRun

@@ -62,12 +62,12 @@ def began(logical_date: datetime | None, run_after: datetime | None, queued_at: 
 
 
 def is_cleared(began_at: datetime, queued_at: datetime | None) -> bool:
-    """Tell whether a run was cleared since it began (or queued by a person): nothing else queues it anew."""
+    """Return whether a run was cleared since it began (or queued by a person): nothing else queues it anew."""
     return queued_at is not None and queued_at - began_at > CONFIRMATION_LIMIT
 
 
 def is_durable_run_id(run_id: str) -> bool:
-    """Tell whether a durable parent has chosen this run id (``core/run_ids.py``)."""
+    """Return whether a durable parent has chosen this run id (``core/run_ids.py``)."""
     return is_generated(run_id)
 
 
@@ -113,11 +113,11 @@ class Host:
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether a run of this attempt is one that its parent lost: it failed, and another attempt followed."""
+        """Return whether a run of this attempt is one that its parent lost: it failed, and another attempt followed."""
         return self.attempt.state != "success" and self.attempt.try_number < self.instance.attempts[-1].try_number
 
     def is_in_lineage_of(self, run: TriggeredRun) -> bool:
-        """Tell whether OpenLineage names the attempt's task as the parent of the run."""
+        """Return whether OpenLineage names the attempt's task as the parent of the run."""
         return run.made_by == ".".join(self.instance.key.task)
 
 
@@ -139,7 +139,7 @@ class Case:
 
 
 def waits(trace: Trace, last: TaskTry, own: TriggeredRun | None) -> bool:
-    """Tell whether the parent waits for its child: as it says, or because it has not succeeded before its child."""
+    """Return whether the parent waits for its child: as it says, or because it has not succeeded before its child."""
     if trace.waits is not None:
         return trace.waits
     if own is None or last.state != "success" or last.end_date is None:
@@ -194,7 +194,7 @@ def judge(
         run=run,
         later=run.key._replace(run_id=starters[later.try_number]),
         later_try=later.try_number,
-        evidence=tuple(_tell(case, later, is_waiting=is_waiting, is_named=is_named, is_same=is_same)),
+        evidence=tuple(_list_evidence(case, later, is_waiting=is_waiting, is_named=is_named, is_same=is_same)),
         could_also_be=tuple(sorted({*case.rivals, *case.twins})),
     )
 
@@ -203,7 +203,7 @@ def _is_later(one: TaskTry, attempt: TaskTry) -> bool:
     return one.try_number > attempt.try_number
 
 
-def _tell(case: Case, later: TaskTry, *, is_waiting: bool, is_named: bool, is_same: bool) -> list[Evidence]:
+def _list_evidence(case: Case, later: TaskTry, *, is_waiting: bool, is_named: bool, is_same: bool) -> list[Evidence]:
     """Return what a finding is based on, what speaks against it included."""
     attempt, run = case.host.attempt, case.run
     delay = (run.began - attempt.began_at).total_seconds()
@@ -227,15 +227,15 @@ def _tell(case: Case, later: TaskTry, *, is_waiting: bool, is_named: bool, is_sa
         says = f"It was cleared since, so it is not known what it was like when try {later.try_number} began."
         said.append(Evidence("cleared_run", says))
     else:
-        said.append(Evidence("healthy", _tell_health(run, later, is_waiting=is_waiting)))
+        said.append(Evidence("healthy", _describe_health(run, later, is_waiting=is_waiting)))
     if is_named:
         said.append(Evidence("named", f"The parent names a run of try {later.try_number} or later as its own."))
     else:
         said.append(Evidence("unnamed", "The parent names no run: the later one is known by its time alone."))
-    return said + _tell_other(case, is_same=is_same)
+    return said + _list_further_evidence(case, is_same=is_same)
 
 
-def _tell_other(case: Case, *, is_same: bool) -> list[Evidence]:
+def _list_further_evidence(case: Case, *, is_same: bool) -> list[Evidence]:
     """Return what the confs say, and who else may have started the run."""
     said = []
     if case.host.is_in_lineage_of(case.run):
@@ -253,7 +253,7 @@ def _tell_other(case: Case, *, is_same: bool) -> list[Evidence]:
     return said
 
 
-def _tell_health(run: TriggeredRun, later: TaskTry, *, is_waiting: bool) -> str:
+def _describe_health(run: TriggeredRun, later: TaskTry, *, is_waiting: bool) -> str:
     if run.end_date is None or run.end_date > later.began_at:
         return f"It had not ended when try {later.try_number} began."
     if run.state == "failed" and not is_waiting:

@@ -27,17 +27,17 @@ def audit(
     now: datetime,
     dag_ids: Collection[str] = (),
     since: datetime | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    report_progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """
     Find the duplicates that retries of stock operators have made.
 
     :param dag_ids: of the parents that are looked at; empty: all. Whether a run is theirs, all parents are asked.
     :param since: only runs that began since then.
-    :param tell: is given a line of progress at a time.
+    :param report_progress: is called with a line of progress at a time.
     :raises SourceError: the deployment could not be read.
     """
-    search = _Search(source, since, tell)
+    search = _Search(source, since, report_progress)
     search.select(dag_ids)
     search.find_unclaimed()
     search.ask_others()
@@ -54,10 +54,10 @@ class _Pool:
 
 
 class _Search:
-    def __init__(self, source: Source, since: datetime | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, source: Source, since: datetime | None, report_progress: Callable[[str], None]) -> None:
         self._source = source
         self._since = since
-        self._tell = tell
+        self._report_progress = report_progress
         self._tasks: list[TaskKey] = []
         self._selected_tasks = 0
         self._selected: set[InstanceKey] = set()
@@ -67,14 +67,14 @@ class _Search:
 
     def select(self, dag_ids: Collection[str]) -> None:
         """Find the retried parents, and the Dags that they trigger."""
-        self._tell("Looking for the tasks that trigger Dag runs.")
+        self._report_progress("Looking for the tasks that trigger Dag runs.")
         self._tasks = self._source.tasks()
         tasks = [task for task in self._tasks if not dag_ids or task.dag_id in dag_ids]
         self._selected_tasks = len(tasks)
-        self._tell(f"Looking for the retried ones among the instances of {len(tasks)} tasks.")
+        self._report_progress(f"Looking for the retried ones among the instances of {len(tasks)} tasks.")
         instances = list(self._source.retried(tasks, self._since))
         self._selected = {instance.key for instance in instances}
-        self._tell(f"Reading what {len(instances)} retried parents have left behind.")
+        self._report_progress(f"Reading what {len(instances)} retried parents have left behind.")
         self._traces |= self._source.traces([instance.key for instance in instances])
         child_dags = _resolve(self._traces)
         for instance in instances:
@@ -84,7 +84,7 @@ class _Search:
     def find_unclaimed(self) -> None:
         """Find the runs in these parents' times that none of them claims."""
         for number, (dag_id, pool) in enumerate(sorted(self._pools.items()), start=1):
-            self._tell(f"Reading the runs of child Dag {number} of {len(self._pools)}.")
+            self._report_progress(f"Reading the runs of child Dag {number} of {len(self._pools)}.")
             self._add_runs(pool, dag_id, pool.instances)
             claims = _claims(self._traces, pool.runs)
             pool.unclaimed = [
@@ -100,7 +100,7 @@ class _Search:
         moments = [run.began for pool in self._pools.values() for run in pool.unclaimed]
         if not moments:
             return
-        self._tell(f"Looking for other parents of {len(moments)} unclaimed runs.")
+        self._report_progress(f"Looking for other parents of {len(moments)} unclaimed runs.")
         around = self._source.around(self._tasks, Moments(moments))
         others = [instance for instance in around if instance.key not in self._selected]
         self._traces |= self._source.traces([instance.key for instance in others])
@@ -193,7 +193,7 @@ def _claims(traces: Mapping[InstanceKey, Trace], runs: Mapping[DagRunKey, Trigge
 
 
 def _is_durable(trace: Trace) -> bool:
-    """Tell whether a durable parent left this: it has a journal, or (3.0 to 3.2) a run id that was derived."""
+    """Return whether a durable parent left this: it has a journal, or (3.0 to 3.2) a run id that was derived."""
     return trace.recorded is not None or (trace.claimed is not None and is_durable_run_id(trace.claimed))
 
 

@@ -72,7 +72,7 @@ class Moments:
         return self._sorted[-1]
 
     def has_within(self, start: datetime | None, end: datetime | None) -> bool:
-        """Tell whether there is one from start to end; None: no bound."""
+        """Return whether there is one from start to end; None: no bound."""
         at = 0 if start is None else bisect_left(self._sorted, start)
         return at < len(self._sorted) and (end is None or self._sorted[at] <= end)
 
@@ -97,7 +97,7 @@ class Spans:
         return self._starts[0]
 
     def contains(self, moment: datetime) -> bool:
-        """Tell whether the moment is in one of the intervals."""
+        """Return whether the moment is in one of the intervals."""
         at = bisect_right(self._starts, moment) - 1
         if at < 0:
             return False

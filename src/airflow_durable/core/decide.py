@@ -7,7 +7,8 @@ the child counts only if it still is what the task asks for; and a child that is
 ==========================================  ==============================================================
 the record alone (:func:`plan`)
 ------------------------------------------  --------------------------------------------------------------
-consumed, an automatic retry                SUCCEED_AGAIN
+consumed, an automatic retry, and the       SUCCEED_AGAIN
+outcome is one that the task takes by now
 else                                        look the recorded run up
 ==========================================  ==============================================================
 
@@ -49,9 +50,20 @@ if TYPE_CHECKING:
     from airflow_durable.core.record import Record
 
 
-def plan(record: Record, clear: Clear | None) -> Decision | None:
+def plan(record: Record, request: Request, clear: Clear | None) -> Decision | None:
     """Decide what can be decided from the record alone. None: the recorded run has to be looked up."""
-    return Decision.SUCCEED_AGAIN if record.is_consumed and clear is None else None
+    is_over = record.is_consumed and clear is None and _is_enough(record, request)
+    return Decision.SUCCEED_AGAIN if is_over else None
+
+
+def _is_enough(record: Record, request: Request) -> bool:
+    """Tell whether the recorded outcome is one that the task takes by now: mode and states may have been edited."""
+    if request.mode is Mode.FIRE_AND_FORGET:
+        return True
+    if record.outcome is None or record.outcome.state is None:
+        # Release 0.1.0 recorded no outcome.
+        return record.mode is not Mode.FIRE_AND_FORGET
+    return request.is_success(record.outcome.state)
 
 
 def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision hangs on

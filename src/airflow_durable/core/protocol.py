@@ -87,7 +87,7 @@ def _may_have_started(port: Port, request: Request, attempt: Attempt) -> bool:
 def _continue(port: Port, request: Request, attempt: Attempt, record: Record) -> Started:
     """Continue from the record of an earlier try."""
     clear = _find_clear(port, request, attempt, record)
-    decision = plan(record, clear)
+    decision = plan(record, request, clear)
     if decision is Decision.SUCCEED_AGAIN:
         _check_calls(port, request, record, None, clear)
         port.report(decision, record, None)

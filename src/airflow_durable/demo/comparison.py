@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.model import DagRun, TaskTry
     from airflow_durable.metadata.scratch import ScratchDatabase
 
-    Tell = Callable[[str], None]
+    Report = Callable[[str], None]
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
 KINDS = ("stock", "durable")
@@ -77,39 +77,39 @@ class Comparison:
         return tuple(found)
 
 
-def compare(home: Path, tell: Tell) -> Comparison:
+def compare(home: Path, report: Report) -> Comparison:
     """
     Start an Airflow in this folder, crash both parents, wait for their ends, and end the Airflow.
 
-    :param tell: is given a line of progress at a time.
+    :param report: is called with a line of progress at a time.
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
     """
     began = time.monotonic()
-    tell("Starting Airflow: API server, scheduler (LocalExecutor on SQLite), Dag processor, triggerer.")
+    report("Starting Airflow: API server, scheduler (LocalExecutor on SQLite), Dag processor, triggerer.")
     with ScratchAirflow(home, dag_folders={"demo": DAGS_FOLDER}, options=_OPTIONS) as airflow:
         airflow.start()
         airflow.wait_for_dags({f"demo_{kind}_{role}" for kind in KINDS for role in ("parent", "child")})
         api = PublicApi(airflow.url)
         version = api.version()
-        tell(f"Airflow {version} is ready after {time.monotonic() - began:.0f} s.")
+        report(f"Airflow {version} is ready after {time.monotonic() - began:.0f} s.")
         for kind in KINDS:
             api.trigger(f"demo_{kind}_parent", RUN_ID, {"seconds": WORK_SECONDS})
         api.close()
-        tell(f"Triggered two parents. Each starts a child run of {WORK_SECONDS} s and waits for it.")
-        killed_at = _crash_when_children_run(airflow, tell)
-        _watch_until_ended(airflow, tell)
+        report(f"Triggered two parents. Each starts a child run of {WORK_SECONDS} s and waits for it.")
+        killed_at = _crash_when_children_run(airflow, report)
+        _watch_until_ended(airflow, report)
         parents = tuple(_measure(airflow.database, kind, killed_at[kind]) for kind in KINDS)
     return Comparison(version, parents, time.monotonic() - began)
 
 
-def _crash_when_children_run(airflow: ScratchAirflow, tell: Tell) -> dict[str, datetime]:
+def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[str, datetime]:
     database = airflow.database
 
     def is_working(kind: str) -> bool:
         return any(child.state == "running" for child in database.latest_tries(f"demo_{kind}_child"))
 
     airflow.wait_for(lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS)
-    tell("Both child runs are running.")
+    report("Both child runs are running.")
     killed_at = {}
     for kind in KINDS:
         pid = _parent(database, kind).pid
@@ -118,29 +118,29 @@ def _crash_when_children_run(airflow: ScratchAirflow, tell: Tell) -> dict[str, d
             raise RuntimeError(message)
         pids = airflow.kill_worker(pid)
         killed_at[kind] = datetime.now(tz=timezone.utc)
-        tell(f"Killed the worker of the {kind} parent by SIGKILL (processes {', '.join(map(str, pids))}).")
+        report(f"Killed the worker of the {kind} parent by SIGKILL (processes {', '.join(map(str, pids))}).")
     return killed_at
 
 
-def _watch_until_ended(airflow: ScratchAirflow, tell: Tell) -> None:
-    """Wait until both parents and all child runs have ended; tell of each change on the way."""
-    told: dict[str, str] = {}
+def _watch_until_ended(airflow: ScratchAirflow, report: Report) -> None:
+    """Wait until both parents and all child runs have ended; report each change on the way."""
+    reported: dict[str, str] = {}
 
-    def look() -> bool:
+    def check() -> bool:
         is_done = True
         for kind in KINDS:
             parent, runs = _parent(airflow.database, kind), airflow.database.runs(f"demo_{kind}_child")
             states = ", ".join(str(run.state) for run in runs)
-            line = f"{kind} parent: attempt {parent.try_number} {parent.state or 'waiting'}; child runs: {states}"
-            if told.get(kind) != line:
-                told[kind] = line
-                tell(line)
+            line = f"{kind} parent: try {parent.try_number} {parent.state or 'waiting'}; child runs: {states}"
+            if reported.get(kind) != line:
+                reported[kind] = line
+                report(line)
             is_done = is_done and parent.state in _ENDED_STATES
             is_done = is_done and all(run.state in _ENDED_RUN_STATES for run in runs)
         return is_done
 
-    tell("Waiting for the scheduler to miss their heartbeats and to retry them.")
-    airflow.wait_for(look, "both parents to end", STEP_LIMIT_SECONDS)
+    report("Waiting for the scheduler to miss their heartbeats and to retry them.")
+    airflow.wait_for(check, "both parents to end", STEP_LIMIT_SECONDS)
 
 
 def _measure(database: ScratchDatabase, kind: str, killed_at: datetime) -> ParentResult:

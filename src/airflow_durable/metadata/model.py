@@ -103,7 +103,7 @@ class TaskTry:
         return self.start_date
 
     def contains(self, moment: datetime) -> bool:
-        """Tell whether the try ran at that moment."""
+        """Return whether the try ran at that moment."""
         return self.began_at <= moment and (self.end_date is None or moment <= self.end_date)
 
 
@@ -114,7 +114,7 @@ class DagRun:
 
     :param state: None: there is no such run (any more).
     :param id: of its row; grows with each new run.
-    :param created_at: from Airflow 3.0 on; may be None for runs of before.
+    :param created_at: from Airflow 3.2 on; None for runs of before.
     """
 
     dag_id: str

@@ -120,7 +120,7 @@ class Reads:
             run.end_date,
             run.logical_date,
             run.run_after,
-            run.created_at,
+            self.tables.run_created_at,
             run.clear_number,
             run.id,
         ).where(*conditions)

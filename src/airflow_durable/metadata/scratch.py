@@ -109,7 +109,7 @@ class ScratchDatabase:
         return [row._mapping for row in self._execute(statement)]  # noqa: SLF001 - SQLAlchemy's own name for it
 
     def has_trigger(self, dag_id: str) -> bool:
-        """Tell whether a task instance of the Dag waits for a trigger."""
+        """Return whether a task instance of the Dag waits for a trigger."""
         latest = self.reads.tables.latest
         return bool(self._tries(latest, latest.key.dag_id == dag_id, latest.columns.trigger_id.is_not(None)))
 

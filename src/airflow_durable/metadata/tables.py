@@ -9,6 +9,7 @@ earlier tries                    ``task_instance_history``            ``task_ins
 the index of a mapped task       ``map_index``                        ``region_index``, beside ``region_id``
 XComs                            ``xcom``, of a task instance         ``xcom_v2``, of a try; ``xcom_v1`` from before
 rendered template fields         ``rendered_task_instance_fields``    ``rtif_v2``, of a try; ``rtif_v1`` from before
+when a Dag run was made          from 3.2: ``created_at``             the same
 the audit log's task instance    by its names                         by its id; by its names from before
 the task state store             ``task_state_store``, from 3.3       the same, with ``region_index`` and ``region_id``
 ===============================  ===================================  ==================================================
@@ -157,6 +158,8 @@ class Tables:
     def __init__(self, by_name: Mapping[str, Any]) -> None:
         self._by_name = by_name
         self.dag_run = by_name["dag_run"]
+        # From 3.2; the branch goes with 3.1.
+        self.run_created_at = self.dag_run.c.created_at if "created_at" in self.dag_run.c else sa.null()
         self.serialized_dag = by_name["serialized_dag"]
         self.log = by_name["log"]
         self.latest, self.earlier = self._find_tries()

@@ -38,7 +38,7 @@ def read_dag_ids(user: SignedInUser) -> frozenset[str]:
 
 
 def may_read_audit_log(user: Any, dag_id: str) -> bool:  # noqa: ANN401 - the auth manager's own
-    """Tell whether the user may read the audit log of a Dag, where it stands that a worker went silent."""
+    """Return whether the user may read the audit log of a Dag, which says that a worker went silent."""
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
     return bool(
         get_auth_manager().is_authorized_dag(

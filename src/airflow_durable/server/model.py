@@ -82,7 +82,7 @@ class Filters:
     is_recovered_only: bool = False
 
     def matches(self, wait: Wait) -> bool:
-        """Tell whether a wait is one of those whose record has to be read to know. The rest is the query's to know."""
+        """Return whether a wait is one whose record has to be read to know. The rest is for the query to know."""
         if self.is_recovered_only and not wait.is_recovered:
             return False
         if self.state == WAITING and (wait.record is None or wait.record.is_consumed):
@@ -101,7 +101,7 @@ def takeovers(record: Record) -> Iterator[TryEntry]:
 
 
 def is_recovered(record: Record) -> bool:
-    """Tell whether a try took over the run of an earlier one."""
+    """Return whether a try took over the run of an earlier one."""
     return any(takeovers(record))
 
 

@@ -53,7 +53,7 @@ async def serve(
 
 
 def is_enabled() -> bool:
-    """Tell whether there is to be a page: ``[durable] waits_page``, and Airflow 3.1, the first with such pages."""
+    """Return whether there is to be a page: ``[durable] waits_page``, and Airflow 3.1, the first with such pages."""
     return hasattr(AirflowPlugin, "external_views") and conf.getboolean("durable", "waits_page", fallback=True)
 
 

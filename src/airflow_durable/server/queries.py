@@ -42,7 +42,7 @@ _DERIVED = ("manual!_!_durable!_%", f"manual!_!_%+00:00!_{12 * '_'}%")
 
 
 def has_store() -> bool:
-    """Tell whether this Airflow has a task state store (from 3.3). The branches go with 3.2."""
+    """Return whether this Airflow has a task state store (from 3.3). The branches go with 3.2."""
     return load_tables().store is not None
 
 

@@ -167,7 +167,7 @@ def draw(
 
 def is_cut_off_before(one: TaskTry, run: DagRun | None) -> bool:
     """
-    Tell whether a try ended without success while its child run was there and had not ended.
+    Return whether a try ended without success while its child run was there and had not ended.
 
     A run that started (again) after the try's end proves nothing: it may have been cleared meanwhile.
     """
@@ -179,7 +179,7 @@ def is_cut_off_before(one: TaskTry, run: DagRun | None) -> bool:
 
 
 def _is_over(one: TaskTry) -> bool:
-    """Tell whether the try has ended; one that waits for its retry has."""
+    """Return whether the try has ended; one that waits for its retry has."""
     return one.state == "up_for_retry" or one.state not in UNFINISHED_STATES
 
 

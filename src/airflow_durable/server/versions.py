@@ -31,8 +31,8 @@ def describe_untested(airflow: str, provider: str) -> str | None:
         return None
     return (
         f"airflow-durable {_find_version(_OURS)} was tested with Airflow up to {NEWEST_AIRFLOW} and the standard "
-        f"provider up to {NEWEST_PROVIDER}. Installed are Airflow {airflow} and the standard provider {provider}. Nothing is switched "
-        f"off. Check whether there is a newer airflow-durable that was tested with them."
+        f"provider up to {NEWEST_PROVIDER}. Installed are Airflow {airflow} and the standard provider {provider}. "
+        f"Nothing is switched off. Check whether there is a newer airflow-durable that was tested with them."
     )
 
 

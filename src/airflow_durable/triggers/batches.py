@@ -1,36 +1,32 @@
 """
-Waits in batches: which look-ups can share one request, and when each batch is looked at next.
+Waits in batches: which waits share one request, and when each batch is polled next.
 
 The Execution API counts Dag runs by one Dag, many run ids and many states (``dag-runs/count``, Airflow 3.0 to 3.3,
 ``execution_api/routes/dag_runs.py``). So a batch is of one child Dag, and of waits for the same states. Counting the
-runs that are there and in **none** of the awaited states tells two things at once: as long as all are counted, no run
-has ended and none was deleted.
+runs that exist and are **active** answers two questions at once: as long as all are counted, no run has ended and none
+was deleted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from airflow_durable.triggers.limits import SizeLimit, query_bytes
 from airflow_durable.triggers.tasks import Tasks
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable, Iterator
 
-KNOWN_STATES = frozenset({"queued", "running", "success", "failed"})
-"""Those of ``DagRunState`` (3.0 to 3.3). One that is new in a later Airflow is learnt when it is first seen."""
+    from airflow_durable.triggers.unknown import UnknownState
 
-MAX_QUERY_BYTES = 60_000
-"""
-Of a request's query. The client refuses addresses over 65,536 characters (httpx 0.27 and 0.28, ``_urlparse.py``), and
-a server over HTTP (uvicorn) takes 65,536 bytes for the head of a request.
-"""
+ACTIVE_STATES = frozenset({"queued", "running"})
+ENDED_STATES = frozenset({"success", "failed"})
+"""Together all of ``DagRunState`` (3.0 to 3.3). About others: :mod:`airflow_durable.triggers.unknown`."""
 
-_BYTES_A_RUN_ID = len("&run_ids=")
-_BYTES_ELSE = 2_000
-"""For the Dag, the states and the server's own part of the address."""
+_ROOM = 1.25
+"""Batches are joined only if all waits of the group fit into fewer with this much room, so that new ones find room."""
 
 
 @dataclass(eq=False, slots=True)
@@ -53,43 +49,54 @@ class Wait:
         """How much of a request's query it takes."""
         return query_bytes(self.run_id)
 
+    def end(self, outcome: str | Exception | None) -> None:
+        """End it, unless it was cancelled meanwhile."""
+        if self.ended.done():
+            return
+        if isinstance(outcome, Exception):
+            self.ended.set_exception(outcome)
+        else:
+            self.ended.set_result(outcome)
+
 
 @dataclass(eq=False)
 class Group:
     """
     The waits that may share requests.
 
-    :param awaited: the states that end a wait.
-    :param others: the known states that do not.
+    :param awaited: the states that end a wait: those it waits for, and those in which a run has ended.
+    :param active: the states that do not.
+    :param others_ended: states that this package does not know, in which a run has ended (one set for all groups).
     :param tasks: what is known of the runs' tasks.
     """
 
     dag_id: str
     awaited: frozenset[str]
-    others: set[str]
+    active: set[str]
+    others_ended: set[str] = field(default_factory=set)
     tasks: Tasks = field(default_factory=Tasks)
     batches: list[Batch] = field(default_factory=list)
+    limit: SizeLimit = field(default_factory=SizeLimit)
 
-    def learn(self, state: str) -> None:
-        """Take note of a state that is not one of the known ones: a run in it is counted as waiting from now on."""
-        if state not in self.awaited:
-            self.others.add(state)
+    def is_end(self, state: str) -> bool:
+        """Tell whether a wait ends when its run is in this state."""
+        return state in self.awaited or state in self.others_ended
 
-    def find_room(self, run_id: str, limit: int, *, besides: Batch | None = None) -> Batch | None:
-        """
-        Return a batch that can take one wait more.
+    @property
+    def max_batch_bytes(self) -> int:
+        """How large a batch may be; 0: one wait."""
+        # Without any state to count there is nothing to count: every run that exists has reached an awaited state.
+        return self.limit.current if self.active else 0
 
-        :param limit: of a batch's query, in bytes; 0: each wait is a batch of its own.
-        """
+    def find_room(self, run_id: str, *, besides: Batch | None = None) -> Batch | None:
+        """Return a batch that can take one wait more."""
         size = query_bytes(run_id)
-        if not limit:
-            return None
         # A count counts a run once, however often it is asked for: so a run is in a batch once.
         for batch in self.batches:
             if (
                 batch is not besides
-                and not batch.failures
-                and batch.query_bytes + size <= limit
+                and batch.can_change
+                and batch.query_bytes + size <= self.max_batch_bytes
                 and run_id not in batch.waits
             ):
                 return batch
@@ -101,8 +108,12 @@ class Batch:
     """
     The waits of one request.
 
-    :param due: when it is looked at next, by the loop's clock.
-    :param failures: how many looks at it have failed in a row.
+    :param due: when it is polled next, by the loop's clock.
+    :param failures: how many polls of it have failed in a row.
+    :param refused_since: since when each of them was refused, rather than not answered.
+    :param succeeded_at: when one succeeded.
+    :param is_searched: a search of its ended runs is under way.
+    :param unknown: it has one wait, whose run is in a state that nobody knows.
     """
 
     group: Group
@@ -110,6 +121,15 @@ class Batch:
     waits: dict[str, Wait] = field(default_factory=dict)
     query_bytes: int = 0
     failures: int = 0
+    refused_since: float | None = None
+    succeeded_at: float = float("-inf")
+    is_searched: bool = False
+    unknown: UnknownState | None = None
+
+    @property
+    def can_change(self) -> bool:
+        """Whether waits may join it, or it may be joined with others."""
+        return not self.failures and not self.is_searched and self.unknown is None
 
     def add(self, wait: Wait) -> None:
         """Put a wait into it."""
@@ -121,6 +141,12 @@ class Batch:
         """Take a wait out of it."""
         del self.waits[wait.run_id]
         self.query_bytes -= wait.query_bytes
+
+    def rotate(self) -> Wait:
+        """Return one of its waits: each time another one."""
+        wait = next(iter(self.waits.values()))
+        self.waits[wait.run_id] = self.waits.pop(wait.run_id)
+        return wait
 
     def poll_interval(self) -> float:
         """Return the shortest that one of its waits asks for, in seconds."""
@@ -136,9 +162,9 @@ class Batches:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[str, frozenset[str]], Group] = {}
-        self._limit = MAX_QUERY_BYTES - _BYTES_ELSE
+        self._others_ended: set[str] = set()
         self.nominal_rate = 0.0
-        """How many look-ups a second these waits would need, each by itself at its own poll interval."""
+        """How many requests a second these waits would need, each by itself at its own poll interval."""
 
     def __iter__(self) -> Iterator[Batch]:
         """Iterate over the batches."""
@@ -154,20 +180,18 @@ class Batches:
         """All waits, of all batches."""
         return [wait for batch in self for wait in batch.waits.values()]
 
-    @property
-    def can_batch(self) -> bool:
-        """Whether a batch may have more than one wait."""
-        return self._limit > 0
-
-    def add(self, wait: Wait, dag_id: str, awaited: frozenset[str], due: float) -> None:
+    def add(self, wait: Wait, dag_id: str, states: frozenset[str], due: float) -> None:
         """
         Put a wait into a batch of its group, a new one if need be.
 
-        :param due: when that batch is to be looked at, at the latest.
+        :param states: those that the wait is for.
+        :param due: when that batch is to be polled, at the latest.
         """
+        awaited = states | ENDED_STATES
         group = self._groups.get((dag_id, awaited))
         if group is None:
-            group = self._groups[dag_id, awaited] = Group(dag_id, awaited, set(KNOWN_STATES - awaited))
+            group = Group(dag_id, awaited, set(ACTIVE_STATES - awaited), self._others_ended)
+            self._groups[dag_id, awaited] = group
         self._put(wait, group, due)
         self.nominal_rate += 1 / wait.poll_interval
 
@@ -180,13 +204,18 @@ class Batches:
         # Started anew when nothing is left, so that rounding errors do not add up.
         self.nominal_rate = self.nominal_rate - 1 / wait.poll_interval if self._groups else 0.0
 
-    def merge(self, batch: Batch) -> None:
-        """Move the waits of a batch that has become small to others of its group, if all of them have room there."""
+    def merge(self, batch: Batch, now: float) -> None:
+        """Move the waits of a batch to others of its group, if the group needs fewer batches than it has."""
         group = batch.group
-        if batch.failures or len(group.batches) == 1 or batch.query_bytes * 4 > self._limit:
+        group.limit.recover(now)
+        if not batch.can_change or len(group.batches) == 1:
+            return
+        others = [other for other in group.batches if other.can_change]
+        total = sum(other.query_bytes for other in others)
+        if total * _ROOM > group.max_batch_bytes * (len(others) - 1):
             return
         for wait in list(batch.waits.values()):
-            room = group.find_room(wait.run_id, self._limit_of(group), besides=batch)
+            room = group.find_room(wait.run_id, besides=batch)
             if room is None:
                 return
             batch.remove(wait)
@@ -194,44 +223,38 @@ class Batches:
             room.due = min(room.due, batch.due)
         self._drop(batch)
 
-    def isolate(self, wait: Wait, due: float) -> None:
-        """Put a wait whose look-up has failed into a batch of its own, for as long as it fails."""
-        batch = Batch(wait.batch.group, due, failures=1)
+    def isolate(self, wait: Wait, due: float) -> Batch:
+        """Give a wait a batch of its own."""
+        if len(wait.batch.waits) == 1:
+            wait.batch.due = due
+            return wait.batch
+        batch = Batch(wait.batch.group, due)
         wait.batch.remove(wait)
         batch.group.batches.append(batch)
         batch.add(wait)
+        return batch
 
-    def shrink(self) -> None:
-        """Halve the size of batches, down to single waits: a server does not take requests of this size."""
-        self._limit //= 2
-        if self._limit < _BYTES_ELSE:
-            self._limit = 0
-        for batch in list(self):
-            for wait in list(batch.waits.values())[1:]:
-                if batch.query_bytes <= self._limit:
-                    break
-                batch.remove(wait)
-                self._put(wait, batch.group, batch.due)
+    def halve(self, batch: Batch) -> Batch:
+        """Move half of the waits of a batch to a new one, and return that."""
+        new = Batch(batch.group, batch.due, failures=batch.failures, refused_since=batch.refused_since)
+        batch.group.batches.append(new)
+        for wait in list(batch.waits.values())[len(batch.waits) // 2 :]:
+            batch.remove(wait)
+            new.add(wait)
+        return new
 
     def _put(self, wait: Wait, group: Group, due: float) -> None:
-        batch = group.find_room(wait.run_id, self._limit_of(group))
+        batch = group.find_room(wait.run_id)
         if batch is None:
             batch = Batch(group, due)
             group.batches.append(batch)
         batch.due = min(batch.due, due)
         batch.add(wait)
 
-    def _limit_of(self, group: Group) -> int:
-        # Without any state to count there is nothing to count: every run that is there has reached an awaited state.
-        return self._limit if group.others else 0
-
     def _drop(self, batch: Batch) -> None:
         group = batch.group
+        if batch.unknown is not None:
+            batch.unknown.forget(group)
         group.batches.remove(batch)
         if not group.batches:
             del self._groups[group.dag_id, group.awaited]
-
-
-def query_bytes(run_id: str) -> int:
-    """Return how many bytes of a request's query a run id takes, quoted as the client quotes it."""
-    return len(quote(run_id, safe="")) + _BYTES_A_RUN_ID

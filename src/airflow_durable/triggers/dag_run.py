@@ -18,7 +18,7 @@ _MISSING_TO_STOCK = "failed"
 
 class DurableDagRunTrigger(BaseTrigger):
     """
-    Waits until one Dag run has reached one of the given states, or is not there any more.
+    Waits until one Dag run has reached one of the given states, has ended in any other, or does not exist any more.
 
     All waits of a triggerer process share one poller (:mod:`airflow_durable.triggers.poller`).
 
@@ -28,8 +28,9 @@ class DurableDagRunTrigger(BaseTrigger):
 
     :param dag_id: the child's Dag.
     :param run_id: the child's run id.
-    :param states: Dag run states that end the wait.
-    :param poll_interval: the longest time between two looks, in seconds.
+    :param states: Dag run states that end the wait. A final state that is none of these ends it, too: no other would
+        come. The event then carries that state, and whoever gets it decides what it means.
+    :param poll_interval: the longest time between two polls, in seconds.
     :param record: the stored form of the parent's record, handed back in the event.
     """
 
@@ -64,7 +65,7 @@ class DurableDagRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield the one event: the state that the run has reached, or that it is missing."""
+        """Yield the one event: the state that the run has reached or ended in, or that it is missing."""
         state = await get_poller(AsyncLookUps()).wait(
             self.dag_id, self.run_id, frozenset(self.states), self.poll_interval
         )

@@ -1,9 +1,9 @@
 """
-What the tasks of a Dag's runs tell of the runs: where no task is left to be done, the run has ended, or soon will.
+What the tasks of a Dag's runs say about the runs: if all tasks of a run are finished, it has ended, or soon will.
 
-It is a hint and nothing else: a run may be about to end, have ended by a person's word, or have no tasks. What has
-become of a run is always asked of the run itself (:mod:`airflow_durable.triggers.poller`). What this module is for is
-that the server lists the tasks of many runs in one answer, and that no such answer gets too long.
+It is a hint and nothing else: a run may be about to end, have been ended by a person, or have no tasks. What has become
+of a run is always asked of the run itself (:mod:`airflow_durable.triggers.ends`). The point of the hint is that the
+server lists the tasks of many runs in one answer; this module sees that no such answer gets too long.
 """
 
 from __future__ import annotations
@@ -15,22 +15,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    States = Mapping[str, str | None]
+    from airflow_durable.triggers.requests import States
 
 TASKS_AT_ONCE = 2000
 """How many tasks an answer may list: the server reads a row of its database for each."""
 
 COUNT_SECONDS = 30.0
-"""How long it is taken for known how many tasks a run has. Mapped tasks come to a run while it goes on."""
+"""How long the number of tasks of a run is taken as known. Mapped tasks are added to a run while it is active."""
 
 UNHELPFUL_SECONDS = 60.0
-"""How long it is kept in mind that the tasks, or the last one alone, did not tell where to look."""
+"""How long the tasks, or the last one alone, are not asked for after they did not help."""
 
-_FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+REFUSED_SECONDS = 3600.0
+"""How long they are not asked for after the server has refused them."""
+
+FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 """States of a task that has come to its end (``utils/state.py``, Airflow 3.0 to 3.3)."""
 
 _FAILED = frozenset({"failed", "upstream_failed"})
 _NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """
+    What the tasks say.
+
+    :param over: the runs whose tasks are all finished, or that have none.
+    :param failed: those of them in which a task has failed.
+    """
+
+    over: list[str]
+    failed: set[str]
 
 
 @dataclass(slots=True)
@@ -68,23 +84,23 @@ class Tasks:
         self.rows_a_run = rows / runs
         self.known_at = now
 
-    def note_failure(self, now: float) -> None:
+    def note_failure(self, now: float, *, is_refusal: bool) -> None:
         """Take note that they could not be asked for."""
-        self.unhelpful_until = now + UNHELPFUL_SECONDS
+        self.unhelpful_until = now + (REFUSED_SECONDS if is_refusal else UNHELPFUL_SECONDS)
 
-    def note_states(self, run_ids: Sequence[str], states: Mapping[str, States], changed: int, now: float) -> list[str]:
+    def note_states(
+        self, run_ids: Sequence[str], states: Mapping[str, States], changed: int, now: float
+    ) -> Hint | None:
         """
-        Take note of an answer, and return the runs that have probably ended or gone, those with failed tasks last.
-
-        None of them, if the answer does not help: if the runs could as well be found without it.
+        Take note of an answer, and return what it says; None: nothing that helps to find the runs.
 
         :param states: of the tasks that were asked for, by run and task.
-        :param changed: how many runs have ended or gone.
+        :param changed: how many of the runs have ended or gone.
         """
         rows = sum(map(len, states.values()))
         self.note_count(rows, len(run_ids), now)
-        suspects = [run_id for run_id in run_ids if _FINISHED.issuperset(states.get(run_id, {}).values())]
-        is_helpful = 0 < len(suspects) <= max(len(run_ids) // 2, changed)
+        over = [run_id for run_id in run_ids if FINISHED.issuperset(states.get(run_id, {}).values())]
+        is_helpful = 0 < len(over) <= max(len(run_ids) // 2, changed)
         if self.last_task is None:
             if not is_helpful:
                 self.unhelpful_until = now + UNHELPFUL_SECONDS
@@ -94,7 +110,10 @@ class Tasks:
             # Others finish after it, or it is mapped: it has a row for each of its parts.
             self._aim_at(None)
             self.no_last_task_until = now + UNHELPFUL_SECONDS
-        return sorted(suspects, key=lambda run_id: _has_failed(states.get(run_id, {}))) if is_helpful else []
+        if not is_helpful:
+            return None
+        failed = {run_id for run_id in over if not _FAILED.isdisjoint(states.get(run_id, {}).values())}
+        return Hint(over, failed)
 
     def _aim_at(self, task_id: str | None) -> None:
         if task_id != self.last_task:
@@ -104,10 +123,6 @@ class Tasks:
 
 def _guess_last_task(runs: Iterable[States]) -> str | None:
     """Return the task that is unfinished in more of the runs than any other, None if there is no such task."""
-    unfinished = Counter(task_id for states in runs for task_id, state in states.items() if state not in _FINISHED)
+    unfinished = Counter(task_id for states in runs for task_id, state in states.items() if state not in FINISHED)
     (first, most), (_, second) = (*unfinished.most_common(2), ("", 0), ("", 0))[:2]
     return first if most > second else None
-
-
-def _has_failed(states: States) -> bool:
-    return not _FAILED.isdisjoint(states.values())

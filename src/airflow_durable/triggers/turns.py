@@ -1,0 +1,385 @@
+"""
+A turn of the poller: poll a batch, or continue the search for what has ended in some.
+
+What happens to a batch after a failure: it pauses. Then one of its runs is looked up alone. If that fails too, the
+trouble is the Dag's or the server's, and the batch pauses longer. If not, all are counted again, and if that fails the
+batch is split in halves: so the trouble stays with the size that a server does not take, or with the run that has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core.errors import LookUpFailedError
+from airflow_durable.triggers.channel import Channel
+from airflow_durable.triggers.ends import EndSearch
+from airflow_durable.triggers.health import SHORTEST_INTERVAL_SECONDS, Health, jitter, pause_seconds
+from airflow_durable.triggers.requests import Count, CountTasks
+from airflow_durable.triggers.search import Cell
+from airflow_durable.triggers.tasks import FINISHED
+from airflow_durable.triggers.unknown import UNREADABLE, UnknownState, interval_seconds
+
+if TYPE_CHECKING:
+    from airflow_durable.triggers.batches import Batch, Batches, Group, Wait
+    from airflow_durable.triggers.requests import LookUps, Steps
+
+SHARE_OF_NOMINAL = 0.005
+"""How many requests the polls may cost, of those that the waits would need each by itself..."""
+
+SHARE_OF_ALL = 0.009
+"""How many requests polls and searches may cost together: the more searches there are, the fewer polls."""
+
+_RATE_SECONDS = 20.0
+"""Over which the rate of the requests of searches is a mean."""
+
+LEAST_RATE = 1.0
+"""... if that is more than so many a second, and..."""
+
+SHARE_OF_TIME = 0.9
+"""... how much of the time, as long as requests take: the rest is for finding what has ended, and for others. Not where
+the waits' own intervals ask for more: then only the rests are left."""
+
+REST = 0.02
+"""After a turn, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
+
+REQUESTS_A_TURN = 50
+"""After so many, a search is interrupted: others have their turn before it continues."""
+
+REFUSED_SECONDS = 600.0
+"""A wait fails if its own request is refused, and all others about its batch were for so long..."""
+
+REFUSED_BY_ALL_SECONDS = 3600.0
+"""... or for so long, if the server answers nothing else either."""
+
+ENDS_TOGETHER = 4
+"""Batches are polled together until so many runs are to be searched for."""
+
+_TRIES_OF_A_SEARCH = 3
+"""After so many failures in a row a search is given up. Its batches are polled again."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Search:
+    """
+    A search that is under way for what has ended in some batches of a group.
+
+    :param request: the next one; it stays the next one until it is answered.
+    :param failures: how often in a row it has failed.
+    :param errors: how many look-ups of single runs have failed in a row.
+    """
+
+    group: Group
+    batches: list[Batch]
+    due: float
+    steps: Steps[None]
+    request: Any = None
+    failures: int = 0
+    errors: int = 0
+
+
+class Turns:
+    """
+    Takes the turns.
+
+    :param look_ups: the server.
+    """
+
+    def __init__(self, look_ups: LookUps, batches: Batches) -> None:
+        self.health = Health()
+        self.searches: list[Search] = []
+        self._batches = batches
+        self._channel = Channel(look_ups)
+        self._search_rate = 0.0
+        self._search_at = 0.0
+
+    async def take(self, item: Batch | Search) -> None:
+        """Poll a batch, or continue a search."""
+        begun = _now()
+        try:
+            if isinstance(item, Search):
+                await self._continue(item)
+            else:
+                self._batches.merge(item, begun)
+                if item.waits:
+                    await self._poll(item)
+        except Exception as error:
+            # A fault in this package. It stays with the batch.
+            log.exception("A search for the ends of Dag runs has failed. dag_id=%s", item.group.dag_id)
+            failure = LookUpFailedError(item.group.dag_id, "?", f"{type(error).__name__}: {error}", is_transient=False)
+            if isinstance(item, Search):
+                self._give_up(item)
+            else:
+                self._handle_failure(item, failure)
+        await asyncio.sleep((_now() - begun) * REST)
+
+    async def _poll(self, batch: Batch) -> None:
+        """Poll a batch, and others of its group that are due, and begin to search for what has ended."""
+        if batch.unknown is not None:
+            await self._watch(batch, batch.unknown)
+        elif len(batch.waits) == 1:
+            await self._look_up(batch, next(iter(batch.waits.values())))
+        elif not batch.failures or await self._look_up(batch, batch.rotate()):
+            counted: dict[Batch, Cell] = {}
+            await self._count(batch, counted)
+            for other in self._others_to_count(batch, is_search_due=bool(counted)):
+                # What was counted long ago is searched in vain: so no more than what one search takes.
+                if sum(cell.members for cell in counted.values()) < ENDS_TOGETHER:
+                    await self._count(other, counted)
+            if counted:
+                await self._begin(batch.group, counted)
+
+    def _others_to_count(self, batch: Batch, *, is_search_due: bool) -> list[Batch]:
+        """Return the other batches of a group that are due; all, if a search is due that had better be a common one."""
+        now = _now()
+        is_costly = is_search_due and not batch.group.tasks.may_be_asked_for(now)
+        others = [
+            other
+            for other in batch.group.batches
+            if other is not batch and other.can_change and (is_costly or other.due <= now) and len(other.waits) > 1
+        ]
+        return sorted(others, key=lambda other: other.due)
+
+    async def _count(self, batch: Batch, counted: dict[Batch, Cell]) -> None:
+        """Count the active runs of a batch, and note it if some are missing."""
+        run_ids = list(batch.waits)
+        # A count counts a run once: batches that have a run in common are not searched together.
+        if not run_ids or any(not batch.waits.keys().isdisjoint(cell.run_ids) for cell in counted.values()):
+            return
+        try:
+            active = await self._channel.ask(batch.group, Count(run_ids, sorted(batch.group.active)))
+        except LookUpFailedError as error:
+            if batch.failures and len(batch.waits) > 1:
+                self._split(batch, error)
+            else:
+                self._handle_failure(batch, error)
+            return
+        self._handle_success(batch)
+        if active < len(run_ids):
+            counted[batch] = Cell(run_ids, len(run_ids) - active)
+
+    async def _begin(self, group: Group, counted: dict[Batch, Cell]) -> None:
+        def report(run_id: str, outcome: str | LookUpFailedError | None) -> None:
+            wait = next((batch.waits[run_id] for batch in counted if run_id in batch.waits), None)
+            if wait is not None:
+                self._settle(wait, outcome)
+            search.errors = search.errors + 1 if isinstance(outcome, LookUpFailedError) else 0
+
+        for batch in counted:
+            batch.is_searched = True
+        steps = EndSearch(group, _now, report).run(list(counted.values()))
+        search = Search(group, list(counted), _now(), steps)
+        self.searches.append(search)
+        search.request = next(steps, None)
+        await self._continue(search)
+
+    async def _continue(self, search: Search) -> None:
+        """Make some of a search's requests."""
+        try:
+            for _ in range(REQUESTS_A_TURN):
+                if search.request is None or not any(batch.waits for batch in search.batches):
+                    self._finish(search)
+                    return
+                answer = await self._channel.ask(search.group, search.request)
+                search.failures = 0
+                self._note_success()
+                self._note_search_request()
+                search.request = _proceed(search.steps, answer)
+                if search.errors >= _TRIES_OF_A_SEARCH:
+                    self._give_up(search)
+                    return
+            search.due = _now()
+        except LookUpFailedError as error:
+            self._note_failure(error, is_news=not search.failures)
+            search.failures += 1
+            search.due = _now() + pause_seconds(search.failures, self._channel.latest_seconds)
+            if search.failures >= _TRIES_OF_A_SEARCH:
+                self._give_up(search)
+
+    def _finish(self, search: Search) -> None:
+        search.steps.close()
+        self.searches.remove(search)
+        for batch in search.batches:
+            batch.is_searched = False
+            if batch.waits and not batch.failures:
+                batch.due = _now() + self._interval(batch) * jitter()
+
+    def _give_up(self, search: Search) -> None:
+        """End a search that fails: what it has not found is found when its batches are polled again."""
+        self._finish(search)
+        for batch in search.batches:
+            batch.failures = max(batch.failures, 1)
+            batch.due = _now() + pause_seconds(batch.failures)
+
+    async def _look_up(self, batch: Batch, wait: Wait) -> bool:
+        """Look one of a batch's runs up, and tell whether that succeeded."""
+        # One way after the other: perhaps only one of them fails.
+        outcome = await self._ask_about(batch, wait, by_counts=batch.failures % 2 == 1)
+        if isinstance(outcome, LookUpFailedError):
+            self._handle_failure(batch, outcome, wait)
+            return False
+        if len(batch.waits) == 1:
+            self._handle_success(batch)
+        else:
+            self._note_success()
+        self._settle(wait, outcome)
+        # The wait leaves its batch before that is counted.
+        await asyncio.sleep(0)
+        return True
+
+    async def _watch(self, batch: Batch, unknown: UnknownState) -> None:
+        """Find out whether a run in an unknown state has ended."""
+        wait = next(iter(batch.waits.values()))
+        outcome = await self._ask_about(batch, wait, by_counts=unknown.state == UNREADABLE)
+        if isinstance(outcome, LookUpFailedError):
+            self._handle_failure(batch, outcome, wait)
+            return
+        self._handle_success(batch)
+        if outcome != unknown.state:
+            unknown.forget(batch.group)
+            batch.unknown = None
+            self._settle(wait, outcome)
+            return
+        if _now() < unknown.next_at:
+            return
+        total = await self._channel.ask(batch.group, CountTasks([wait.run_id]))
+        finished = await self._channel.ask(batch.group, CountTasks([wait.run_id], states=sorted(FINISHED)))
+        if unknown.note_tasks(_number(total), _number(finished), _now()):
+            log.warning(
+                "Dag run state %r is not known here. A run has been in it for long and has nothing left to do: runs in "
+                "this state have ended. dag_id=%s run_id=%s",
+                unknown.state,
+                batch.group.dag_id,
+                wait.run_id,
+            )
+            unknown.end(batch.group)
+            wait.end(unknown.state)
+        unknown.next_at = _now() + interval_seconds(sum(each.unknown is not None for each in self._batches)) * jitter()
+        if unknown.state == UNREADABLE:
+            batch.due = unknown.next_at
+
+    async def _ask_about(self, batch: Batch, wait: Wait, *, by_counts: bool) -> str | LookUpFailedError | None:
+        outcomes: list[str | LookUpFailedError | None] = []
+        search = EndSearch(batch.group, _now, lambda _, outcome: outcomes.append(outcome))
+        steps = search.count_one(wait.run_id) if by_counts else search.look_up(wait.run_id, is_enough=True)
+        request = next(steps, None)
+        while request is not None:
+            request = _proceed(steps, await self._channel.ask(batch.group, request))
+        return outcomes[0]
+
+    def _settle(self, wait: Wait, outcome: str | LookUpFailedError | None) -> None:
+        """Do what follows from what has become of a wait's run."""
+        group = wait.batch.group
+        if isinstance(outcome, LookUpFailedError):
+            batch = self._batches.isolate(wait, _now() + pause_seconds(1))
+            batch.failures = max(batch.failures, 1)
+        elif outcome is None or group.is_end(outcome):
+            wait.end(outcome)
+        elif outcome not in group.active:
+            batch = self._batches.isolate(wait, _now() + SHORTEST_INTERVAL_SECONDS)
+            batch.unknown = UnknownState(outcome, _now())
+            batch.unknown.learn(group)
+
+    def _split(self, batch: Batch, error: LookUpFailedError) -> None:
+        """Halve a batch that cannot be counted, where one of its runs could be looked up."""
+        group = batch.group
+        new = self._batches.halve(batch)
+        batch.due = new.due = _now()
+        is_single = max(len(batch.waits), len(new.waits)) == 1
+        if group.limit.lower(0 if is_single else max(batch.query_bytes, new.query_bytes), _now()):
+            how = "one by one" if is_single else "fewer at a time"
+            log.warning(
+                "Runs of Dag %s could not be counted: %s. From now on they are looked up %s.",
+                group.dag_id,
+                error.reason,
+                how,
+            )
+
+    def _handle_failure(self, batch: Batch, error: LookUpFailedError, wait: Wait | None = None) -> None:
+        """
+        Continue after a failed poll: later, and later each time.
+
+        :param wait: the one that the request was for, if it was for one.
+        """
+        now = _now()
+        if error.is_transient:
+            batch.refused_since = None
+        elif batch.refused_since is None:
+            batch.refused_since = now
+        # A size that has failed before was tried again: that says nothing about the server.
+        is_news = not batch.failures and batch.query_bytes <= batch.group.limit.lowest
+        self._note_failure(error, is_news=is_news)
+        batch.failures += 1
+        batch.due = now + pause_seconds(batch.failures, self._channel.latest_seconds)
+        enough = REFUSED_BY_ALL_SECONDS if self.health.is_server_away else REFUSED_SECONDS
+        if wait is not None and batch.refused_since is not None and now - batch.refused_since >= enough:
+            wait.end(error)
+            batch.due = now + SHORTEST_INTERVAL_SECONDS
+
+    def _note_failure(self, error: LookUpFailedError, *, is_news: bool) -> None:
+        if is_news and not self.health.failures:
+            log.warning(
+                "Dag runs cannot be looked up: %s. It is tried again, and this is not said again until it succeeds. "
+                "dag_id=%s run_id=%s",
+                error.reason,
+                error.dag_id,
+                error.run_id,
+            )
+        is_all = all(batch.failures for batch in self._batches)
+        self.health.note_failure(_now(), self._channel.latest_seconds, is_news=is_news or is_all)
+
+    def _handle_success(self, batch: Batch) -> None:
+        batch.failures = 0
+        batch.refused_since = None
+        batch.succeeded_at = _now()
+        if batch.waits:
+            batch.due = _now() + self._interval(batch) * jitter()
+        self._note_success()
+
+    def _note_success(self) -> None:
+        if self.health.note_success():
+            log.info("Dag runs can be looked up again.")
+            for batch in self._batches:
+                batch.due = min(batch.due, _now())
+
+    def _note_search_request(self) -> None:
+        now = _now()
+        self._search_rate = self._search_rate * math.exp((self._search_at - now) / _RATE_SECONDS) + 1 / _RATE_SECONDS
+        self._search_at = now
+
+    def _interval(self, batch: Batch) -> float:
+        """
+        Return the time until the next poll of this batch, in seconds.
+
+        As long as a round of all batches takes at the rate that the polls may cost. Where that is long, a wait that has
+        just begun is polled sooner, at intervals that double; and no wait's own interval is exceeded.
+        """
+        affordable = SHARE_OF_TIME / max(self._channel.request_seconds, 0.001)
+        nominal = self._batches.nominal_rate
+        search_rate = self._search_rate * math.exp((self._search_at - _now()) / _RATE_SECONDS)
+        share = max(SHARE_OF_NOMINAL / 4, min(SHARE_OF_NOMINAL, SHARE_OF_ALL - search_rate / nominal))
+        rate = max(LEAST_RATE, min(share * nominal, affordable))
+        round_seconds = len(self._batches) / rate
+        age = _now() - batch.youngest()
+        return max(SHORTEST_INTERVAL_SECONDS, min(round_seconds, age, batch.poll_interval()))
+
+
+def _proceed(steps: Steps[None], answer: Any) -> Any:  # noqa: ANN401 - as many types as there are requests
+    """Give a search its answer, and return its next request; None: it has ended."""
+    try:
+        return steps.send(answer)
+    except StopIteration:
+        return None
+
+
+def _number(answer: int | LookUpFailedError) -> int | None:
+    return None if isinstance(answer, LookUpFailedError) else answer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
