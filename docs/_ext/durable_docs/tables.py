@@ -9,13 +9,25 @@ that no row covers, or a row that no input reaches, is an error.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from airflow_durable.core.decide import decide, plan
-from airflow_durable.core.model import Attempt, ChildRun, Clear, Decision, Look, Mode, OnClear, Parent, Phase, Proof
-from airflow_durable.core.model import Request as CoreRequest
+from airflow_durable.core.model import (
+    Attempt,
+    ChildRun,
+    Clear,
+    Decision,
+    Look,
+    Mode,
+    OnClear,
+    Outcome,
+    Parent,
+    Phase,
+    Proof,
+    Request,
+)
 from airflow_durable.core.record import Baseline, Record
 
 if TYPE_CHECKING:
@@ -89,14 +101,43 @@ class Table:
 
 @dataclass(frozen=True)
 class PlanCase:
-    """What :func:`plan` is asked."""
+    """
+    What :func:`plan` is asked.
+
+    :param outcome: the recorded one; None: release 0.1.0 recorded none.
+    :param was_forgotten: the record was written in fire-and-forget mode.
+    """
 
     is_consumed: bool
+    outcome: str | None
+    was_forgotten: bool
+    is_forgotten: bool
     clear: Clear | None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the outcome is one that the task accepts now."""
+        is_known_good = not self.was_forgotten if self.outcome is None else self.outcome == "success"
+        return self.is_forgotten or is_known_good
 
     def ask(self) -> Decision | None:
         """Return the function's answer."""
-        return plan(_record(is_consumed=self.is_consumed), self.clear)
+        record = replace(
+            _record(is_consumed=self.is_consumed),
+            mode=_mode(is_forgotten=self.was_forgotten),
+            outcome=Outcome("child", "run", self.outcome, _OURS) if self.outcome else None,
+        )
+        request = Request(
+            dag_id="child",
+            run_id=None,
+            logical_date=None,
+            is_date_ours=True,
+            is_run_after_ours=True,
+            mode=_mode(is_forgotten=self.is_forgotten),
+            allowed_states=frozenset({"success"}),
+            failed_states=frozenset({"failed"}),
+        )
+        return plan(record, request, self.clear)
 
 
 @dataclass(frozen=True)
@@ -178,13 +219,13 @@ class RunCase:
         reset = Baseline(7, _OURS) if self.is_reset_pending else None
         record = _record(is_fixed=self.is_fixed, reset=reset)
         other = "another run id" if self.is_fixed else None
-        request = CoreRequest(
+        request = Request(
             dag_id="child" if self.is_same_identity or self.is_fixed else "another Dag",
             run_id=record.run_id if self.is_fixed and self.is_same_identity else other,
             logical_date=None if self.is_same_date else _THEIRS,
             is_date_ours=self.is_same_date,
             is_run_after_ours=True,
-            mode=Mode.FIRE_AND_FORGET if self.is_forgotten else Mode.WAIT,
+            mode=_mode(is_forgotten=self.is_forgotten),
             allowed_states=frozenset({"success"}),
             failed_states=frozenset() if self.seen == _UNLISTED else frozenset({"failed"}),
             is_reset=self.is_reset_asked,
@@ -202,8 +243,9 @@ class RunCase:
 
 PLAN_ROWS: tuple[Row[PlanCase], ...] = (
     Row(
-        "The record says that success was about to be reported, and this is an automatic retry.",
-        lambda case: case.is_consumed and case.clear is None,
+        "The record says that success was about to be reported, this is an automatic retry, and the task still accepts "
+        "that outcome.",
+        lambda case: case.is_consumed and case.clear is None and case.is_accepted,
     ),
     Row("Anything else.", lambda _: True),
 )
@@ -356,7 +398,10 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
 
 def record_table() -> Table:
     """Return what is decided before any look-up."""
-    cases = [PlanCase(*values) for values in itertools.product((True, False), (None, Clear(False), Clear(True)))]
+    both = (True, False)
+    clears = (None, Clear(is_anew=False), Clear(is_anew=True))
+    outcomes = (None, "success", "failed", "running")
+    cases = [PlanCase(*values) for values in itertools.product(both, outcomes, both, both, clears)]
     return Table(("this try",), _ask(PLAN_ROWS, cases, lambda case: (case.ask(),)))
 
 
@@ -415,6 +460,10 @@ def _ask(
             message = f"The row {condition!r} has {len(decisions)} answers: {decisions}."
             raise TableError(message)
     return [Answer(condition, next(iter(decisions))) for condition, decisions in answers.items()]
+
+
+def _mode(*, is_forgotten: bool) -> Mode:
+    return Mode.FIRE_AND_FORGET if is_forgotten else Mode.WAIT
 
 
 def _record(*, is_consumed: bool = False, is_fixed: bool = False, reset: Baseline | None = None) -> Record:
