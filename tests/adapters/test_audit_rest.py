@@ -245,13 +245,14 @@ def test_traces_are_read(version: str) -> None:
 
     def stored(request: httpx.Request) -> dict[str, Any]:
         asked.append(request.url.params["map_index"])
-        return {"value": {"version": 99}}
+        entries = [{"key": "durable_child_run", "value": {"version": 99}}, {"key": "job_id", "value": 1}]
+        return {"task_state_store": entries, "total_entries": 2}
 
     answers = _instances() | {
         "version": {"version": version},
         "xcomEntries__trigger_run_id": {"value": '"second"'},
         "xcomEntries___link_TriggerDagRunLink": {"value": f"http://a/dags/{CHILD}/runs/second"},
-        "state-store__durable_child_run": stored,
+        "trigger__state-store": stored,
     }
     source = RestSource(open_client(server(**answers)))
     list(source.retried([TaskKey("parent", "trigger")], None))

@@ -13,6 +13,7 @@ from rich.console import Console
 from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.inspection import Inspection, build_json, build_text, inspect
 from airflow_durable.audit.source import SourceError
+from airflow_durable.core.stored import dump, load
 from airflow_durable.metadata.connections import Database
 from airflow_durable.metadata.model import InstanceKey
 
@@ -106,7 +107,7 @@ def test_the_json_has_the_record_as_it_is_stored(connection: sa.Connection, fill
     filler.record(RECORD)
     built = build_json(look(connection))
     assert json.loads(json.dumps(built)) == built
-    assert (built["version"], built["record"], built["damage"]) == (1, RECORD, None)
+    assert (built["version"], built["record"], built["damage"]) == (1, dump(load(RECORD)), None)
     assert [(one["try_number"], one["state"]) for one in built["attempts"]] == [(1, "failed"), (2, "success")]
     assert [(one["run_id"], one["state"]) for one in built["runs"]] == [("child-1", "success")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -112,14 +113,22 @@ def test_what_an_earlier_try_left_is_not_the_latest_tries(connection: sa.Connect
 
 
 @needs_store
-def test_all_keys_of_a_record_are_read_and_no_others(connection: sa.Connection, filler: Filler) -> None:
-    for key in ("durable_child_run", "durable_child_run.2", "durableXchildXrun", "job_id"):
-        filler.record({}, key=key)
+def test_the_newest_entry_of_each_call_is_read_and_no_other_key(connection: sa.Connection, filler: Filler) -> None:
+    newest = ["durable_child_run.10", "durable_child_run.call_00002.1", "durable_child_run.call_00012"]
+    for key in (
+        "durable_child_run",
+        "durable_child_run.9",
+        "durable_child_run.call_00002",
+        *newest,
+        "durableXchildXrun",
+        "job_id",
+    ):
+        filler.record({"key": key}, key=key)
     records = Database(connection).records()
     assert records is not None
-    assert len(list(records.rows())) == 2
-    assert len(list(records.of_task(PARENT, TASK, ["run"]))) == 2
-    assert records.count_by_dag() == {PARENT: 2}
+    assert sorted(json.loads(row.value)["key"] for row in records.rows()) == newest
+    assert sorted(json.loads(value)["key"] for _, value in records.of_task(PARENT, TASK, ["run"])) == newest
+    assert records.count_by_dag() == {PARENT: 3}
 
 
 @needs_regions

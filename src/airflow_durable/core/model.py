@@ -194,7 +194,7 @@ class Request:
         takes the present moment where none is sent.
     :param allowed_states: Dag run states that mean success.
     :param failed_states: Dag run states that mean failure. They win over ``allowed_states``, as in the stock operator.
-    :param call: the how-manieth child this is that the try asks for, from 1.
+    :param call: which child of the try is asked for, from 1.
     :param epoch: of the first call of this try, for later calls; None: this is the first.
     :param is_journal_proven: this try has read an entry of the first call: that a later call has none is believed.
     """

@@ -72,7 +72,7 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> s
         manual__2026-11-26T03:00:00+00:00_p5e7wd4j3sqb_e3       after a clear of try 3
 
     :param epoch: the try whose clear asked for the work anew; 0: none yet.
-    :param call: the how-manieth child of the try, from 1.
+    :param call: which child of the try it is, from 1.
     :param generation: how many runs of this epoch and call came before: they failed, or belong to another life of a
         parent of this name.
     """

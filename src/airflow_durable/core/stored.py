@@ -5,7 +5,7 @@ Version 2 (dates ISO 8601 with their zone)::
 
     {
       "version": 2,
-      "call": int,              the how-manieth child of the try, from 1
+      "call": int,              which child of the try it is, from 1
       "phase": "intended" | "sent" | "consumed",
       "child": {"dag_id": str, "run_id": str, "logical_date": str | null, "run_after": str | null},
       "proof": "run_id" | "logical_date" | "run_after" | "reply",     by what of the run it is known as ours

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from airflow.sdk.definitions._internal.types import ArgNotSet
     from airflow.utils.state import DagRunState
@@ -36,7 +36,7 @@ def parameters(  # noqa: PLR0913 - as many as the operator has
     run_after: str | datetime | ArgNotSet | None = ...,  # not given
     reset_dag_run: bool = False,
     wait_for_completion: bool = False,
-    poke_interval: int = 60,
+    poke_interval: float | timedelta = 60,  # the stock operator: int
     allowed_states: list[str | DagRunState] | None = None,
     failed_states: list[str | DagRunState] | None = None,
     skip_when_already_exists: bool = False,
