@@ -267,7 +267,7 @@ def test_the_record_is_damaged(
         outcome,
         f"The record under the task state store key 'durable_child_run' cannot be understood: {reason}.",
         "Nothing was triggered",
-        "then delete that key from this task's state store and clear the task.",
+        "then delete all keys that begin with 'durable_child_run' from its state store, and clear the task.",
         state="up_for_retry",
     )
     assert not supervisor.runs

@@ -115,7 +115,7 @@ def test_each_call_has_entries_of_its_own() -> None:
     second = replace(RECORD, call=2, run_id="another")
     for record in (RECORD, second, replace(second, phase=Phase.CONSUMED), CONSUMED):
         mine.write(record)
-    assert set(store.values) == {KEY, f"{KEY}.1", f"{KEY}.call_2", f"{KEY}.call_2.1"}
+    assert set(store.values) == {KEY, f"{KEY}.1", f"{KEY}.call_00002", f"{KEY}.call_00002.1"}
     again = journal(store)
     assert (again.read(1), again.read(2), again.read(3)) == (CONSUMED, replace(second, phase=Phase.CONSUMED), None)
 

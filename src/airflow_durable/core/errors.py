@@ -262,7 +262,7 @@ class RecordDamagedError(DurableError):
         super().__init__(
             f"The record under the task state store key {key!r} cannot be understood: {reason}. Nothing was "
             f"triggered, as that could start a second child run. Look for a run that this task has already started; "
-            f"then delete all keys that begin with 'durable_child_run' from this task's state store, and clear the task."
+            f"then delete all keys that begin with 'durable_child_run' from its state store, and clear the task."
         )
 
 
