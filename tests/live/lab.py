@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError, ScratchAirflow
 from tests.support.fault_proxy import Action, Fault, FaultProxy
+from tests.support.servers import PostgresServer
 
 from .limits import LIMITS, LIMITS_OF_30, Limit
 
@@ -68,10 +70,20 @@ class Lab:
 
 @contextlib.contextmanager
 def open_lab(home: Path) -> Iterator[Lab]:
-    """Start it all, and end it all."""
-    airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=_OPTIONS)
-    proxy = FaultProxy(airflow.execution_url, airflow.database.try_of_id, airflow.kill_worker)
-    with proxy, airflow, contextlib.closing(PublicApi(airflow.url)) as api:
+    """
+    Start it all, and end it all.
+
+    On SQLite, or on PostgreSQL if the environment variable ``LIVE_DATABASE`` says ``postgresql``.
+    """
+    with contextlib.ExitStack() as scope:
+        options = dict(_OPTIONS)
+        if os.environ.get("LIVE_DATABASE") == "postgresql":
+            options |= scope.enter_context(PostgresServer(home)).options
+        airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=options)
+        proxy = FaultProxy(airflow.execution_url, airflow.database.try_of_id, airflow.kill_worker)
+        scope.enter_context(proxy)
+        scope.enter_context(airflow)
+        api = scope.enter_context(contextlib.closing(PublicApi(airflow.url)))
         airflow.options["core.execution_api_server_url"] = f"http://127.0.0.1:{proxy.port}/execution/"
         airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
         yield Lab(airflow, proxy, api)
@@ -291,13 +303,17 @@ class Stage:
         (3.3, ``scheduler_job_runner.py``, ``process_executor_events``: the LocalExecutor keeps no list of what runs).
         The next try reconnects, and a user never sees a second child; but here tries are counted.
         """
-        report = (
-            f"executor event with state success for task instance TaskInstanceKey(dag_id='{deferred.dag_id}', "
-            f"task_id='{deferred.task_id}', run_id='{deferred.run_id}', try_number={deferred.try_number}, "
-            f"map_index={deferred.map_index})"
+        key = (
+            f"TaskInstanceKey(dag_id='{deferred.dag_id}', task_id='{deferred.task_id}', run_id='{deferred.run_id}', "
+            f"try_number={deferred.try_number}, map_index={deferred.map_index})"
         )
+        # From 3.4 the line has the task instance's id before its key.
+        report = re.compile(rf"executor event with state success for task instance .*{re.escape(key)}")
         (scheduler,) = [one for one in self.lab.airflow.components if one.kind == "scheduler"]
-        self.wait_for(lambda: report in scheduler.log_path.read_text(), f"the report of try {deferred.try_number}")
+        self.wait_for(
+            lambda: report.search(scheduler.log_path.read_text()) is not None,
+            f"the report of try {deferred.try_number}",
+        )
 
     def _wait_until_run_is_settled(self) -> None:
         """

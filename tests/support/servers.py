@@ -18,12 +18,14 @@ import stat
 import subprocess
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import redis
 import sqlalchemy as sa
+from packaging.version import Version
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -179,10 +181,13 @@ class PostgresServer(_Server):
         """
         The options of an Airflow that is to use it.
 
-        Nothing in Airflow 3.0 to 3.3 uses the asynchronous engine but a state store in a trigger; it needs one driver
-        more, and an empty URL switches it off (``settings.py``, ``_configure_async_session``).
+        Nothing in Airflow 3.0 to 3.3 uses the asynchronous engine but a state store in a trigger; an empty URL switches
+        it off (``settings.py``, ``_configure_async_session``). From 3.4 the API server needs it, and ``asyncpg``.
         """
-        return {"database.sql_alchemy_conn": self.url, "database.sql_alchemy_conn_async": ""}
+        options = {"database.sql_alchemy_conn": self.url}
+        if Version(version("apache-airflow")) < Version("3.4.0a0"):
+            options["database.sql_alchemy_conn_async"] = ""
+        return options
 
     def _prepare(self) -> None:
         self._folder = Path(self._scope.enter_context(tempfile.TemporaryDirectory(prefix="airflow-postgres-")))
