@@ -333,14 +333,18 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self.defer(trigger=self._trigger_of(request, record, journal), method_name="execute_complete")
 
     def _trigger_of(self, request: Request, record: Record, journal: Journal) -> DurableDagRunTrigger:
+        from airflow_durable.core.model import ENDED_STATES, Phase
         from airflow_durable.core.stored import dump
         from airflow_durable.task.request import poke_interval_of
         from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
+        # A run that has ended in no listed state has failed. One that is waited out only has to end.
+        is_waited_out = record.phase is Phase.WAITED_OUT
+        states = ENDED_STATES | (frozenset() if is_waited_out else request.allowed_states | request.failed_states)
         return DurableDagRunTrigger(
             dag_id=record.dag_id,
             run_id=record.run_id,
-            states=sorted(request.allowed_states | request.failed_states),
+            states=sorted(states),
             poll_interval=poke_interval_of(self),
             record={**dump(record), **journal.position(record.call)},
         )
