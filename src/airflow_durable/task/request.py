@@ -64,7 +64,7 @@ def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
     dag_id = str(operator.trigger_dag_id)
     given_run_after = stock.run_after_of(operator)
     logical_date = _parse(dag_id, "logical_date", operator.logical_date)
-    run_after = _parse(dag_id, "run_after", given_run_after)
+    run_after = _parse(dag_id, "run_after", given_run_after, is_sent=task_sdk.can_send_run_after())
     run_id = _fixed_run_id(operator, logical_date, run_after)
     if run_id is not None:
         pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
@@ -191,13 +191,18 @@ def _mode(operator: TriggerDagRunOperator) -> Mode:
     return Mode.DEFER if is_deferrable else Mode.WAIT
 
 
-def _parse(dag_id: str, name: str, given: Any) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
-    """Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
+def _parse(dag_id: str, name: str, given: Any, *, is_sent: bool = True) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
+    """
+    Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent.
+
+    :param is_sent: False: this Airflow does not send it at all, so it may lack its time zone.
+    """
     try:
         date = stock.parse_date(name, given)
     except (TypeError, ValueError) as error:
-        raise DateInvalidError(dag_id, name, str(error)) from error
-    if date is not None and date.tzinfo is None:
+        is_of_wrong_type = isinstance(error, TypeError)
+        raise DateInvalidError(dag_id, name, str(error), is_of_wrong_type=is_of_wrong_type) from error
+    if date is not None and date.tzinfo is None and is_sent:
         raise DateInvalidError(dag_id, name, f"{date.isoformat()} has no time zone")
     return date
 
