@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.durations import SHORTEST_PAUSE_SECONDS, read_interval
 from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
 
@@ -70,7 +71,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self.on_clear = _check_on_clear(self.task_id, on_clear)
         if durable:
             check()
-            _check_poke_interval(self.task_id, self.poke_interval)
+            # A task that does not wait never uses it; wait_for_completion may be a template by now.
+            if self.wait_for_completion or self.deferrable:
+                _check_poke_interval(self.task_id, self.poke_interval)
         # One that is called by another task's code, and so is in no Dag, is tried again with that task.
         if durable and self.retries == 0 and self.has_dag():  # type: ignore[no-untyped-call] # Airflow's
             warnings.warn(
@@ -147,7 +150,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self._restore_given()
         call = next_call(context)
         payload = build_payload(self)
-        request, attempt, poke_interval = build_request(self, call), build_attempt(context), poke_interval_of(self)
+        request, attempt = build_request(self, call), build_attempt(context)
+        is_waiting = request.mode is not Mode.FIRE_AND_FORGET
+        poke_interval = poke_interval_of(self) if is_waiting else SHORTEST_PAUSE_SECONDS
         if request.run_id is not None and not call.journal.has_store:
             self.log.warning(
                 "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
@@ -386,7 +391,6 @@ def _check_on_clear(task_id: str, on_clear: object) -> str:
 
 def _check_poke_interval(task_id: str, given: object) -> None:
     """Refuse it when the Dag is parsed, not when the child was started."""
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        message = f"poke_interval of task {task_id!r} is a number of seconds above 0, or a timedelta, not {given!r}."
+    if read_interval(given) is None:
+        message = f"poke_interval of task {task_id!r} is a number of seconds, 0 or more, or a timedelta, not {given!r}."
         raise ValueError(message)

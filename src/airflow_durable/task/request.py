@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
@@ -11,6 +11,7 @@ from airflow_durable.compat import conf as airflow_conf
 from airflow_durable.core.errors import DagIdInvalidError, DateInvalidError, RequestInvalidError
 from airflow_durable.core.model import Attempt, Mode, OnClear, Parent, Request
 from airflow_durable.core.run_ids import check_run_id
+from airflow_durable.durations import read_interval
 from airflow_durable.task.conf import parse_conf
 
 if TYPE_CHECKING:
@@ -144,15 +145,15 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     """
     Return the task's ``poke_interval``, in seconds.
 
-    :raises RequestInvalidError: it is no number of seconds and no timedelta, or not above 0.
+    :raises RequestInvalidError: it is no number of seconds and no timedelta, or negative.
     """
     given: Any = operator.poke_interval
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+    seconds = read_interval(given)
+    if seconds is None:
         raise RequestInvalidError(
-            f"poke_interval has to be a number of seconds above 0, or a timedelta, not {given!r}."
+            f"poke_interval has to be a number of seconds, 0 or more, or a timedelta, not {given!r}."
         )
-    return float(seconds)
+    return seconds
 
 
 def _states(name: str, given: Iterable[Any]) -> frozenset[str]:
