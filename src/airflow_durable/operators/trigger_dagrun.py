@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ON_CLEAR = ("auto", "adopt", "fresh")
 _EVENT_LENGTH = 2
+_NEEDED_IN_CONTEXT = ("ti", "task", "dag_run")
 
 
 class DurableRetriesWarning(UserWarning):
@@ -100,8 +101,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        # A context without a task instance is that of a unit test: there is no try that could be continued.
-        if not self.durable or "ti" not in context:
+        # A context without all of these is that of a unit test: there is no try that could be continued.
+        missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
+        if missing:
+            self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
+        if not self.durable or missing:
             return super().execute(context)
         return self._guarded(context, lambda: self._execute_durably(context, is_resumed=False))
 
