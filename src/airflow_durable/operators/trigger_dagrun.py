@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_durable.compat import DagRunTriggerException, conf
 from airflow_durable.durations import SHORTEST_PAUSE_SECONDS, read_interval
 from airflow_durable.operators.signature import parameters, takes
-from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
+from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check, is_deferrable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if durable:
             check()
             # A task that does not wait never uses it; wait_for_completion may be a template by now.
-            if self.wait_for_completion or self.deferrable:
+            if self.wait_for_completion or is_deferrable(self):
                 _check_poke_interval(self.task_id, self.poke_interval)
         # One that is called by another task's code, and so is in no Dag, is tried again with that task.
         if durable and self.retries == 0 and self.has_dag():  # type: ignore[no-untyped-call] # Airflow's
