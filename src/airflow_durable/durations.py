@@ -1,8 +1,24 @@
-"""Durations, as people read them."""
+"""Durations, as people give them and as people read them."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+SHORTEST_PAUSE_SECONDS = 1.0
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def read_interval(given: object) -> float | None:
+    """
+    Return an interval in seconds; None if it is no number of them and no timedelta, or negative.
+
+    0, with which the stock operator asks without a pause, is the shortest pause of ours.
+    """
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        return None
+    return float(seconds) or SHORTEST_PAUSE_SECONDS
 
 
 def format_duration(seconds: float) -> str:

@@ -45,10 +45,14 @@ class DurableTriggerValueError(DurableTriggerError, ValueError):
 
 
 class DurableTriggerDateError(DurableTriggerValueError, ParserError):
-    """A date that is none. The stock operator raises pendulum's ``ParserError``, or a ``TypeError``."""
+    """A text that is no date. The stock operator raises pendulum's ``ParserError``."""
 
     def __init__(self, text: str) -> None:
         Exception.__init__(self, text)
+
+
+class DurableTriggerTypeError(DurableTriggerError, TypeError):
+    """A date that is neither a date nor a text. The stock operator raises a ``TypeError``."""
 
 
 class DurableTriggerServerError(DurableTriggerError, AirflowRuntimeError):
@@ -99,7 +103,7 @@ def as_airflow(error: DurableError, *, has_next_try: bool) -> AirflowException:
     if error.is_terminal:
         raised = DurableTriggerFailError(text)
     elif isinstance(error, errors.DateInvalidError):
-        raised = DurableTriggerDateError(text)
+        raised = (DurableTriggerTypeError if error.is_of_wrong_type else DurableTriggerDateError)(text)
     elif isinstance(error, errors.RequestInvalidError):
         raised = DurableTriggerValueError(text)
     elif isinstance(error, _OF_SERVER):

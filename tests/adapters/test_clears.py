@@ -12,7 +12,7 @@ from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 
 from .dags import DEFER, FORGET, WAIT, finish, killed_while_waiting, make_dag
 from .supervisor import NOW, ServerError, Supervisor
-from .versions import needs_details, needs_store
+from .versions import load_trigger_kwargs, needs_details, needs_store
 
 pytestmark = needs_store
 
@@ -92,6 +92,22 @@ def test_a_waited_out_child_may_end_as_it_likes(mode: dict[str, Any], end: str) 
     assert finish(supervisor, make_dag(conf={"a": 2}, **mode), **CLEARED).state == "success"
     assert confs_of(supervisor)[-1] == {"a": 2}
     assert supervisor.started_beside == []
+
+
+def test_a_deferred_wait_for_the_end_of_another_run_ends_with_it_alone(supervisor: Supervisor) -> None:
+    mode = {**DEFER, "allowed_states": ["running"], "failed_states": []}
+    killed_while_waiting(supervisor, make_dag(conf={"a": 1}, **mode))
+    outcome = supervisor.run(make_dag(conf={"a": 2}, **mode), **CLEARED)
+    assert outcome.state == "deferred"
+    assert load_trigger_kwargs(outcome.final.trigger_kwargs)["states"] == ["failed", "success"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "failed"), [(["success"], []), (["failed"], []), (["running"], ["failed"])], ids=str
+)
+def test_a_deferred_wait_ends_with_its_run(supervisor: Supervisor, allowed: list[str], failed: list[str]) -> None:
+    outcome = supervisor.run(make_dag(allowed_states=allowed, failed_states=failed, **DEFER))
+    assert {"success", "failed"} <= set(load_trigger_kwargs(outcome.final.trigger_kwargs)["states"])
 
 
 @each_waiting_mode

@@ -199,17 +199,19 @@ def test_states_that_were_set_as_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [(7, 7.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)], ids=["int", "float", "timedelta"]
+    ("given", "seconds"),
+    [(7, 7.0), (0.5, 0.5), (timedelta(minutes=2), 120.0), (0, 1.0), (timedelta(0), 1.0)],
+    ids=["int", "float", "timedelta", "zero", "timedelta of zero"],
 )
 def test_poke_intervals(given: Any, seconds: float) -> None:  # noqa: ANN401
     assert poke_interval_of(make(poke_interval=given)) == seconds
 
 
-@pytest.mark.parametrize("given", [0, -1, timedelta(0), "60", None, True, float("nan")], ids=repr)
+@pytest.mark.parametrize("given", [-1, timedelta(-1), "60", None, True, float("nan")], ids=repr)
 def test_a_poke_interval_that_cannot_be_used(given: Any) -> None:  # noqa: ANN401
     operator = make()
     operator.poke_interval = given
-    with pytest.raises(RequestInvalidError, match="poke_interval has to be a number of seconds above 0"):
+    with pytest.raises(RequestInvalidError, match="poke_interval has to be a number of seconds, 0 or more"):
         poke_interval_of(operator)
 
 

@@ -258,6 +258,7 @@ def _class_of(outcome: Outcome) -> BaseException:
         ({"conf": "{"}, ValueError),
         ({"conf": "[1]"}, ValueError),
         ({"logical_date": "soon"}, ParserError),
+        ({"logical_date": 5}, TypeError),
         ({"trigger_run_id": "a/b"}, ValueError),
         ({"trigger_dag_id": "unknown"}, AirflowRuntimeError),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.adapters.supervisor import OUTCOMES
 
 from .normalise import Names, form_of, is_generated
-from .parts import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Part, public_classes, state_of
+from .parts import ENDLESS, EXITED, FIRED, KILLED, TRIGGER, Part, special_classes, state_of
 from .stage import Kind, Play, play
 
 if TYPE_CHECKING:
@@ -201,5 +201,5 @@ def _state(part: Part, names: Names) -> str:
 
 
 def _public(error: BaseException | None) -> str:
-    """Return the most special class that code can know which knows nothing of this package."""
-    return NOTHING if error is None else next(iter(public_classes(error)), "Exception")
+    """Return the most special classes that code can know which knows nothing of this package."""
+    return NOTHING if error is None else " and ".join(special_classes(error)) or "Exception"

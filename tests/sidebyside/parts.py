@@ -82,8 +82,18 @@ def _seen_by_hook(instance: Any, context: Any, *more: Any) -> dict[str, Any]:  #
 
 def public_classes(error: BaseException) -> list[str]:
     """Return the classes by which code that knows nothing of this package can tell the error."""
+    return [cls.__name__ for cls in _public(error)]
+
+
+def special_classes(error: BaseException) -> list[str]:
+    """Return the most special of them, sorted: a rule on one of them, or on what it derives from, matches."""
+    public = _public(error)
+    return sorted(cls.__name__ for cls in public if not any(issubclass(o, cls) for o in public if o is not cls))
+
+
+def _public(error: BaseException) -> list[type]:
     return [
-        cls.__name__
+        cls
         for cls in type(error).__mro__
         if not cls.__module__.startswith("airflow_durable") and cls not in {object, BaseException, Exception}
     ]

@@ -8,9 +8,10 @@ import json
 import signal
 import warnings
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from airflow.providers.standard.operators.trigger_dagrun import (
     TriggerDagRunOperator as StockTriggerDagRunOperator,
@@ -18,6 +19,7 @@ from airflow.providers.standard.operators.trigger_dagrun import (
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow_durable.task.port import AirflowPort
 from tests.adapters.fake_server import ACTIVE
 from tests.adapters.supervisor import LOOKS, OUTCOMES, Supervisor, SupervisorGone
 from tests.adapters.triggerer import run_trigger
@@ -25,10 +27,9 @@ from tests.adapters.triggerer import run_trigger
 from .parts import ENDLESS, FIRED, KILLED, RETRY, TRIGGER, Part, callbacks_into, listening_into, state_of
 from .situations.model import DELETED, TIMES_OUT
 
-MAX_PAUSES = 40
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from tests.adapters.supervisor import Outcome
 
@@ -186,7 +187,7 @@ def _run_part(played: Play, dag: DAG, attempt: Try, part: Part, event: tuple[Any
     max_tries = attempt.max_tries if attempt.max_tries is not None else _retries(dag)
     part.is_retry_left = attempt.number <= max_tries
     outcome = None
-    with listening_into(part), contextlib.suppress(StillWaitingError):
+    with listening_into(part), contextlib.suppress(StillWaitingError), _later(attempt):
         outcome = supervisor.run(
             dag,
             try_number=attempt.number,
@@ -207,6 +208,16 @@ def _run_part(played: Play, dag: DAG, attempt: Try, part: Part, event: tuple[Any
     part.hooks, part.sleeps = [], []
     part.requests = [request for request in part.requests if type(request).__name__ not in {*OUTCOMES, *LOOKS}]
     return None
+
+
+def _later(attempt: Try) -> AbstractContextManager[object]:
+    """
+    Let each try begin ten seconds after the one before, for this operator.
+
+    Its logical dates are a second apart at least: two tries within a second would cost a request more.
+    """
+    passed = timedelta(seconds=10 * attempt.number)
+    return patch.object(AirflowPort, "now", lambda _: datetime.now(tz=timezone.utc) + passed)
 
 
 def _retries(dag: DAG) -> int:

@@ -306,13 +306,20 @@ class ConfInvalidError(RequestInvalidError):
 
 
 class DateInvalidError(RequestInvalidError):
-    """The logical date or the run-after date is none that Airflow can use."""
+    """
+    The logical date or the run-after date is none that Airflow can use.
 
-    def __init__(self, dag_id: str, name: str, reason: str) -> None:
+    :ivar is_of_wrong_type: it is neither a date nor a text.
+    """
+
+    is_of_wrong_type = False
+
+    def __init__(self, dag_id: str, name: str, reason: str, *, is_of_wrong_type: bool = False) -> None:
         super().__init__(
             f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Pass a date with a time zone, or its ISO 8601 "
             f"text."
         )
+        self.is_of_wrong_type = is_of_wrong_type
 
 
 class EventInvalidError(DurableError):

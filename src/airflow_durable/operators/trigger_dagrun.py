@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.durations import SHORTEST_PAUSE_SECONDS, read_interval
 from airflow_durable.operators.signature import parameters, takes
-from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check
+from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check, is_deferrable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _ON_CLEAR = ("auto", "adopt", "fresh")
 _EVENT_LENGTH = 2
+_NEEDED_IN_CONTEXT = ("ti", "task", "dag_run")
 
 
 class DurableRetriesWarning(UserWarning):
@@ -70,7 +72,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self.on_clear = _check_on_clear(self.task_id, on_clear)
         if durable:
             check()
-            _check_poke_interval(self.task_id, self.poke_interval)
+            # A task that does not wait never uses it; wait_for_completion may be a template by now.
+            if self.wait_for_completion or is_deferrable(self):
+                _check_poke_interval(self.task_id, self.poke_interval)
         # One that is called by another task's code, and so is in no Dag, is tried again with that task.
         if durable and self.retries == 0 and self.has_dag():  # type: ignore[no-untyped-call] # Airflow's
             warnings.warn(
@@ -97,8 +101,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        # A context without a task instance is that of a unit test: there is no try that could be continued.
-        if not self.durable or "ti" not in context:
+        # A context without all of these is that of a unit test: there is no try that could be continued.
+        missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
+        if missing:
+            self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
+        if not self.durable or missing:
             return super().execute(context)
         return self._guarded(context, lambda: self._execute_durably(context, is_resumed=False))
 
@@ -147,7 +154,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self._restore_given()
         call = next_call(context)
         payload = build_payload(self)
-        request, attempt, poke_interval = build_request(self, call), build_attempt(context), poke_interval_of(self)
+        request, attempt = build_request(self, call), build_attempt(context)
+        is_waiting = request.mode is not Mode.FIRE_AND_FORGET
+        poke_interval = poke_interval_of(self) if is_waiting else SHORTEST_PAUSE_SECONDS
         if request.run_id is not None and not call.journal.has_store:
             self.log.warning(
                 "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
@@ -333,14 +342,18 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self.defer(trigger=self._trigger_of(request, record, journal), method_name="execute_complete")
 
     def _trigger_of(self, request: Request, record: Record, journal: Journal) -> DurableDagRunTrigger:
+        from airflow_durable.core.model import ENDED_STATES, Phase
         from airflow_durable.core.stored import dump
         from airflow_durable.task.request import poke_interval_of
         from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
+        # A run that has ended in no listed state has failed. One that is waited out only has to end.
+        is_waited_out = record.phase is Phase.WAITED_OUT
+        states = ENDED_STATES | (frozenset() if is_waited_out else request.allowed_states | request.failed_states)
         return DurableDagRunTrigger(
             dag_id=record.dag_id,
             run_id=record.run_id,
-            states=sorted(request.allowed_states | request.failed_states),
+            states=sorted(states),
             poll_interval=poke_interval_of(self),
             record={**dump(record), **journal.position(record.call)},
         )
@@ -382,7 +395,6 @@ def _check_on_clear(task_id: str, on_clear: object) -> str:
 
 def _check_poke_interval(task_id: str, given: object) -> None:
     """Refuse it when the Dag is parsed, not when the child was started."""
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        message = f"poke_interval of task {task_id!r} is a number of seconds above 0, or a timedelta, not {given!r}."
+    if read_interval(given) is None:
+        message = f"poke_interval of task {task_id!r} is a number of seconds, 0 or more, or a timedelta, not {given!r}."
         raise ValueError(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
@@ -11,6 +11,7 @@ from airflow_durable.compat import conf as airflow_conf
 from airflow_durable.core.errors import DagIdInvalidError, DateInvalidError, RequestInvalidError
 from airflow_durable.core.model import Attempt, Mode, OnClear, Parent, Request
 from airflow_durable.core.run_ids import check_run_id
+from airflow_durable.durations import read_interval
 from airflow_durable.task.conf import parse_conf
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
     dag_id = str(operator.trigger_dag_id)
     given_run_after = stock.run_after_of(operator)
     logical_date = _parse(dag_id, "logical_date", operator.logical_date)
-    run_after = _parse(dag_id, "run_after", given_run_after)
+    run_after = _parse(dag_id, "run_after", given_run_after, is_sent=task_sdk.can_send_run_after())
     run_id = _fixed_run_id(operator, logical_date, run_after)
     if run_id is not None:
         pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
@@ -144,15 +145,15 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     """
     Return the task's ``poke_interval``, in seconds.
 
-    :raises RequestInvalidError: it is no number of seconds and no timedelta, or not above 0.
+    :raises RequestInvalidError: it is no number of seconds and no timedelta, or negative.
     """
     given: Any = operator.poke_interval
-    seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+    seconds = read_interval(given)
+    if seconds is None:
         raise RequestInvalidError(
-            f"poke_interval has to be a number of seconds above 0, or a timedelta, not {given!r}."
+            f"poke_interval has to be a number of seconds, 0 or more, or a timedelta, not {given!r}."
         )
-    return float(seconds)
+    return seconds
 
 
 def _states(name: str, given: Iterable[Any]) -> frozenset[str]:
@@ -191,13 +192,18 @@ def _mode(operator: TriggerDagRunOperator) -> Mode:
     return Mode.DEFER if is_deferrable else Mode.WAIT
 
 
-def _parse(dag_id: str, name: str, given: Any) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
-    """Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent."""
+def _parse(dag_id: str, name: str, given: Any, *, is_sent: bool = True) -> datetime | None:  # noqa: ANN401 - it is for the user to get wrong
+    """
+    Return the date. Airflow's client refuses one without a time zone, so do we, before anything is sent.
+
+    :param is_sent: False: this Airflow does not send it at all, so it may lack its time zone.
+    """
     try:
         date = stock.parse_date(name, given)
     except (TypeError, ValueError) as error:
-        raise DateInvalidError(dag_id, name, str(error)) from error
-    if date is not None and date.tzinfo is None:
+        is_of_wrong_type = isinstance(error, TypeError)
+        raise DateInvalidError(dag_id, name, str(error), is_of_wrong_type=is_of_wrong_type) from error
+    if date is not None and date.tzinfo is None and is_sent:
         raise DateInvalidError(dag_id, name, f"{date.isoformat()} has no time zone")
     return date
 

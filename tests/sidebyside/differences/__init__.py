@@ -14,16 +14,6 @@ from . import of_code, of_conflicts, of_requests, of_waits
 if TYPE_CHECKING:
     from .model import Difference, Shown
 
-KNOWN_TODAY: tuple[str, ...] = (
-    "an event of a run that is called record",
-    "an event of a run that is called record and failed",
-)
-"""
-Situations in which ``durable=False`` differs from the stock operator. It must be empty in the end.
-
-The event of a run that is called ``record`` is taken for one of this operator's.
-"""
-
 DIFFERENCES: tuple[Difference, ...] = (
     *of_waits.DIFFERENCES,
     *of_conflicts.DIFFERENCES,

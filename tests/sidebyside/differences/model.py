@@ -61,7 +61,6 @@ class Difference:
 
     :param what: in which matter.
     :param why: one plain sentence.
-    :param is_open: it is to go, or to be decided anew (the project's issue 11).
     """
 
     what: str
@@ -69,4 +68,3 @@ class Difference:
     durable: str
     why: str
     shows: tuple[Shown, ...]
-    is_open: bool = False

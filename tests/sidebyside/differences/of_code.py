@@ -23,15 +23,15 @@ DIFFERENCES = (
         why="`execute` returns, like that of any other operator.",
         shows=(
             Shown(
-                "order",
-                "a subclass with hooks / a subclass that works after it has executed / a subclass that works "
-                "after it has executed, fire and forget / a subclass that cleans up after it has executed / a "
-                "subclass that returns a value",
-            ),
-            Shown(
                 "xcoms",
                 "a subclass with hooks / a subclass that works after it has executed / a subclass that works "
                 "after it has executed, fire and forget / a subclass that returns a value",
+            ),
+            Shown(
+                "order",
+                "a subclass with hooks / a subclass that works after it has executed / a subclass that works "
+                "after it has executed, fire and forget / a subclass that cleans up after it has executed / a"
+                " subclass that returns a value",
             ),
         ),
     ),
@@ -44,97 +44,56 @@ DIFFERENCES = (
             "before `super().execute()` instead."
         ),
         shows=(
-            Shown("runs", "a subclass that catches every error", stock="none", durable="success"),
             Shown("runs", "a subclass that catches every error, and the child fails", stock="none", durable="failed"),
-            Shown(
-                "request",
-                "a subclass that catches the request itself / a subclass that catches every error / a subclass "
-                "that catches every error, and the child fails",
-            ),
+            Shown("runs", "a subclass that catches every error", stock="none", durable="success"),
+            Shown("children", "a subclass that catches the request itself"),
             Shown(
                 "xcoms",
                 "a subclass that catches every error / a subclass that catches every error, and the child fails",
             ),
             Shown(
+                "request",
+                "a subclass that catches every error / a subclass that catches every error, and the child "
+                "fails / a subclass that catches the request itself",
+            ),
+            Shown(
                 "order",
                 "a subclass that catches every error / a subclass that catches every error, and the child fails",
             ),
-            Shown("children", "a subclass that catches the request itself"),
         ),
     ),
     Difference(
         what="A subclass that calls `super().execute()` twice",
         stock="triggers once: the first call hands over to the task runner",
-        durable="today the second call returns without a run of its own",
-        why="Calls of one try are not told apart yet.",
-        is_open=True,
-        shows=(
-            Shown("outcome", "a subclass that triggers twice", stock="success", durable="failed", until="3.2"),
-            Shown("order", "a subclass that triggers twice", since="3.3"),
-            Shown("seen", "a subclass that triggers twice", since="3.3"),
+        durable=(
+            "triggers twice: each call has a run and a record of its own; the link and the XCom lead to the last one"
         ),
-    ),
-    Difference(
-        what=("A subclass that sets `allowed_states` or `failed_states` to plain strings after `super().__init__()`"),
-        stock="works",
-        durable="today fails with an AttributeError",
-        why="The states are read as enums.",
-        is_open=True,
+        why=("`execute` returns, like that of any other operator, and a call that starts nothing would be lost work."),
         shows=(
-            Shown("outcome", "a subclass that sets states as text", stock="success", durable="up_for_retry"),
-            Shown(
-                "outcome",
-                "a subclass that sets states as text, deferred",
-                stock="deferred, success",
-                durable="up_for_retry",
-            ),
-            Shown(
-                "outcome",
-                "a subclass that sets states as text, and the child fails",
-                stock="failed",
-                durable="up_for_retry",
-                until="3.2",
-            ),
-            Shown(
-                "error",
-                "a subclass that sets states as text / a subclass that sets states as text, and the child fails",
-                stock="none",
-                durable="AttributeError",
-            ),
-            Shown(
-                "error", "a subclass that sets states as text, deferred", stock="none, none", durable="AttributeError"
-            ),
-            Shown(
-                "runs",
-                "a subclass that sets states as text / a subclass that sets states as text, deferred",
-                stock="success",
-                durable="none",
-            ),
-            Shown("runs", "a subclass that sets states as text, and the child fails", stock="failed", durable="none"),
-            Shown("request", "a subclass that sets states as text, and the child fails", since="3.3"),
-            Shown("order", "a subclass that sets states as text, and the child fails", since="3.3"),
-            Shown("seen", "a subclass that sets states as text, and the child fails", since="3.3"),
-            Shown("xcoms", "a subclass that sets states as text, and the child fails", since="3.3"),
+            Shown("runs", "a subclass that triggers twice", stock="queued", durable="queued, queued"),
+            Shown("xcoms", "a subclass that triggers twice"),
+            Shown("request", "a subclass that triggers twice"),
+            Shown("order", "a subclass that triggers twice"),
+            Shown("seen", "a subclass that triggers twice"),
         ),
     ),
     Difference(
         what="An override of `execute_complete` that raises",
-        stock="runs again at each try, with a new child each",
-        durable="today does not run again: the next try succeeds without it",
-        why="The outcome counts as consumed before the override has run.",
-        is_open=True,
+        stock="the next try starts a new child, and runs it again after that",
+        durable="the next try runs it again with the child that has ended",
+        why="The child's work is done; what failed is repeated until it succeeds.",
         shows=(
             Shown(
                 "outcome",
                 "a subclass whose execute_complete fails, over two tries",
                 stock="deferred, up_for_retry, deferred, up_for_retry",
-                durable="deferred, up_for_retry, success",
+                durable="deferred, up_for_retry, up_for_retry",
             ),
             Shown(
                 "error",
                 "a subclass whose execute_complete fails, over two tries",
                 stock="none, ValueError, none, ValueError",
-                durable="none, ValueError, none",
+                durable="none, ValueError, ValueError",
             ),
             Shown(
                 "runs",
@@ -145,37 +104,16 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="A unit test that calls `execute(context={})`",
-        stock="raises DagRunTriggerException",
-        durable="raises KeyError or TypeError: the context must be a whole one",
-        why="What is recorded belongs to a task instance. Test with `dag.test()`, or with `durable=False`.",
-        shows=(
-            Shown(
-                "error",
-                "a unit test with an empty context / a unit test with an empty context, waiting / a unit test "
-                "with an empty context, deferred",
-                stock="DagRunTriggerException",
-                durable="KeyError",
-            ),
-            Shown(
-                "error",
-                "a unit test with a mock of the task instance",
-                stock="DagRunTriggerException",
-                durable="TypeError",
-            ),
-        ),
-    ),
-    Difference(
         what="A task with `retries=0`",
         stock="nothing is said",
         durable="`DurableRetriesWarning` when the Dag file is parsed",
-        why="Without a retry nothing finds the child again after a crash.",
+        why="Without a retry nothing finds the child again after a crash, until a person clears the task.",
         shows=(
             Shown(
                 "parsing",
-                "the child fails, without retries / the child fails, deferred, without retries / there is no "
-                "such Dag, without retries / a conf that is no JSON text, without retries / the run id is "
-                "taken, at the last try",
+                "the run id is taken, at the last try / the child fails, without retries / the child fails, "
+                "deferred, without retries / there is no such Dag, without retries / a conf that is no JSON "
+                "text, without retries",
                 stock="none",
                 durable="DurableRetriesWarning",
             ),

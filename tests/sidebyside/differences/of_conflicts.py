@@ -8,22 +8,24 @@ DIFFERENCES = (
     Difference(
         what="A run that somebody else started has the fixed `trigger_run_id` or `logical_date`",
         stock=(
-            "requests the run, gets HTTP 409, and fails (or skips) without an exception; a reset of a run of "
-            "another id but the same date is retried"
+            "fails (or skips) without an exception, and its link leads nowhere; a reset of a run of another "
+            "id but the same date is retried"
         ),
-        durable="looks first, and fails with an AirflowFailException that names the run (or skips)",
-        why="Callbacks get an exception that says which run is in the way. No retry follows, as with stock.",
+        durable=(
+            "fails with an AirflowFailException that names the run (or skips), and the link and the XCom "
+            "`trigger_run_id` lead to it"
+        ),
+        why=(
+            "Callbacks and people learn which run is in the way. No retry follows, like in the stock "
+            "operator: it could change nothing."
+        ),
         shows=(
             Shown("outcome", "the logical date is taken, reset", stock="up_for_retry", durable="failed", since="3.3"),
+            Shown("error", "a policy, and the run id is taken", stock="none", durable="AirflowFailException"),
             Shown(
                 "error",
-                "the run id is taken, at the last try / the run id is taken by an active run / the run id is "
-                "taken by an active run, deferred / the run id is taken by an active run, fire and forget / the"
-                " run id is taken by a run that succeeded / the run id is taken by a run that failed / the "
-                "logical date is taken by an active run / the logical date is taken by a run that failed / the "
-                "logical date is taken, fire and forget / the run id is free, and the logical date is taken / a"
-                " policy, and the run id is taken",
-                stock="none",
+                "the logical date is taken, reset",
+                stock="AirflowRuntimeError",
                 durable="AirflowFailException",
                 since="3.3",
             ),
@@ -36,39 +38,63 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
-                "the logical date is taken, reset",
-                stock="AirflowRuntimeError",
+                "the run id is taken by an active run / the run id is taken by an active run, deferred / the "
+                "run id is taken by an active run, fire and forget / the run id is taken by a run that "
+                "succeeded / the run id is taken by a run that failed / the run id is taken, at the last try "
+                "/ the logical date is taken by an active run / the logical date is taken by a run that "
+                "failed / the logical date is taken, fire and forget / the run id is free, and the logical "
+                "date is taken",
+                stock="none",
                 durable="AirflowFailException",
                 since="3.3",
             ),
+            Shown("xcoms", "a policy, and the run id is taken"),
             Shown(
-                "request",
-                "the run id is taken, at the last try / the run id is taken by an active run / the run id is "
-                "taken by an active run, deferred / the run id is taken by an active run, fire and forget / the"
-                " run id is taken by a run that succeeded / the run id is taken by a run that failed / the run "
-                "id is taken, skip / the run id is taken, skip, deferred / the run id is taken, skip, fire and "
-                "forget / to skip, from a template that says False / a policy, and the run id is taken",
+                "xcoms",
+                "the run id is taken by an active run / the run id is taken by an active run, deferred / the "
+                "run id is taken by an active run, fire and forget / the run id is taken by a run that "
+                "succeeded / the run id is taken by a run that failed / the run id is taken, at the last try "
+                "/ the run id is taken, skip / the run id is taken, skip, deferred / the run id is taken, "
+                "skip, fire and forget / to skip, from a template that says False",
                 since="3.3",
             ),
+            Shown("order", "a policy, and the run id is taken"),
             Shown(
                 "order",
-                "the run id is taken, at the last try / the run id is taken by an active run / the run id is "
-                "taken by an active run, deferred / the run id is taken by an active run, fire and forget / the"
-                " run id is taken by a run that succeeded / the run id is taken by a run that failed / the run "
-                "id is taken, skip / the run id is taken, skip, deferred / the run id is taken, skip, fire and "
-                "forget / to skip, from a template that says False / a policy, and the run id is taken",
+                "the run id is taken by an active run / the run id is taken by an active run, deferred / the "
+                "run id is taken by an active run, fire and forget / the run id is taken by a run that "
+                "succeeded / the run id is taken by a run that failed / the run id is taken, at the last try "
+                "/ the run id is taken, skip / the run id is taken, skip, deferred / the run id is taken, "
+                "skip, fire and forget / to skip, from a template that says False",
                 since="3.3",
             ),
         ),
     ),
     Difference(
-        what="`reset_dag_run` where there is no run to reset",
-        stock="sends the flag",
-        durable="creates the run without the flag",
-        why="If the request is repeated, the flag would clear the run that it has created.",
+        what="`reset_dag_run`",
+        stock="the request has the flag",
+        durable="the first request does not have it; if the run is there already, a second one has it",
+        why=("A request that is repeated after a lost reply would otherwise clear the run that it has created."),
         shows=(
             Shown("request", "a reset with a generated run id"),
-            Shown("request", "a reset where there is nothing to reset", since="3.3"),
+            Shown(
+                "request",
+                "the run id is taken by an active run, reset / the run id is taken by a run that succeeded, "
+                "reset / the run id is taken by a run that failed, reset / the run id is taken, reset, "
+                "deferred / the run id is taken, reset, fire and forget / the run id is taken, reset and skip"
+                " / the run id is taken, and the run fails after its reset / a reset where there is nothing "
+                "to reset / the child with the fixed run id fails, reset / success, and a person clears the "
+                "task, reset",
+                since="3.3",
+            ),
+            Shown(
+                "order",
+                "the run id is taken by an active run, reset / the run id is taken by a run that succeeded, "
+                "reset / the run id is taken by a run that failed, reset / the run id is taken, reset, "
+                "deferred / the run id is taken, reset, fire and forget / the run id is taken, reset and skip"
+                " / the run id is taken, and the run fails after its reset",
+                since="3.3",
+            ),
         ),
     ),
     Difference(
@@ -79,77 +105,86 @@ DIFFERENCES = (
         shows=(
             Shown(
                 "outcome",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
+                "there is no such Dag until the next try / a wrong Dag is corrected before the next try / the"
+                " conf breaks the Dag's params until the next try / the server fails for the whole of a try /"
+                " a look-up is forbidden",
                 stock="failed",
                 durable="up_for_retry, success",
                 until="3.0",
             ),
             Shown(
                 "error",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
+                "there is no such Dag until the next try / a wrong Dag is corrected before the next try / the"
+                " conf breaks the Dag's params until the next try / the server fails for the whole of a try /"
+                " a look-up is forbidden",
                 stock="none",
-                durable="AirflowException, none",
+                durable="AirflowException and AirflowRuntimeError, none",
                 until="3.0",
             ),
             Shown(
                 "error",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
+                "there is no such Dag until the next try / a wrong Dag is corrected before the next try / the"
+                " conf breaks the Dag's params until the next try / the server fails for the whole of a try /"
+                " a look-up is forbidden",
                 stock="none, none",
-                durable="AirflowException, none",
+                durable="AirflowException and AirflowRuntimeError, none",
                 since="3.1",
                 until="3.2",
             ),
             Shown(
                 "error",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
+                "there is no such Dag until the next try / a wrong Dag is corrected before the next try / the"
+                " conf breaks the Dag's params until the next try / the server fails for the whole of a try /"
+                " a look-up is forbidden",
                 stock="AirflowRuntimeError, none",
-                durable="AirflowException, none",
+                durable="AirflowException and AirflowRuntimeError, none",
                 since="3.3",
             ),
             Shown(
                 "runs",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try",
+                "there is no such Dag until the next try / a wrong Dag is corrected before the next try / the"
+                " conf breaks the Dag's params until the next try / the server fails for the whole of a try",
                 stock="none",
                 durable="success",
                 until="3.0",
             ),
             Shown("runs", "a look-up is forbidden", stock="success, success", durable="success", since="3.1"),
+            Shown("children", "a wrong Dag is corrected before the next try", since="3.1", until="3.2"),
             Shown(
-                "request",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
-                since="3.3",
-            ),
-            Shown(
-                "seen",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
-                since="3.3",
+                "children",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next "
+                "try / the server fails for the whole of a try",
+                since="3.1",
             ),
             Shown(
                 "xcoms",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try / a look-up is forbidden",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next "
+                "try / the server fails for the whole of a try / a look-up is forbidden",
                 since="3.3",
             ),
             Shown(
-                "children",
-                "there is no such Dag until the next try / the conf breaks the Dag's params until the next try "
-                "/ the server fails for the whole of a try",
-                since="3.1",
+                "request",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next "
+                "try / the server fails for the whole of a try / a look-up is forbidden",
+                since="3.3",
             ),
             Shown("order", "the server fails for the whole of a try / a look-up is forbidden", since="3.3"),
+            Shown(
+                "seen",
+                "there is no such Dag until the next try / the conf breaks the Dag's params until the next "
+                "try / the server fails for the whole of a try / a look-up is forbidden",
+                since="3.3",
+            ),
         ),
     ),
     Difference(
         what="A crash of the worker while the child runs, or before the child's success was reported",
         stock="the next try starts a second run; with a fixed run id it fails, is skipped, or resets the run",
-        durable="the next try goes on with the run that is there, under its link and XCom",
+        durable=(
+            "the next try continues with the run that is there, under its link and XCom; a person's clear "
+            "does the same, or before Airflow 3.2 (which does not show the run's conf) waits for it to end "
+            "and starts a new one"
+        ),
         why="This is what the operator is for.",
         shows=(
             Shown(
@@ -166,12 +201,20 @@ DIFFERENCES = (
                 durable="killed, success",
                 since="3.3",
             ),
+            Shown("runs", "a crash while waiting, fire and forget", stock="queued, queued", durable="queued"),
             Shown(
                 "runs",
-                "a crash while waiting / a crash, and the child succeeds meanwhile / a crash at the report of "
-                "success / a crash while waiting, deferred",
+                "a crash while waiting / a crash while waiting, deferred / a crash, and the child succeeds "
+                "meanwhile / a crash at the report of success",
                 stock="success, success",
                 durable="success",
+            ),
+            Shown(
+                "runs",
+                "a crash, and a person clears the task",
+                stock="success, success",
+                durable="success",
+                since="3.2",
             ),
             Shown(
                 "runs",
@@ -180,57 +223,43 @@ DIFFERENCES = (
                 durable="success",
                 since="3.3",
             ),
-            Shown("runs", "a crash while waiting, fire and forget", stock="queued, queued", durable="queued"),
-            Shown(
-                "runs",
-                "a crash, and a person clears the task",
-                stock="success, success",
-                durable="success",
-                since="3.3",
-            ),
-            Shown(
-                "request",
-                "a crash while waiting / a crash while waiting, fire and forget / a crash, and the child "
-                "succeeds meanwhile / a crash at the report of success / a crash while waiting, deferred",
-            ),
-            Shown(
-                "seen",
-                "a crash while waiting / a crash while waiting, fire and forget / a crash, and the child "
-                "succeeds meanwhile / a crash at the report of success / a crash while waiting, deferred",
-            ),
+            Shown("children", "a crash while waiting, with a fixed run id, reset", since="3.3"),
             Shown(
                 "xcoms",
-                "a crash while waiting / a crash while waiting, fire and forget / a crash, and the child "
-                "succeeds meanwhile / a crash at the report of success / a crash while waiting, deferred",
+                "a crash while waiting / a crash while waiting, deferred / a crash while waiting, fire and "
+                "forget / a crash, and the child succeeds meanwhile / a crash at the report of success",
             ),
-            Shown(
-                "order",
-                "a crash while waiting / a crash while waiting, fire and forget / a crash, and the child "
-                "succeeds meanwhile / a crash at the report of success / a crash while waiting, deferred",
-            ),
+            Shown("xcoms", "a crash, and a person clears the task", since="3.2"),
             Shown(
                 "request",
-                "a crash, and a person clears the task / a crash while waiting, with a fixed run id, reset",
-                since="3.3",
+                "a crash while waiting / a crash while waiting, deferred / a crash while waiting, fire and "
+                "forget / a crash, and the child succeeds meanwhile / a crash at the report of success",
             ),
+            Shown("request", "a crash, and a person clears the task", since="3.2"),
+            Shown("request", "a crash while waiting, with a fixed run id, reset", since="3.3"),
             Shown(
                 "order",
-                "a crash, and a person clears the task / a crash while waiting, with a fixed run id, reset",
-                since="3.3",
+                "a crash while waiting / a crash while waiting, deferred / a crash while waiting, fire and "
+                "forget / a crash, and the child succeeds meanwhile / a crash, and a person clears the task /"
+                " a crash at the report of success",
             ),
-            Shown("seen", "a crash, and a person clears the task", since="3.3"),
-            Shown("children", "a crash while waiting, with a fixed run id, reset", since="3.3"),
-            Shown("xcoms", "a crash, and a person clears the task", since="3.3"),
+            Shown("order", "a crash while waiting, with a fixed run id, reset", since="3.3"),
+            Shown(
+                "seen",
+                "a crash while waiting / a crash while waiting, deferred / a crash while waiting, fire and "
+                "forget / a crash, and the child succeeds meanwhile / a crash at the report of success",
+            ),
+            Shown("seen", "a crash, and a person clears the task", since="3.2"),
         ),
     ),
     Difference(
         what="The next try where the run under a fixed `trigger_run_id` has ended",
-        stock="requests it again, gets HTTP 409, and fails",
+        stock="fails without an exception (with `reset_dag_run` it resets the run)",
         durable=(
-            "looks first, and fails with an AirflowFailException that names the run; with `reset_dag_run` it "
-            "is reset, once"
+            "fails with an AirflowFailException that names the run, and the link leads to it; with "
+            "`reset_dag_run` the run is reset, once"
         ),
-        why="Callbacks get an exception that says which run is in the way.",
+        why="Callbacks and people learn which run is in the way.",
         shows=(
             Shown(
                 "error",
@@ -253,16 +282,15 @@ DIFFERENCES = (
                 durable="none, AirflowFailException",
                 since="3.3",
             ),
+            Shown("xcoms", "success, and a person clears the task, with a fixed run id", since="3.3"),
             Shown(
                 "request",
-                "the child with the fixed run id fails, reset / success, and a person clears the task, with a "
-                "fixed run id / success, and a person clears the task, reset / the child with the fixed run id "
-                "fails",
+                "the child with the fixed run id fails / success, and a person clears the task, with a fixed run id",
                 since="3.3",
             ),
             Shown(
                 "order",
-                "success, and a person clears the task, with a fixed run id / the child with the fixed run id fails",
+                "the child with the fixed run id fails / success, and a person clears the task, with a fixed run id",
                 since="3.3",
             ),
         ),

@@ -6,19 +6,19 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
-        what="Requests to the API server beside the request for the run",
-        stock="the look-ups of a wait",
-        durable="at most three more for the whole wait, and a look-up on a retry",
+        what="Requests to the API server beside the one that triggers",
+        stock="the look-ups of the wait",
+        durable="two more for a whole wait, three with a `run_after`; a few look-ups on a retry",
         why=(
-            "The run id is recorded before the run is requested, and its outcome before the task succeeds: a "
-            "crash between any two requests loses nothing."
+            "The run id is recorded before the run is requested, and its outcome before the task succeeds, "
+            "so a crash between any two requests loses nothing."
         ),
         shows=(Shown("traffic", "*"),),
     ),
     Difference(
         what="`execution_timeout` of a wait on a worker",
         stock="does not cover the wait",
-        durable="covers it",
+        durable="covers the wait",
         why="The wait is part of `execute`.",
         shows=(
             Shown("outcome", "the child takes longer than execution_timeout", stock="success", durable="up_for_retry"),
@@ -27,10 +27,10 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="The first look of a wait on a worker",
-        stock="after a whole `poke_interval`",
-        durable="at once, then in growing pauses up to `poke_interval`",
-        why="A run that has ended already, as after a crash, is not waited for.",
+        what="The pauses of a wait on a worker",
+        stock="a whole `poke_interval` before each look-up",
+        durable=("a look-up at once, then growing pauses from 1 second up to `poke_interval`; 0 counts as 1 second"),
+        why="A short run, or one that ended while the worker was dead, is seen without delay.",
         shows=(Shown("waiting", "*"),),
     ),
     Difference(
@@ -44,7 +44,7 @@ DIFFERENCES = (
         what="`queued` among the allowed or failed states",
         stock="is missed if the run starts within the first `poke_interval`",
         durable="ends the wait at once",
-        why="The first look is at once.",
+        why="The first look-up is at once.",
         shows=(
             Shown("outcome", "queued is a failed state", stock="success", durable="up_for_retry"),
             Shown("error", "queued is a failed state", stock="none", durable="AirflowException"),
@@ -53,9 +53,9 @@ DIFFERENCES = (
     ),
     Difference(
         what="The child run is deleted while the task is deferred",
-        stock="the task waits for ever",
+        stock="the task waits forever",
         durable="the try fails, and the next one starts the run again",
-        why="A wait must end.",
+        why="No other run would ever end this wait.",
         shows=(
             Shown(
                 "outcome",
@@ -67,18 +67,47 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="The child fails, on a worker, before Airflow 3.3",
-        stock="the task fails without a retry",
+        what=(
+            "The child ends in a state that is neither in `allowed_states` nor in `failed_states`, as with "
+            "`failed_states=[]`"
+        ),
+        stock="the task waits forever",
         durable="the try fails, and the next one starts a new run",
-        why="As on Airflow 3.3, and as in deferrable mode.",
+        why=(
+            "A run that has ended does not change by itself, so the wait would only end if a person cleared the child."
+        ),
         shows=(
             Shown(
                 "outcome",
-                "the child fails / the child fails after a while / running is a failed state / a state that is "
-                "allowed and failed",
+                "no failed states, and the child fails, deferred",
+                stock="deferred, trigger waits for ever",
+                durable="deferred, up_for_retry",
+            ),
+            Shown("outcome", "no failed states, and the child fails", stock="waits for ever", durable="up_for_retry"),
+            Shown(
+                "error",
+                "no failed states, and the child fails, deferred",
+                stock="none",
+                durable="none, AirflowException",
+            ),
+        ),
+    ),
+    Difference(
+        what="The child fails, on a worker, before Airflow 3.3",
+        stock="the task fails without a retry",
+        durable="the try fails, and the next one starts a new run",
+        why="Airflow 3.3 does the same, and so does the deferrable mode on each version.",
+        shows=(
+            Shown(
+                "outcome",
+                "the child fails / the child fails after a while / running is a failed state / a state that "
+                "is allowed and failed / a subclass that sets states as text, and the child fails",
                 stock="failed",
                 durable="up_for_retry",
                 until="3.2",
+            ),
+            Shown(
+                "outcome", "the child fails at each try", stock="failed", durable="up_for_retry, failed", until="3.2"
             ),
             Shown(
                 "outcome",
@@ -87,9 +116,7 @@ DIFFERENCES = (
                 durable="up_for_retry, success",
                 until="3.2",
             ),
-            Shown(
-                "outcome", "the child fails at each try", stock="failed", durable="up_for_retry, failed", until="3.2"
-            ),
+            Shown("runs", "the child fails at each try", stock="failed", durable="failed, failed", until="3.2"),
             Shown(
                 "runs",
                 "the child fails, then the next one succeeds",
@@ -97,7 +124,6 @@ DIFFERENCES = (
                 durable="failed, success",
                 until="3.2",
             ),
-            Shown("runs", "the child fails at each try", stock="failed", durable="failed, failed", until="3.2"),
         ),
     ),
     Difference(
@@ -108,17 +134,10 @@ DIFFERENCES = (
         shows=(
             Shown(
                 "error",
-                "the child fails, without retries / the child fails at the last try / the child fails / the "
-                "child fails after a while / running is a failed state / a state that is allowed and failed",
+                "the child fails at each try",
                 stock="none",
-                durable="AirflowException",
-            ),
-            Shown(
-                "error",
-                "a policy for AirflowException, the child fails / a policy for another class",
-                stock="none",
-                durable="AirflowException",
-                since="3.3",
+                durable="AirflowException, AirflowException",
+                until="3.2",
             ),
             Shown(
                 "error",
@@ -129,111 +148,95 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
-                "the child fails at each try",
+                "the child fails / the child fails after a while / the child fails, without retries / the "
+                "child fails at the last try / no failed states, and the child fails / running is a failed "
+                "state / a state that is allowed and failed / a policy for AirflowException, the child fails "
+                "/ a policy for another class / a subclass that sets states as text, and the child fails",
                 stock="none",
+                durable="AirflowException",
+            ),
+            Shown(
+                "error",
+                "the child fails at each try",
+                stock="none, none",
                 durable="AirflowException, AirflowException",
-                until="3.2",
+                since="3.3",
             ),
             Shown(
                 "error",
                 "the child fails, then the next one succeeds",
                 stock="none, none",
                 durable="AirflowException, none",
-                since="3.3",
-            ),
-            Shown(
-                "error",
-                "the child fails at each try",
-                stock="none, none",
-                durable="AirflowException, AirflowException",
                 since="3.3",
             ),
         ),
     ),
     Difference(
-        what="The exception where the server refuses a request, or the run is deleted",
+        what="The exception where the server refuses a request, or the child run is deleted",
         stock=("AirflowRuntimeError; before Airflow 3.3 none: no callback is called (and on 3.0 there is no retry)"),
-        durable="AirflowException, which says what happened, to which run, and what to do",
-        why=(
-            "Callbacks are called on every version, and `except AirflowException` matches. A `retry_policy` "
-            "for AirflowRuntimeError does not."
+        durable=(
+            "one that is both an AirflowException and an AirflowRuntimeError; it says what happened, to "
+            "which run, and what to do"
         ),
+        why="Callbacks are called on every version, and code written for the stock error still matches.",
         shows=(
             Shown(
                 "outcome",
                 "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
-                "such Dag, fire and forget / the Dag's name renders to nothing / the conf breaks the Dag's "
-                "params / the Dag has import errors / the server forbids it / the server finds the request "
-                "invalid / mapped over Dags, one of them unknown",
+                "such Dag, fire and forget / the conf breaks the Dag's params / the Dag has import errors / "
+                "the server forbids it / the server finds the request invalid / mapped over Dags, one of them"
+                " unknown",
                 stock="failed",
                 durable="up_for_retry",
                 until="3.0",
             ),
+            Shown("error", "the child is deleted", stock="none", durable="AirflowException", until="3.2"),
             Shown(
                 "error",
-                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
-                "such Dag, fire and forget / there is no such Dag, without retries / the Dag's name renders to "
-                "nothing / the conf breaks the Dag's params / the Dag has import errors / the server forbids it"
-                " / the server finds the request invalid / mapped over Dags, one of them unknown",
+                "there is no such Dag / there is no such Dag, deferred / there is no such Dag, fire and "
+                "forget / there is no such Dag, without retries / the conf breaks the Dag's params / the Dag "
+                "has import errors / the server forbids it / the server finds the request invalid / mapped "
+                "over Dags, one of them unknown",
                 stock="none",
-                durable="AirflowException",
+                durable="AirflowException and AirflowRuntimeError",
                 until="3.2",
             ),
             Shown(
                 "error",
-                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
-                "such Dag, fire and forget / there is no such Dag, without retries / the Dag's name renders to "
-                "nothing / the conf breaks the Dag's params / the Dag has import errors / the server forbids it"
-                " / the server finds the request invalid / mapped over Dags, one of them unknown",
-                stock="AirflowRuntimeError",
-                durable="AirflowException",
-                since="3.3",
-            ),
-        ),
-    ),
-    Difference(
-        what="A `retry_policy` rule for a refused request",
-        stock="matches AirflowRuntimeError",
-        durable="matches AirflowException",
-        why="All errors of this operator are of one kind, whatever the request was refused by.",
-        is_open=True,
-        shows=(
-            Shown(
-                "outcome",
-                "a policy for AirflowException, there is no such Dag",
-                stock="up_for_retry",
-                durable="failed",
-                since="3.3",
-            ),
-            Shown(
-                "outcome",
-                "a policy for AirflowRuntimeError, there is no such Dag",
-                stock="failed",
-                durable="up_for_retry",
-                since="3.3",
-            ),
-            Shown(
-                "error",
-                "a policy for AirflowException, there is no such Dag / a policy for AirflowRuntimeError, there "
-                "is no such Dag",
-                stock="AirflowRuntimeError",
-                durable="AirflowException",
-                since="3.3",
-            ),
-        ),
-    ),
-    Difference(
-        what="`fail_when_dag_is_paused` for a Dag that does not exist",
-        stock="AirflowRuntimeError",
-        durable="AirflowException",
-        why="As for any refused request.",
-        shows=(
-            Shown(
-                "error",
                 "the child Dag might be paused, and does not exist",
                 stock="AirflowRuntimeError",
-                durable="AirflowException",
-                since="3.2",
+                durable="AirflowException and AirflowRuntimeError",
+            ),
+            Shown(
+                "error", "the child is deleted", stock="AirflowRuntimeError", durable="AirflowException", since="3.3"
+            ),
+            Shown(
+                "error",
+                "there is no such Dag / there is no such Dag, deferred / there is no such Dag, fire and "
+                "forget / there is no such Dag, without retries / the conf breaks the Dag's params / the Dag "
+                "has import errors / the server forbids it / the server finds the request invalid / mapped "
+                "over Dags, one of them unknown",
+                stock="AirflowRuntimeError",
+                durable="AirflowException and AirflowRuntimeError",
+                since="3.3",
+            ),
+        ),
+    ),
+    Difference(
+        what="A `retry_policy` rule for AirflowException where the server refuses a request",
+        stock="does not match",
+        durable="matches",
+        why="Each error of this operator is an AirflowException, so that one rule can cover all of them.",
+        shows=(
+            Shown(
+                "outcome", "a policy for AirflowException, there is no such Dag", stock="up_for_retry", durable="failed"
+            ),
+            Shown(
+                "error",
+                "a policy for AirflowException, there is no such Dag / a policy for AirflowRuntimeError, "
+                "there is no such Dag",
+                stock="AirflowRuntimeError",
+                durable="AirflowException and AirflowRuntimeError",
             ),
         ),
     ),
@@ -245,27 +248,18 @@ DIFFERENCES = (
         shows=(
             Shown(
                 "outcome",
-                "the server has too much to do / the server fails once / the server fails once, fire and forget"
-                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
-                "gets no answer",
+                "the server fails once, deferred / the reply is lost, deferred",
                 stock="failed",
-                durable="success",
+                durable="deferred, success",
                 until="3.0",
             ),
             Shown(
                 "outcome",
-                "the server has too much to do / the server fails once / the server fails once, fire and forget"
-                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
-                "gets no answer",
-                stock="up_for_retry, success",
-                durable="success",
-                since="3.1",
-            ),
-            Shown(
-                "outcome",
-                "the server fails once, deferred / the reply is lost, deferred",
+                "the server has too much to do / the server fails once / the server fails once, fire and "
+                "forget / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a "
+                "look-up gets no answer",
                 stock="failed",
-                durable="deferred, success",
+                durable="success",
                 until="3.0",
             ),
             Shown(
@@ -277,6 +271,15 @@ DIFFERENCES = (
             ),
             Shown(
                 "outcome",
+                "the server has too much to do / the server fails once / the server fails once, fire and "
+                "forget / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a "
+                "look-up gets no answer",
+                stock="up_for_retry, success",
+                durable="success",
+                since="3.1",
+            ),
+            Shown(
+                "outcome",
                 "the reply is lost, with a fixed run id",
                 stock="up_for_retry, failed",
                 durable="success",
@@ -284,29 +287,20 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
-                "the server has too much to do / the server fails once / the server fails once, fire and forget"
-                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
-                "gets no answer / the reply is lost, with a fixed run id",
-                stock="AirflowRuntimeError, none",
-                durable="none",
-                since="3.3",
-            ),
-            Shown(
-                "error",
-                "the server has too much to do / the server fails once / the server fails once, fire and forget"
-                " / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a look-up "
-                "gets no answer",
-                stock="none, none",
-                durable="none",
-                since="3.1",
-                until="3.2",
-            ),
-            Shown(
-                "error",
                 "the server fails once, deferred / the reply is lost, deferred",
                 stock="none",
                 durable="none, none",
                 until="3.0",
+            ),
+            Shown(
+                "error",
+                "the server has too much to do / the server fails once / the server fails once, fire and "
+                "forget / the reply is lost / the reply is lost, fire and forget / a look-up fails once / a "
+                "look-up gets no answer",
+                stock="none, none",
+                durable="none",
+                since="3.1",
+                until="3.2",
             ),
             Shown(
                 "error",
@@ -318,18 +312,21 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
+                "the server has too much to do / the server fails once / the server fails once, fire and "
+                "forget / the reply is lost / the reply is lost, fire and forget / the reply is lost, with a "
+                "fixed run id / a look-up fails once / a look-up gets no answer",
+                stock="AirflowRuntimeError, none",
+                durable="none",
+                since="3.3",
+            ),
+            Shown(
+                "error",
                 "the server fails once, deferred / the reply is lost, deferred",
                 stock="AirflowRuntimeError, none, none",
                 durable="none, none",
                 since="3.3",
             ),
-            Shown(
-                "runs",
-                "the reply is lost / the reply is lost, deferred / a look-up fails once / a look-up gets no answer",
-                stock="success, success",
-                durable="success",
-                since="3.1",
-            ),
+            Shown("runs", "the server fails once, fire and forget", stock="none", durable="queued", until="3.0"),
             Shown(
                 "runs",
                 "the server has too much to do / the server fails once / the server fails once, deferred",
@@ -344,13 +341,19 @@ DIFFERENCES = (
                 durable="success",
                 until="3.0",
             ),
-            Shown("runs", "the server fails once, fire and forget", stock="none", durable="queued", until="3.0"),
             Shown("runs", "the reply is lost, fire and forget", stock="queued, queued", durable="success", since="3.1"),
+            Shown(
+                "runs",
+                "the reply is lost / the reply is lost, deferred / a look-up fails once / a look-up gets no answer",
+                stock="success, success",
+                durable="success",
+                since="3.1",
+            ),
             Shown("runs", "the reply is lost, with a fixed run id", stock="queued", durable="success", since="3.3"),
             Shown(
                 "children",
-                "the server has too much to do / the server fails once / the server fails once, deferred / the "
-                "server fails once, fire and forget",
+                "the server has too much to do / the server fails once / the server fails once, deferred / "
+                "the server fails once, fire and forget",
                 since="3.1",
             ),
         ),
@@ -370,16 +373,30 @@ DIFFERENCES = (
             ),
             Shown(
                 "error",
-                "the server finds a conflict and says so itself / the server fails all the time",
+                "the server finds a conflict and says so itself",
                 stock="none",
                 durable="AirflowException",
                 until="3.2",
             ),
             Shown(
                 "error",
-                "the server finds a conflict and says so itself / the server fails all the time",
+                "the server fails all the time",
+                stock="none",
+                durable="AirflowException and AirflowRuntimeError",
+                until="3.2",
+            ),
+            Shown(
+                "error",
+                "the server finds a conflict and says so itself",
                 stock="AirflowRuntimeError",
                 durable="AirflowException",
+                since="3.3",
+            ),
+            Shown(
+                "error",
+                "the server fails all the time",
+                stock="AirflowRuntimeError",
+                durable="AirflowException and AirflowRuntimeError",
                 since="3.3",
             ),
             Shown(
@@ -391,10 +408,10 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="The API server fails all the time while a wait looks",
+        what="The API server fails all the time while a wait asks for the state",
         stock="the try fails",
-        durable="the wait goes on, until `execution_timeout`",
-        why="The child run is healthy; to fail would not help it.",
+        durable="the wait continues, until `execution_timeout`",
+        why="The child run is healthy, and to fail would not help it.",
         shows=(
             Shown("outcome", "a look-up fails all the time", stock="failed", durable="waits for ever", until="3.0"),
             Shown(

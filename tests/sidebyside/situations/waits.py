@@ -58,6 +58,7 @@ SITUATIONS = (
     Situation("queued is an allowed state", {**WAIT, "allowed_states": ["queued", "success"]}, SLOWLY),
     Situation("no allowed states", {**WAIT, "allowed_states": []}),
     Situation("no failed states, and the child fails", {**WAIT, "failed_states": []}, FAILS),
+    Situation("no failed states, and the child fails, deferred", {**DEFER, "failed_states": []}, FAILS),
     Situation("no failed states", {**WAIT, "failed_states": []}),
     Situation("running is a failed state", {**WAIT, "failed_states": ["running"]}, SLOWLY),
     Situation("queued is a failed state", {**WAIT, "failed_states": ["queued"]}, SLOWLY),
@@ -91,5 +92,7 @@ SITUATIONS = (
     Situation("an interval as a timedelta, deferred", {**DEFER, "poke_interval": timedelta(seconds=5)}),
     Situation("an interval as a timedelta, fire and forget", {"poke_interval": timedelta(seconds=5)}),
     Situation("an interval as text", {**WAIT, "poke_interval": "5"}),
+    Situation("an interval as text, fire and forget", {"poke_interval": "5"}),
+    Situation("no interval, fire and forget", {"poke_interval": None}),
     Situation("an interval of five minutes", {**WAIT, "poke_interval": 300}, SLOWLY),
 )
