@@ -206,6 +206,21 @@ class Stage:
         """Delete all that the parent has stored, as the clear of Airflow 3.4 does."""
         self.lab.api.clear_store(self.parent_dag, RUN_ID, "run_child")
 
+    @property
+    def is_deferrable(self) -> bool:
+        """Whether the parent defers."""
+        return self.parent().state == "deferred" or bool(
+            self.lab.airflow.database.select(
+                "SELECT 1 AS one FROM task_instance WHERE dag_id = :dag_id AND next_method IS NOT NULL",
+                dag_id=self.parent_dag,
+            )
+        )
+
+    def expect_decisions(self, *expected: str) -> None:
+        """Compare what each try has decided, where this Airflow keeps a record."""
+        if self.lab.has_store:
+            assert self.decisions() == list(expected)
+
     def decisions(self, map_index: int = -1) -> list[str]:
         """Return what each attempt has decided, by the record."""
         record = self.record(map_index)

@@ -52,27 +52,34 @@ def _keep_no_record(stage: Stage) -> None:
     assert stage.sent("PUT", stage.record_path) == 0
 
 
-def _start_second_child(stage: Stage) -> None:
-    stage.start()
-    stage.wait_until_waiting(1)
-    stage.kill_worker()
+def _wait_out(stage: Stage) -> None:
+    """Let the cleared parent wait for its old child's end, and start a fresh one only then."""
+    if stage.is_deferrable:
+        stage.wait_for_parent("deferred", 2)
+    else:
+        stage.wait_until_waiting(2)
+    assert len(stage.children()) == 1
+    stage.mark_child()
+    stage.wait_for_children(2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
+    assert [run.state for run in stage.children()] == ["success", "success"]
+
+
+def _wait_out_after_crash(stage: Stage) -> None:
+    _crash(stage)
     stage.wait_for_parent("failed", 1)
     stage.clear_parent()
-    stage.finish(2)
-    first, second = stage.children()
-    assert (first.state, second.state) == ("queued", "success")
-    assert first.run_id != second.run_id
+    _wait_out(stage)
 
 
-def _start_second_child_of_running(stage: Stage) -> None:
+def _wait_out_of_running(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
     stage.clear_parent()
     stage.wait_until_gone(first_pid)
-    stage.finish(2)
-    first, second = stage.children()
-    assert (first.state, second.state) == ("queued", "success")
+    _wait_out(stage)
 
 
 def _restart_for_ever(stage: Stage) -> None:
@@ -88,7 +95,7 @@ def _restart_for_ever(stage: Stage) -> None:
     assert (stage.parent().state, len(stage.children())) == ("restarting", 1)
 
 
-def _start_second_child_after_mark(state: str) -> Callable[[Stage], None]:
+def _wait_out_after_mark(state: str) -> Callable[[Stage], None]:
     def body(stage: Stage) -> None:
         stage.start()
         stage.wait_until_waiting(1)
@@ -96,33 +103,36 @@ def _start_second_child_after_mark(state: str) -> Callable[[Stage], None]:
         stage.mark_parent(state)
         stage.wait_until_gone(first_pid)
         stage.clear_parent()
-        stage.finish(2)
-        assert [run.state for run in stage.children()] == ["queued", "success"]
+        _wait_out(stage)
 
     return body
 
 
-def _start_second_child_of_deferred(stage: Stage) -> None:
+def _wait_out_of_deferred(stage: Stage) -> None:
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.mark_parent("success")
     stage.wait_for_parent("success", 1)
     stage.clear_parent()
-    stage.wait_for_parent("deferred", 2)
-    stage.mark_child()
-    stage.wait_for_parent("success", 2)
-    assert [run.state for run in stage.children()] == ["queued", "success"]
+    _wait_out(stage)
 
 
-def _start_second_child_beside_cleared(stage: Stage) -> None:
+def _wait_out_of_cleared_child(stage: Stage) -> None:
     stage.start()
     stage.wait_until_waiting(1)
     stage.mark_child("failed")
     stage.wait_for_parent("failed", 1)
     stage.clear_child()
     stage.clear_parent()
-    stage.finish(2)
-    assert [run.state for run in stage.children()] == ["queued", "success"]
+    _wait_out(stage)
+
+
+def _fail_as_stock_after_clear(stage: Stage) -> None:
+    stage.start()
+    stage.finish(1)
+    stage.clear_parent()
+    stage.wait_for_parent("failed", 2)
+    assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 0)]
 
 
 def _do_work_again(stage: Stage) -> None:
@@ -214,8 +224,12 @@ def _leave_process_of_partition(stage: Stage) -> None:
 _NO_STORE = "There is no task state store before 3.3"
 _NO_RECORD = f"{_NO_STORE}: run ids are derived and nothing is recorded, so the case cannot arise."
 _NO_CONSUMPTION = (
-    f"{_NO_STORE}, so a child whose outcome was taken cannot be told from one whose outcome was not: every clear "
-    f"starts a fresh run."
+    f"{_NO_STORE}, so a child whose outcome was taken cannot be told from one whose outcome was not: after a clear a "
+    f"child that has ended is not taken, and a fresh run is started."
+)
+_NO_CONF = (
+    "A task of 3.0 and 3.1 cannot read a run's conf, so it is not known whether the child carries the same request: "
+    "after a clear it is waited out, and then a fresh run is started."
 )
 _NO_AUTHOR = (
     f"{_NO_STORE}, so a run under a fixed identity cannot be told from somebody else's: the operator does as the stock "
@@ -227,7 +241,7 @@ _FRAGILE_SUPERVISOR = (
 )
 
 _FAILS = "the retry fails as stock's does; the child goes on"
-_SECOND = "a second child run starts beside it"
+_WAITED_OUT = "the child is waited out, then a fresh run starts"
 _RESETS = "the retry resets the child once more"
 _COSTS_ATTEMPT = "it costs an attempt; the next one adopts the child"
 _NOTHING = "nothing: no record is written or read"
@@ -239,12 +253,14 @@ LIMITS = {
     "fixed_id_skip": Limit("3.3", "the retry skips; the child goes on", _NO_AUTHOR, _skip_as_stock),
     "fixed_id_reset": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock),
     "fixed_id_reset_before_reply": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock_before_reply),
-    "clear_running": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child_of_running),
-    "clear_child_running": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child),
-    "marked_success": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child_after_mark("success")),
-    "marked_failed": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child_after_mark("failed")),
-    "marked_deferred": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child_of_deferred),
-    "child_failed_and_cleared": Limit("3.3", _SECOND, _NO_CONSUMPTION, _start_second_child_beside_cleared),
+    "clear_running": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_running),
+    "clear_child_running": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_after_crash),
+    "marked_success": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_after_mark("success")),
+    "marked_failed": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_after_mark("failed")),
+    "marked_deferred": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_deferred),
+    "child_failed_and_cleared": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_cleared_child),
+    "fixed_id_used_up": Limit("3.3", "it fails as stock's does", _NO_AUTHOR, _fail_as_stock_after_clear),
+    "record_discarded": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "clear_child_done": Limit("3.3", "the finished work is done again", _NO_CONSUMPTION, _do_work_again),
     "killed_after_consumption": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "superseded_before_record": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),

@@ -26,7 +26,7 @@ def test_clear_child_running(stage: Stage) -> None:
     stage.clear_parent()
     stage.finish(2)
     assert len(stage.children()) == 1
-    assert stage.decisions() == ["fresh_submit", "reconnect"]
+    stage.expect_decisions("fresh_submit", "reconnect")
 
 
 @scenario
@@ -40,4 +40,4 @@ def test_clear_child_done(stage: Stage) -> None:
     stage.clear_parent()
     stage.wait_for_parent("success", 2)
     assert len(stage.children()) == 1
-    assert stage.decisions() == ["fresh_submit", "already_succeeded"]
+    stage.expect_decisions("fresh_submit", "already_succeeded")

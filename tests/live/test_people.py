@@ -15,7 +15,7 @@ def test_clear_running(stage: Stage) -> None:
     stage.wait_until_gone(first_pid)
     stage.finish(2)
     assert [run.clear_number for run in stage.children()] == [0]
-    assert stage.decisions() == ["fresh_submit", "reconnect"]
+    stage.expect_decisions("fresh_submit", "reconnect")
 
 
 @scenario
@@ -80,7 +80,7 @@ def _mark_and_clear(stage: Stage, state: str) -> None:
     stage.clear_parent()
     stage.finish(2)
     assert len(stage.children()) == 1
-    assert stage.decisions() == ["fresh_submit", "reconnect"]
+    stage.expect_decisions("fresh_submit", "reconnect")
 
 
 @scenario
@@ -108,7 +108,7 @@ def test_marked_deferred(stage: Stage) -> None:
     stage.mark_child()
     stage.wait_for_parent("success", 2)
     assert len(stage.children()) == 1
-    assert stage.decisions() == ["fresh_submit", "reconnect"]
+    stage.expect_decisions("fresh_submit", "reconnect")
 
 
 @scenario
@@ -138,4 +138,4 @@ def test_child_failed_and_cleared(stage: Stage) -> None:
     stage.clear_parent()
     stage.finish(2)
     assert len(stage.children()) == 1
-    assert stage.decisions() == ["fresh_submit", "reconnect"]
+    stage.expect_decisions("fresh_submit", "reconnect")
