@@ -271,6 +271,12 @@ def test_an_error_is_also_of_the_class_of_stock(
     assert outcome.state == "up_for_retry"
 
 
+@pytest.mark.parametrize("mode", [WAIT, DEFER], ids=["wait", "defer"])
+def test_a_child_that_is_gone_is_also_of_the_class_of_stock(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = supervisor.runs.clear
+    assert isinstance(_class_of(finish(supervisor, make_dag(**mode))), AirflowRuntimeError)
+
+
 @needs_retry_policy
 @pytest.mark.parametrize(
     ("kwargs", "kind"),
