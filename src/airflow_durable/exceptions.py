@@ -56,7 +56,11 @@ class DurableTriggerTypeError(DurableTriggerError, TypeError):
 
 
 class DurableTriggerServerError(DurableTriggerError, AirflowRuntimeError):
-    """The API server refused a request, or could not be reached. Airflow raises an ``AirflowRuntimeError``."""
+    """
+    The API server refused a request, could not be reached, or does not have the child run any more.
+
+    Airflow raises an ``AirflowRuntimeError``.
+    """
 
     def __init__(self, text: str, status: int | None) -> None:
         from airflow.sdk.execution_time.comms import ErrorResponse
@@ -85,6 +89,7 @@ _OF_SERVER = (
     errors.SubmissionRefusedError,
     errors.SubmissionUnknownError,
     errors.LookUpFailedError,
+    errors.ChildRunMissingError,
     errors.JournalReadError,
     errors.JournalWriteError,
 )

@@ -29,7 +29,7 @@ from airflow_durable.task.request import (
 )
 
 from .test_trigger_contract import read_golden
-from .versions import HAS_RUN_AFTER, needs_parameter
+from .versions import HAS_RUN_AFTER, needs_parameter, needs_run_after
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -137,12 +137,18 @@ def test_a_run_id_and_no_date_leaves_the_date_to_us() -> None:
     assert (request.run_id, request.is_date_ours) == ("fixed", True)
 
 
-@pytest.mark.parametrize("name", ["logical_date", pytest.param("run_after", marks=needs_parameter("run_after"))])
+@pytest.mark.parametrize("name", ["logical_date", pytest.param("run_after", marks=needs_run_after)])
 def test_a_date_without_a_time_zone(name: str) -> None:
     with pytest.raises(
         DateInvalidError, match=f"The {name} for Dag 'child' cannot be used: 2025-06-01T00:00:00 has no"
     ):
         build(**{name: datetime(2025, 6, 1)})  # noqa: DTZ001 - on purpose
+
+
+@needs_parameter("run_after")
+@pytest.mark.skipif(HAS_RUN_AFTER, reason="here run_after is sent, so it needs a time zone")
+def test_a_date_that_is_not_sent_needs_no_time_zone() -> None:
+    assert build(run_after=datetime(2025, 6, 1)).run_id is None  # noqa: DTZ001 - on purpose
 
 
 def test_a_date_of_another_type_is_refused_in_the_words_of_the_stock_operator() -> None:

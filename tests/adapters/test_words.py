@@ -231,7 +231,7 @@ def test_a_conf_error_names_the_key_and_the_type(supervisor: Supervisor, mode: d
     assert "conf['when']['from'][1] is of type datetime" in str(outcome.error)
 
 
-@needs_store
+@needs_store  # Without it a fixed run id is left to the stock operator, whose link leads nowhere.
 @each_mode
 def test_a_foreign_run_is_linked(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     """The link leads to the run that the message names, and listeners read its id."""
@@ -270,6 +270,12 @@ def test_an_error_is_also_of_the_class_of_stock(
     outcome = finish(supervisor, make_dag(**kwargs, **mode))
     assert isinstance(_class_of(outcome), kind)
     assert outcome.state == "up_for_retry"
+
+
+@pytest.mark.parametrize("mode", [WAIT, DEFER], ids=["wait", "defer"])
+def test_a_child_that_is_gone_is_also_of_the_class_of_stock(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = supervisor.runs.clear
+    assert isinstance(_class_of(finish(supervisor, make_dag(**mode))), AirflowRuntimeError)
 
 
 @needs_retry_policy

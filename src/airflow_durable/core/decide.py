@@ -147,6 +147,9 @@ def _decide_done(
     is_same = _is_same(record, request, seen) and is_upstream_newer is False
     if is_same and not clear.is_anew and request.on_clear is OnClear.AUTO:
         return Decision.ALREADY_SUCCEEDED
+    if seen.is_active and request.mode is not Mode.FIRE_AND_FORGET and request.on_clear is OnClear.AUTO:
+        # An allowed state may be an active one: even so nothing is started beside it.
+        return Decision.WAIT_OUT
     return _start_anew(record, request)
 
 

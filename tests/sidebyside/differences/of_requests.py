@@ -17,8 +17,8 @@ DIFFERENCES = (
     ),
     Difference(
         what="The `run_after` of a run with a fixed `logical_date` (Airflow 3.3)",
-        stock="the server's choice: the logical date, or the present",
-        durable="the present, to the second, with microseconds of the parent task's own",
+        stock="the present, as the server chooses it",
+        durable="the present, at most a second earlier, with microseconds that are the parent task's own",
         why=(
             "It shows later that this task started the run, and not another one with the same date. Give a "
             "`run_after` to choose it yourself."

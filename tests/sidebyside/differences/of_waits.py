@@ -63,7 +63,12 @@ DIFFERENCES = (
                 stock="deferred, trigger waits for ever",
                 durable="deferred, up_for_retry",
             ),
-            Shown("error", "the child is deleted, deferred", stock="none", durable="none, AirflowException"),
+            Shown(
+                "error",
+                "the child is deleted, deferred",
+                stock="none",
+                durable="none, AirflowException and AirflowRuntimeError",
+            ),
         ),
     ),
     Difference(
@@ -190,13 +195,12 @@ DIFFERENCES = (
                 durable="up_for_retry",
                 until="3.0",
             ),
-            Shown("error", "the child is deleted", stock="none", durable="AirflowException", until="3.2"),
             Shown(
                 "error",
-                "there is no such Dag / there is no such Dag, deferred / there is no such Dag, fire and "
-                "forget / there is no such Dag, without retries / the conf breaks the Dag's params / the Dag "
-                "has import errors / the server forbids it / the server finds the request invalid / mapped "
-                "over Dags, one of them unknown",
+                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
+                "such Dag, fire and forget / there is no such Dag, without retries / the conf breaks the "
+                "Dag's params / the Dag has import errors / the server forbids it / the server finds the "
+                "request invalid / mapped over Dags, one of them unknown",
                 stock="none",
                 durable="AirflowException and AirflowRuntimeError",
                 until="3.2",
@@ -208,14 +212,11 @@ DIFFERENCES = (
                 durable="AirflowException and AirflowRuntimeError",
             ),
             Shown(
-                "error", "the child is deleted", stock="AirflowRuntimeError", durable="AirflowException", since="3.3"
-            ),
-            Shown(
                 "error",
-                "there is no such Dag / there is no such Dag, deferred / there is no such Dag, fire and "
-                "forget / there is no such Dag, without retries / the conf breaks the Dag's params / the Dag "
-                "has import errors / the server forbids it / the server finds the request invalid / mapped "
-                "over Dags, one of them unknown",
+                "the child is deleted / there is no such Dag / there is no such Dag, deferred / there is no "
+                "such Dag, fire and forget / there is no such Dag, without retries / the conf breaks the "
+                "Dag's params / the Dag has import errors / the server forbids it / the server finds the "
+                "request invalid / mapped over Dags, one of them unknown",
                 stock="AirflowRuntimeError",
                 durable="AirflowException and AirflowRuntimeError",
                 since="3.3",
