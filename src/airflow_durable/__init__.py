@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TriggerDagRunOperator", "__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if not TYPE_CHECKING:  # With a __getattr__, a type checker would accept every name.
 

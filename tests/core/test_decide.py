@@ -411,3 +411,12 @@ def test_what_ran_upstream_is_asked_just_where_the_decision_hangs_on_it() -> Non
     assert not is_upstream_asked(GENERATED, on_clear(ASKED, OnClear.ADOPT), seen("success"), UNMARKED)
     assert is_upstream_asked(GENERATED, FORGET, seen("failed"), UNMARKED)
     assert is_upstream_asked(GENERATED, ASKED, seen("success"), UNMARKED)
+
+
+def test_after_a_clear_nothing_is_started_beside_a_run_that_is_active_in_an_allowed_state() -> None:
+    early = replace(ASKED, allowed_states=frozenset({"running", "success"}))
+    for clear, is_same in ((MARKED, True), (UNMARKED, False), (UNMARKED, None)):
+        active = seen("running", is_same=is_same)
+        assert decide(GENERATED, early, attempt(2), active, clear) is Decision.WAIT_OUT
+        assert decide(GENERATED, on_clear(early, OnClear.FRESH), attempt(2), active, clear) is Decision.FRESH_SUBMIT
+    assert decide(GENERATED, early, attempt(2), seen("running")) is Decision.ALREADY_SUCCEEDED

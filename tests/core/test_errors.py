@@ -115,7 +115,7 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         (NAMED[18], "trigger_run_id 'run-1' for Dag 'child' cannot be used: why", "is rendered to", "Correct it"),
         (NAMED[19], "cannot be understood: why. Nothing was done", "finds it by its record", "Clear this task"),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
-        (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete that key"),
+        (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
         (UNNAMED[2], "The conf for Dag 'child' is not JSON: why. Pass a dict", "is rendered to", "Correct it"),
         (UNNAMED[3], "The logical_date for Dag 'child' cannot be used: why. Pass a date", "is rendered to", "Correct"),
         (UNNAMED[4], "trigger_dag_id cannot be used: why. Nothing was triggered.", "is rendered to", "Correct it"),

@@ -180,7 +180,10 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
         raise FixedRunFailedError(record.dag_id, record.run_id, seen.state)
     if decision is Decision.RESET:
         return _reset(port, request, entered, seen)
-    return _end_like_stock(port, request, entered, seen, is_own=decision is Decision.USED_UP)
+    if decision is Decision.USED_UP:
+        # What is written must not hide the clear: a retry after a crash here has to decide the same.
+        return _end_like_stock(port, request, record, seen, is_own=True)
+    return _end_like_stock(port, request, entered, seen, is_own=False)
 
 
 def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides to start a child
