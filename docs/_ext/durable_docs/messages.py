@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SAMPLES: dict[str, Any] = {
+    "is_of_wrong_type": False,
     "dag_id": "child",
     "run_id": "manual__2026-01-01",
     "state": "failed",
@@ -24,7 +25,7 @@ SAMPLES: dict[str, Any] = {
     "key": "durable_child_run",
     "call": 2,
     "status": 404,
-    "text": "poke_interval has to be a number of seconds above 0, or a timedelta, not 0.",
+    "text": "poke_interval has to be a number of seconds, 0 or more, or a timedelta, not -1.",
     "is_awaited": True,
     "is_run_known": True,
     "is_fixed": False,
@@ -36,6 +37,7 @@ _BASES = (
     exceptions.DurableTriggerFailError,
     exceptions.DurableTriggerValueError,
     exceptions.DurableTriggerDateError,
+    exceptions.DurableTriggerTypeError,
     exceptions.DurableTriggerServerError,
 )
 """Those without a message of their own."""
