@@ -71,35 +71,27 @@ async def stop_poller() -> None:
     await asyncio.sleep(90)
 
 
-@pytest.mark.parametrize(
-    ("end", "text", "state"),
-    [
-        ("success", "The child run has ended.", "success"),
-        ("failed", "The child run has ended.", "failed"),
-        (None, "The child run does not exist any more.", "missing"),
-    ],
-)
-def test_the_log_of_a_wait_says_that_it_begins_that_it_lasts_and_how_it_ends(
-    end: str | None, text: str, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logs = [Log(), Log()]
+def test_the_log_of_a_wait_says_that_it_begins_that_it_lasts_and_how_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = {"a": Log(), "b": Log(), "c": Log()}
 
     async def scenario() -> None:
         server = Server()
-        server.start(["a", "b"])
-        waits = [begin(server, run_id, log, monkeypatch) for run_id, log in zip(["a", "b"], logs, strict=True)]
+        server.start(logs)
+        waits = [begin(server, run_id, log, monkeypatch) for run_id, log in logs.items()]
         await asyncio.sleep(2.5 * HOUR)
-        if end is None:
-            server.states.clear()
-        else:
-            server.states = dict.fromkeys(server.states, end)
+        server.states = {(DAG, "a"): "success", (DAG, "b"): "failed"}
         await asyncio.gather(*waits)
         await stop_poller()
 
     run(scenario())
-    for run_id, log in zip(["a", "b"], logs, strict=True):
+    ends = {
+        "a": ("The child run has ended.", "success"),
+        "b": ("The child run has ended.", "failed"),
+        "c": ("The child run does not exist any more.", "missing"),
+    }
+    for run_id, (text, state) in ends.items():
         child = {"dag_id": DAG, "run_id": run_id}
-        assert log.lines == [
+        assert logs[run_id].lines == [
             ("Waiting for the child run.", child),
             ("Still waiting for the child run.", {**child, "waited": "10 min"}),
             ("Still waiting for the child run.", {**child, "waited": "1 h 10 min"}),
@@ -107,7 +99,7 @@ def test_the_log_of_a_wait_says_that_it_begins_that_it_lasts_and_how_it_ends(
             (text, {**child, "state": state, "waited": "2 h 30 min"}),
         ]
         # The triggerer finds the parent's log by what is set in the trigger's context.
-        assert set(log.contexts) == {run_id}
+        assert set(logs[run_id].contexts) == {run_id}
 
 
 def test_a_log_without_keys_has_them_in_its_lines(
@@ -159,7 +151,7 @@ def test_lines_cost_no_request_and_those_of_many_waits_are_not_written_at_once(m
 
     asked, timers, written_at = run(with_lines())
     assert asked == run(without_lines())
-    assert timers < 10
+    assert timers < len(run_ids) / 2
     assert len(written_at) == len(run_ids)
     assert max(Counter(written_at).values()) <= notes.NOTES_A_TURN
     assert max(written_at) - min(written_at) < 60

@@ -128,24 +128,33 @@ class Turns:
             await self._look_up(batch, next(iter(batch.waits.values())))
         elif not batch.failures or await self._look_up(batch, batch.rotate()):
             counted: dict[Batch, Cell] = {}
+            due = batch.due
             await self._count(batch, counted)
-            for other in self._others_to_count(batch, is_search_due=bool(counted)):
+            for other in self._others_to_count(batch, is_search_due=bool(counted), due=due):
                 # What was counted long ago is searched in vain: so no more than what one search takes.
                 if sum(cell.members for cell in counted.values()) < ENDS_TOGETHER:
                     await self._count(other, counted)
             if counted:
                 await self._begin(batch.group, counted)
 
-    def _others_to_count(self, batch: Batch, *, is_search_due: bool) -> list[Batch]:
-        """Return the other batches of a group that are due; all, if a search is due that had better be a common one."""
+    def _others_to_count(self, batch: Batch, *, is_search_due: bool, due: float) -> list[Batch]:
+        """
+        Return the other batches of a group that are due, and some more if a search is due that had better be common.
+
+        As many more as a search in this one takes counts, about: where batches are small, there are many of them, and a
+        search takes few.
+
+        :param due: when this one was due. Those that were due much later are not before others that wait for a turn.
+        """
         now = _now()
-        is_costly = is_search_due and not batch.group.tasks.may_be_asked_for(now)
         others = [
-            other
-            for other in batch.group.batches
-            if other is not batch and other.can_change and (is_costly or other.due <= now) and len(other.waits) > 1
+            other for other in batch.group.batches if other is not batch and other.can_change and len(other.waits) > 1
         ]
-        return sorted(others, key=lambda other: other.due)
+        others.sort(key=lambda other: other.due)
+        number = sum(other.due <= min(now, due + SHORTEST_INTERVAL_SECONDS) for other in others)
+        if is_search_due and not batch.group.tasks.may_be_asked_for(now):
+            number = max(number, math.ceil(2 * math.log2(len(batch.waits) + 1)))
+        return others[:number]
 
     async def _count(self, batch: Batch, counted: dict[Batch, Cell]) -> None:
         """Count the active runs of a batch, and note it if some are missing."""
