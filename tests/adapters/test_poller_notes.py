@@ -7,14 +7,13 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
 from airflow_durable.triggers import dag_run, notes
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
 from .poller_fakes import DAG, TASK_OF_WAIT, Server, Waits, names, now, run
 
 if TYPE_CHECKING:
+    import pytest
     from airflow.triggers.base import TriggerEvent
 
 HOUR = 3600

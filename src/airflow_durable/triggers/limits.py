@@ -26,13 +26,13 @@ RECOVERY_SECONDS = 10.0
 """After which one batch tries a larger size again. If that fails, the next trial is after twice as long..."""
 
 LONGEST_RECOVERY_SECONDS = 3600.0
-"""... up to this, or..."""
+"""... up to this, or sooner..."""
 
 POLLS_A_TRIAL = 200
-"""... after so many polls of the group, where small batches cost many: a trial that fails costs about eight requests..."""
+"""... after so many polls of the group, where batches are small: a trial that fails costs about eight requests."""
 
 _TRIALS_SHARE = 20.0
-"""... and this many times as long as the failed request took, if it failed late."""
+"""There is no trial for so many times as long as the failed request took."""
 
 Value = TypeVar("Value")
 
