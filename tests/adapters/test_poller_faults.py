@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SEEDS = sorted({*range(int(os.environ.get("FAULT_SEEDS", "80"))), 124})
-"""``make poller-faults`` has more of them. 10: joined too late after a size had failed. 124: polled in the wrong order."""
+"""``make poller-faults`` has more. 10: batches were joined too late. 124: they were polled in the wrong order."""
 FAULTS_END_SECONDS = 900.0
 HEALTHY = "healthy"
 TIMEOUT_SECONDS = 60.0
