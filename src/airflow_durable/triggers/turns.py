@@ -56,7 +56,10 @@ REFUSED_BY_ALL_SECONDS = 3600.0
 """... or for so long, if the server answers nothing else either."""
 
 ENDS_TOGETHER = 4
-"""Batches are polled together until so many runs are to be searched for."""
+"""Batches are polled together until so many runs are to be searched for, and..."""
+
+TOGETHER_SECONDS = 5.0
+"""... those that were due no more than so long after the first one. Those due later are not before others' turns."""
 
 _TRIES_OF_A_SEARCH = 3
 """After so many failures in a row a search is given up. Its batches are polled again."""
@@ -151,7 +154,7 @@ class Turns:
             other for other in batch.group.batches if other is not batch and other.can_change and len(other.waits) > 1
         ]
         others.sort(key=lambda other: other.due)
-        number = sum(other.due <= min(now, due + SHORTEST_INTERVAL_SECONDS) for other in others)
+        number = sum(other.due <= min(now, due + TOGETHER_SECONDS) for other in others)
         if is_search_due and not batch.group.tasks.may_be_asked_for(now):
             number = max(number, math.ceil(2 * math.log2(len(batch.waits) + 1)))
         return others[:number]
