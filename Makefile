@@ -88,6 +88,10 @@ test-schedules: $(VENV)/.dev ## Explore every schedule up to a short bound, and 
 schedules: $(VENV)/.dev ## Explore every schedule up to the full bounds: about half an hour (ARGS="--bound faults=1 --only wait" for less).
 	$(BIN)/python -m tests.schedules $(ARGS)
 
+.PHONY: poller-faults
+poller-faults: $(VENV)/.dev ## Let a simulated server fail in 200 random ways under the poller of the deferred waits (SEEDS=1000 for more).
+	FAULT_SEEDS=$(or $(SEEDS),200) $(BIN)/pytest tests/adapters/test_poller_faults.py
+
 .PHONY: test-live
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live

@@ -65,7 +65,7 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
     is_away[0] = True
     await asyncio.sleep(OUTAGE_SECONDS)
     expected: dict[str, str | None] = {}
-    for run_id in chance.sample(run_ids, round(outage.waits * outage.ended)):
+    for run_id in chance.sample(run_ids, max(1, round(outage.waits * outage.ended))):
         end = chance.choices([None, "success", "failed"], [outage.gone, 0.6, 0.4])[0]
         expected[run_id] = end
         if end is None:

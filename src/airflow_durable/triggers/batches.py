@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_durable.triggers.limits import SizeLimit, query_bytes
+from airflow_durable.triggers.limits import MAX_BATCH_BYTES, SizeLimit, query_bytes
 from airflow_durable.triggers.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -207,8 +207,10 @@ class Batches:
     def merge(self, batch: Batch, now: float) -> None:
         """Move the waits of a batch to others of its group, if the group needs fewer batches than it has."""
         group = batch.group
-        group.limit.recover(now)
         if not batch.can_change or len(group.batches) == 1:
+            return
+        if group.limit.note_poll(now) and group.active:
+            self._enlarge(batch, now)
             return
         others = [other for other in group.batches if other.can_change]
         total = sum(other.query_bytes for other in others)
@@ -222,6 +224,24 @@ class Batches:
             room.add(wait)
             room.due = min(room.due, batch.due)
         self._drop(batch)
+
+    def _enlarge(self, batch: Batch, now: float) -> None:
+        """Let a batch take waits of others beyond the limit of its group: about as many as it has, one at least."""
+        limit = batch.group.limit
+        most = min(2 * max(batch.query_bytes, limit.current), MAX_BATCH_BYTES)
+        for other in list(batch.group.batches):
+            if other is batch or not other.can_change:
+                continue
+            for wait in list(other.waits.values()):
+                size = batch.query_bytes + wait.query_bytes
+                is_fit = size <= (most if len(batch.waits) > 1 else MAX_BATCH_BYTES)
+                if is_fit and wait.run_id not in batch.waits:
+                    other.remove(wait)
+                    batch.add(wait)
+            if not other.waits:
+                self._drop(other)
+        if batch.query_bytes > limit.current:
+            limit.begin_trial(batch.query_bytes, now)
 
     def isolate(self, wait: Wait, due: float) -> Batch:
         """Give a wait a batch of its own."""

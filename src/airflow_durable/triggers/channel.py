@@ -37,16 +37,17 @@ class Channel:
         self.request_seconds = 0.0
         self.latest_seconds = 0.0
 
-    async def ask(self, group: Group, request: Count | LookUp | CountTasks | ListTasks) -> Any:  # noqa: ANN401 - as many types as there are requests
+    async def ask(self, group: Group, request: Count | LookUp | CountTasks | ListTasks, known_size: int = 0) -> Any:  # noqa: ANN401 - as many types as there are requests
         """
         Send a request, and return its answer.
 
+        :param known_size: counts of so many bytes of run ids are not divided, whatever the limit is.
         :raises LookUpFailedError: if that is not an answer to this request.
         """
         try:
             if not isinstance(request, Count):
                 return await self._send(group, request)
-            parts = list(divide(request.run_ids, group.limit.current))
+            parts = list(divide(request.run_ids, max(group.limit.current, known_size)))
             return sum([await self._send(group, Count(part, request.states)) for part in parts])
         except LookUpFailedError as error:
             if request.is_error_answer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_durable.task_sdk import AsyncLookUps
+from airflow_durable.triggers.notes import WaitLog
 from airflow_durable.triggers.poller import get_poller
 
 if TYPE_CHECKING:
@@ -66,9 +68,14 @@ class DurableDagRunTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield the one event: the state that the run has reached or ended in, or that it is missing."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        wait_log = WaitLog(self.log, self.dag_id, self.run_id)
+        wait_log.begin()
         state = await get_poller(AsyncLookUps()).wait(
-            self.dag_id, self.run_id, frozenset(self.states), self.poll_interval
+            self.dag_id, self.run_id, frozenset(self.states), self.poll_interval, wait_log
         )
+        wait_log.end(state, loop.time() - begun)
         yield TriggerEvent(self.payload(state))  # type: ignore[no-untyped-call] # Airflow's
 
     def payload(self, state: str | None) -> tuple[str, dict[str, Any]]:

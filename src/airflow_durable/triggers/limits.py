@@ -22,14 +22,17 @@ _BYTES_ELSE = 2_000
 MAX_BATCH_BYTES = MAX_QUERY_BYTES - _BYTES_ELSE
 """Of the run ids of one request."""
 
-RECOVERY_SECONDS = 30.0
-"""After which a lowered limit is doubled. If that was too much, the next time is twice as long..."""
+RECOVERY_SECONDS = 10.0
+"""After which one batch tries a larger size again. If that fails, the next trial is after twice as long..."""
 
 LONGEST_RECOVERY_SECONDS = 3600.0
-"""... up to this."""
+"""... up to this, or sooner..."""
 
-_SMALLEST = 128
-"""Bytes, from which a limit of none grows again."""
+POLLS_A_TRIAL = 200
+"""... after so many polls of the group, where batches are small: a trial that fails costs about eight requests."""
+
+_TRIALS_SHARE = 20.0
+"""There is no trial for so many times as long as the failed request took."""
 
 Value = TypeVar("Value")
 
@@ -58,34 +61,62 @@ class SizeLimit:
     """
     The limit of the requests for one Dag, in bytes of run ids. It is lowered by failures, and recovers.
 
+    It recovers by trials: one batch at a time takes twice as much. So a trial that fails costs a few requests, however
+    many batches there are, and after one that succeeds the next follows at once.
+
     :param lowest: the lowest that it has been.
     """
 
     current: int = MAX_BATCH_BYTES
     lowest: int = MAX_BATCH_BYTES
     recovery_seconds: float = RECOVERY_SECONDS
-    _recovers_at: float = 0.0
-    _was_raised: bool = False
+    _next_trial_at: float = 0.0
+    _no_trial_until: float = 0.0
+    _polls: int = 0
+    _tried: int | None = None
+    _failed: int = MAX_BATCH_BYTES
 
-    def lower(self, size: int, now: float) -> bool:
+    def lower(self, size: int, failed: int, now: float, seconds: float) -> bool:
         """
-        Take note that a request of twice the size failed, where one run alone did not.
+        Take note that a request of some size failed, where one run alone did not.
 
         :param size: the next to try; 0: each run by itself.
-        :returns: whether it is lower than ever.
+        :param failed: the size that failed.
+        :param seconds: how long that took.
+        :returns: whether the limit is lower than ever.
         """
-        if self._was_raised:
+        if self._tried is not None and failed >= self._tried:
             self.recovery_seconds = min(2 * self.recovery_seconds, LONGEST_RECOVERY_SECONDS)
-        self._was_raised = False
+            self._tried = None
+        self._failed = min(self._failed, failed)
+        self._next_trial_at = now + self.recovery_seconds
+        self._no_trial_until = now + _TRIALS_SHARE * seconds
+        self._polls = 0
         self.current = min(self.current, size)
-        self._recovers_at = now + self.recovery_seconds
         is_new = self.current < self.lowest
         self.lowest = min(self.lowest, self.current)
         return is_new
 
-    def recover(self, now: float) -> None:
-        """Raise a lowered limit, if it is time."""
-        if self.current < MAX_BATCH_BYTES and now >= self._recovers_at:
-            self.current = min(max(_SMALLEST, 2 * self.current), MAX_BATCH_BYTES)
-            self._recovers_at = now + self.recovery_seconds
-            self._was_raised = True
+    def note_poll(self, now: float) -> bool:
+        """Take note of a poll, and return whether its batch may try a larger size."""
+        self._polls += 1
+        is_time = now >= self._next_trial_at or self._polls > POLLS_A_TRIAL
+        return self.current < MAX_BATCH_BYTES and is_time and now >= self._no_trial_until
+
+    def begin_trial(self, size: int, now: float) -> None:
+        """Take note that a batch of this size is tried."""
+        self._tried = size
+        self._next_trial_at = now + self.recovery_seconds
+        self._polls = 0
+
+    def note_success(self, size: int, now: float) -> None:
+        """Take note that a request of this size succeeded."""
+        if size <= self.current:
+            return
+        self.current = size
+        self._tried = None
+        self._next_trial_at = now
+        if size >= self._failed:
+            # What failed has passed.
+            self.recovery_seconds = RECOVERY_SECONDS
+            self._failed = MAX_BATCH_BYTES

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.triggers.batches import Batches, Wait
 from airflow_durable.triggers.health import SHORTEST_INTERVAL_SECONDS, jitter
+from airflow_durable.triggers.notes import Notes
 from airflow_durable.triggers.turns import Search, Turns
 
 if TYPE_CHECKING:
     from airflow_durable.triggers.batches import Batch
+    from airflow_durable.triggers.notes import WaitLog
     from airflow_durable.triggers.requests import LookUps
 
 log = logging.getLogger(__name__)
@@ -51,20 +53,31 @@ class Poller:
     def __init__(self, look_ups: LookUps) -> None:
         self._batches = Batches()
         self._turns = Turns(look_ups, self._batches)
+        self._notes = Notes()
         self._task: asyncio.Task[None] | None = None
         self._has_news = asyncio.Event()
 
-    async def wait(self, dag_id: str, run_id: str, states: frozenset[str], poll_interval: float) -> str | None:
+    async def wait(
+        self,
+        dag_id: str,
+        run_id: str,
+        states: frozenset[str],
+        poll_interval: float,
+        wait_log: WaitLog | None = None,
+    ) -> str | None:
         """
         Wait until the run is in one of the states or has ended, and return its state; None: there is no such run.
 
         :param poll_interval: the longest time between two polls, in seconds, if the server can keep up.
+        :param wait_log: is written to now and then.
         :raises LookUpFailedError: the run cannot be looked up, for a reason that will not pass.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait = Wait(run_id, max(poll_interval, SHORTEST_INTERVAL_SECONDS), now, loop.create_future())
         self._batches.add(wait, dag_id, states, due=now + SHORTEST_INTERVAL_SECONDS * jitter())
+        if wait_log is not None:
+            self._notes.add(wait, wait_log)
         self._has_news.set()
         if self._task is None or self._task.done():
             # In a context of its own: in this one the logs go to the log of this wait's task.
@@ -73,12 +86,14 @@ class Poller:
             return await wait.ended
         finally:
             self._batches.remove(wait)
+            self._notes.remove(wait)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while (chosen := self._choose()) is not None:
                 due, item = chosen
+                self._notes.write_due(loop.time())
                 if due > loop.time():
                     await self._sleep(due - loop.time())
                 else:

@@ -56,7 +56,10 @@ REFUSED_BY_ALL_SECONDS = 3600.0
 """... or for so long, if the server answers nothing else either."""
 
 ENDS_TOGETHER = 4
-"""Batches are polled together until so many runs are to be searched for."""
+"""Batches are polled together until so many runs are to be searched for, and..."""
+
+TOGETHER_SECONDS = 5.0
+"""... those that were due no more than so long after the first one. Those due later are not before others' turns."""
 
 _TRIES_OF_A_SEARCH = 3
 """After so many failures in a row a search is given up. Its batches are polled again."""
@@ -69,6 +72,7 @@ class Search:
     """
     A search that is under way for what has ended in some batches of a group.
 
+    :param known_size: a count of so many bytes of run ids has succeeded.
     :param request: the next one; it stays the next one until it is answered.
     :param failures: how often in a row it has failed.
     :param errors: how many look-ups of single runs have failed in a row.
@@ -78,6 +82,7 @@ class Search:
     batches: list[Batch]
     due: float
     steps: Steps[None]
+    known_size: int
     request: Any = None
     failures: int = 0
     errors: int = 0
@@ -126,24 +131,33 @@ class Turns:
             await self._look_up(batch, next(iter(batch.waits.values())))
         elif not batch.failures or await self._look_up(batch, batch.rotate()):
             counted: dict[Batch, Cell] = {}
+            due = batch.due
             await self._count(batch, counted)
-            for other in self._others_to_count(batch, is_search_due=bool(counted)):
+            for other in self._others_to_count(batch, is_search_due=bool(counted), due=due):
                 # What was counted long ago is searched in vain: so no more than what one search takes.
                 if sum(cell.members for cell in counted.values()) < ENDS_TOGETHER:
                     await self._count(other, counted)
             if counted:
                 await self._begin(batch.group, counted)
 
-    def _others_to_count(self, batch: Batch, *, is_search_due: bool) -> list[Batch]:
-        """Return the other batches of a group that are due; all, if a search is due that had better be a common one."""
+    def _others_to_count(self, batch: Batch, *, is_search_due: bool, due: float) -> list[Batch]:
+        """
+        Return the other batches of a group that are due, and some more if a search is due that had better be common.
+
+        As many more as a search in this one takes counts, about: where batches are small, there are many of them, and a
+        search takes few.
+
+        :param due: when this one was due. Those that were due much later are not before others that wait for a turn.
+        """
         now = _now()
-        is_costly = is_search_due and not batch.group.tasks.may_be_asked_for(now)
         others = [
-            other
-            for other in batch.group.batches
-            if other is not batch and other.can_change and (is_costly or other.due <= now) and len(other.waits) > 1
+            other for other in batch.group.batches if other is not batch and other.can_change and len(other.waits) > 1
         ]
-        return sorted(others, key=lambda other: other.due)
+        others.sort(key=lambda other: other.due)
+        number = sum(other.due <= min(now, due + TOGETHER_SECONDS) for other in others)
+        if is_search_due and not batch.group.tasks.may_be_asked_for(now):
+            number = max(number, math.ceil(2 * math.log2(len(batch.waits) + 1)))
+        return others[:number]
 
     async def _count(self, batch: Batch, counted: dict[Batch, Cell]) -> None:
         """Count the active runs of a batch, and note it if some are missing."""
@@ -152,7 +166,9 @@ class Turns:
         if not run_ids or any(not batch.waits.keys().isdisjoint(cell.run_ids) for cell in counted.values()):
             return
         try:
-            active = await self._channel.ask(batch.group, Count(run_ids, sorted(batch.group.active)))
+            # Whole, even if the limit was lowered meanwhile: divided, a poll would cost a request a run.
+            size = batch.query_bytes
+            active = await self._channel.ask(batch.group, Count(run_ids, sorted(batch.group.active)), size)
         except LookUpFailedError as error:
             if batch.failures and len(batch.waits) > 1:
                 self._split(batch, error)
@@ -160,6 +176,7 @@ class Turns:
                 self._handle_failure(batch, error)
             return
         self._handle_success(batch)
+        batch.group.limit.note_success(size, _now())
         if active < len(run_ids):
             counted[batch] = Cell(run_ids, len(run_ids) - active)
 
@@ -173,7 +190,7 @@ class Turns:
         for batch in counted:
             batch.is_searched = True
         steps = EndSearch(group, _now, report).run(list(counted.values()))
-        search = Search(group, list(counted), _now(), steps)
+        search = Search(group, list(counted), _now(), steps, max(batch.query_bytes for batch in counted))
         self.searches.append(search)
         search.request = next(steps, None)
         await self._continue(search)
@@ -185,7 +202,7 @@ class Turns:
                 if search.request is None or not any(batch.waits for batch in search.batches):
                     self._finish(search)
                     return
-                answer = await self._channel.ask(search.group, search.request)
+                answer = await self._channel.ask(search.group, search.request, search.known_size)
                 search.failures = 0
                 self._note_success()
                 self._note_search_request()
@@ -288,10 +305,12 @@ class Turns:
     def _split(self, batch: Batch, error: LookUpFailedError) -> None:
         """Halve a batch that cannot be counted, where one of its runs could be looked up."""
         group = batch.group
+        failed = batch.query_bytes
         new = self._batches.halve(batch)
         batch.due = new.due = _now()
         is_single = max(len(batch.waits), len(new.waits)) == 1
-        if group.limit.lower(0 if is_single else max(batch.query_bytes, new.query_bytes), _now()):
+        size = 0 if is_single else max(batch.query_bytes, new.query_bytes)
+        if group.limit.lower(size, failed, _now(), self._channel.latest_seconds):
             how = "one by one" if is_single else "fewer at a time"
             log.warning(
                 "Runs of Dag %s could not be counted: %s. From now on they are looked up %s.",
@@ -312,7 +331,7 @@ class Turns:
         elif batch.refused_since is None:
             batch.refused_since = now
         # A size that has failed before was tried again: that says nothing about the server.
-        is_news = not batch.failures and batch.query_bytes <= batch.group.limit.lowest
+        is_news = not batch.failures and batch.query_bytes <= batch.group.limit.current
         self._note_failure(error, is_news=is_news)
         batch.failures += 1
         batch.due = now + pause_seconds(batch.failures, self._channel.latest_seconds)
