@@ -36,6 +36,7 @@ COMPONENTS = {
 COUNTED = TARGETED | {FaultKind.WORKER_KILLED, FaultKind.TRIGGERER_KILLED, FaultKind.PARTITION}
 """The faults whose victims can be told; the others strike whoever is there."""
 
+HEALED_TICKS = 15
 _POLL_TICKS = 3
 _ENDED = frozenset({"success", "failed", "skipped", "removed"})
 _NOT_STARTED = frozenset({None, "scheduled", "queued", "up_for_retry"})
@@ -155,7 +156,16 @@ class FaultBox:
             outcome.victims[_kind_of(victim)] += 1
         yield from self._wait_until_superseded(victims)
         self._count_overlaps(outcome, victims)
+        healed_at = time.time()
         self._engine.heal(worker)
+        # What a superseded worker had to send it sends now, a reset among it.
+        for _ in range(HEALED_TICKS):
+            yield
+        for passage in tuple(self._engine.proxies[worker].passages):
+            is_reset = passage.path.endswith("/clear") and passage.status is not None and passage.at >= healed_at
+            sender = passage.sender
+            if is_reset and sender is not None and any(victim.id == sender.id for victim in victims):
+                outcome.struck_resets.add((sender.dag_id, sender.run_id, sender.map_index))
 
     def _strike_component(self, outcome: Outcome) -> Iterator[None]:
         engine, fault = self._engine, outcome.fault
