@@ -258,10 +258,11 @@ def test_a_dag_whose_requests_are_never_answered_takes_a_part_of_the_time_only()
     async def scenario() -> list[float]:
         server = SilentServer()
         server.silent = lambda _, dag_id: dag_id == "silent"
-        server.start(names(50), "silent")
+        silent = [f"silent_{number}" for number in range(50)]
+        server.start(silent, "silent")
         server.start(names(500))
         waits = Waits(server)
-        waits.begin(names(50), "silent")
+        waits.begin(silent, "silent")
         waits.begin(names(500))
         await asyncio.sleep(600)
         latencies = []
