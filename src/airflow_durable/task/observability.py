@@ -17,6 +17,7 @@ from airflow_durable.compat import Stats
 from airflow_durable.core.model import ChildRun, Decision
 from airflow_durable.core.stored import KEY
 from airflow_durable.durations import format_duration
+from airflow_durable.logs import write_line
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Look
@@ -155,16 +156,3 @@ class Reporter:
         """End the span, if it has not ended yet."""
         if self._span.is_recording():
             self._span.end()
-
-
-def write_line(log: Any, level: str, text: str, **fields: str) -> None:  # noqa: ANN401 - differs by version
-    """
-    Write a line with keys.
-
-    The task's log takes keys where it is structlog's (3.1 and later); before, they are part of the text.
-    """
-    if hasattr(log, "bind"):
-        getattr(log, level)(text, **fields)
-        return
-    shown = " ".join([text, *(f"{name}={value}" for name, value in fields.items())])
-    getattr(log, level)("%s", shown)

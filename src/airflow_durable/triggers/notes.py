@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.durations import format_duration
-from airflow_durable.task.observability import write_line
+from airflow_durable.logs import write_line
 
 if TYPE_CHECKING:
     from airflow_durable.triggers.batches import Wait
