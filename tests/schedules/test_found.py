@@ -216,3 +216,41 @@ def test_a_marked_start_is_not_enough_for_a_task_that_waits_by_now() -> None:
         f"try 2: look-up of {FIRST}: running",
     )
     assert ended == (SUCCESS, ["conf 1.1"])
+
+
+def test_a_used_up_run_that_is_written_down_does_not_hide_the_clear() -> None:
+    # The first entry was lost. The write by which that is found out had the numbers of the try that wrote it, so the next
+    # try took itself for an automatic retry, and took the outcome of before the clear.
+    configuration = Configuration(
+        mode=Mode.DEFER,
+        identity="run id",
+        is_discarding=True,
+        budget=Budget(faults=0, clears=1, failures=0, people=0, edits=0, losses=1, remakes=0),
+    )
+    schedule = [
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "try 1: defers",
+        "fixed succeeds",
+        "the record of the task is lost",
+        "the trigger sees success; try 1 resumes",
+        "try 1: set .1",
+        "try 1: succeeds",
+        "a person clears the task",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: look-up of fixed: success",
+        "try 2: get .0",
+        "try 2: set .0",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: fails with JournalReadError",
+        "try 3 starts",
+        "try 3: get .0",
+        "try 3: get .1",
+        "try 3: get .2",
+        "try 3: get .call_00002",
+        "try 3: look-up of fixed: success",
+    ]
+    replay(configuration, schedule)

@@ -181,8 +181,7 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if decision is Decision.RESET:
         return _reset(port, request, entered, seen)
     if decision is Decision.USED_UP:
-        # What is written must not hide the clear: a retry after a crash here has to decide the same.
-        return _end_like_stock(port, request, record, seen, is_own=True)
+        return _end_like_stock(port, request, record.with_clear_kept(), seen, is_own=True)
     return _end_like_stock(port, request, entered, seen, is_own=False)
 
 

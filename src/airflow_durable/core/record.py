@@ -26,6 +26,9 @@ MAX_TRIES = 50
 _ASKING = frozenset({Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESET})
 """Decisions by which the server is asked for the run, or to start it over."""
 
+CLEARED = -1
+"""In place of ``max_tries``: no try has this, so the record is always of before a clear."""
+
 TAG_REACH = timedelta(seconds=2)
 """How far before the present a date of ours may lie, so that its microseconds are our tag."""
 
@@ -135,6 +138,15 @@ class Record:
             task_instance_id=entered.task_instance_id,
             tries=entered.tries,
         )
+
+    def with_clear_kept(self) -> Record:
+        """
+        Return the record as it is written where a try ends for good after a clear.
+
+        It must not hide the clear: a retry after a crash here has to decide the same. A record that was read shows it as
+        it is; one that was rebuilt has the numbers of this try.
+        """
+        return replace(self, phase=Phase.CONSUMED, max_tries=CLEARED) if self.is_recovered else self
 
     def with_dates(self, *, logical_date: datetime | None, run_after: datetime | None) -> Record:
         """Return the record of a request that is sent with these dates."""
