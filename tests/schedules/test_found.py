@@ -219,8 +219,8 @@ def test_a_marked_start_is_not_enough_for_a_task_that_waits_by_now() -> None:
 
 
 def test_a_used_up_run_that_is_written_down_does_not_hide_the_clear() -> None:
-    # The first entry was lost. The write by which that is found out had the numbers of the try that wrote it, so the next
-    # try took itself for an automatic retry, and took the outcome of before the clear.
+    # The first entry was lost. The write by which that is found out had the numbers of the try that wrote it, so the
+    # next try took itself for an automatic retry, and took the outcome of before the clear.
     configuration = Configuration(
         mode=Mode.DEFER,
         identity="run id",

@@ -143,8 +143,8 @@ class Record:
         """
         Return the record as it is written where a try ends for good after a clear.
 
-        It must not hide the clear: a retry after a crash here has to decide the same. A record that was read shows it as
-        it is; one that was rebuilt has the numbers of this try.
+        It must not hide the clear: a retry after a crash here has to decide the same. A record that was read shows it
+        as it is; one that was rebuilt has the numbers of this try.
         """
         return replace(self, phase=Phase.CONSUMED, max_tries=CLEARED) if self.is_recovered else self
 
