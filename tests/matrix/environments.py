@@ -62,7 +62,18 @@ class Provider(str, Enum):
     """What was newest when that Airflow came out, as its own constraints have it."""
 
 
-FOLDERS = {Part.UNIT: ("tests/core", "tests/adapters", "tests/sidebyside"), Part.LIVE: ("tests/live",)}
+SIMULATIONS = ("faults", "limits", "outage", "trouble")
+"""Of the poller, on a simulated clock and server: long, and nothing of Airflow is in them."""
+
+FOLDERS = {
+    Part.UNIT: (
+        "tests/core",
+        "tests/adapters",
+        "tests/sidebyside",
+        *(f"--ignore=tests/adapters/test_poller_{name}.py" for name in SIMULATIONS),
+    ),
+    Part.LIVE: ("tests/live",),
+}
 
 
 @dataclass(frozen=True)
