@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from packaging.version import Version
@@ -29,6 +29,9 @@ HAS_TEXT_CONF = Version("1.9.2") <= PROVIDER
 
 HAS_EARLY_LINK = Version("1.15.0") <= PROVIDER
 """The stock operator pushes its extra link before it asks for the run. Goes with Airflow 3.2."""
+
+IS_REVIEWED = Version("1.21.0") <= PROVIDER
+"""The list of differences was reviewed against this stock operator; older ones differ from it themselves."""
 
 IS_RETRIED_AFTER_EXIT = Version("3.1") <= AIRFLOW
 """A task whose runner failed is tried again; 3.0 fails it (``supervisor.py``, ``final_state``). Goes with 3.0."""
@@ -61,6 +64,10 @@ needs_pause_check = pytest.mark.skipif(
     not HAS_PAUSE_CHECK,
     reason=f"no fail_when_dag_is_paused with Airflow {AIRFLOW} and standard provider {PROVIDER} (3.2 and 1.14.0 have)",
 )
+needs_review = pytest.mark.skipif(
+    not IS_REVIEWED,
+    reason=f"the differences are reviewed against standard provider 1.21.0; this is {PROVIDER}",
+)
 needs_store = pytest.mark.skipif(not HAS_STORE, reason=f"Airflow {AIRFLOW} has no task state store (3.3 has)")
 needs_details = pytest.mark.skipif(
     not HAS_DETAILS, reason=f"Airflow {AIRFLOW} has no GetDagRun and no GetDag message (3.2 has)"
@@ -90,6 +97,17 @@ def timeout_of_airflow(seconds: float) -> AbstractContextManager[object]:
     module = import_module("airflow.sdk.execution_time.timeout" if is_in_sdk else "airflow.utils.timeout")
     context: AbstractContextManager[object] = module.timeout(seconds)
     return context
+
+
+def refuses_dates_early() -> bool:
+    """Return whether the stock operator's constructor refuses a date of another type, not its execution."""
+    from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+
+    try:
+        TriggerDagRunOperator(task_id="task", trigger_dag_id="child", logical_date=cast("str", 5))
+    except TypeError:
+        return True
+    return False
 
 
 def needs_parameter(name: str) -> pytest.MarkDecorator:

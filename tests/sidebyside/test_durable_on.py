@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.adapters.versions import needs_review
+
 from .compare import LONG, SHORT, Differences, find_differences
 from .differences import DIFFERENCES, shown_here
 from .situations import SITUATIONS
@@ -18,6 +20,8 @@ from .test_durable_off import parameters
 if TYPE_CHECKING:
     from .differences.model import Difference, Shown
     from .situations.model import Situation
+
+pytestmark = needs_review
 
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
 

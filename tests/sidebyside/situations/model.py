@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.adapters.versions import HAS_DETAILS, HAS_RETRY_POLICY
+from tests.adapters.versions import HAS_DETAILS, HAS_RETRY_POLICY, lacks_a_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,10 @@ class Need:
 
 RETRY_POLICY = Need(HAS_RETRY_POLICY, "there is no retry_policy before Airflow 3.3")
 DETAILS = Need(HAS_DETAILS, "there is no fail_when_dag_is_paused on Airflow 3 before 3.2")
+OPENLINEAGE = Need(
+    not lacks_a_parameter({"openlineage_inject_parent_info": True}),
+    "the stock operator adds nothing for OpenLineage before standard provider 1.10.0",
+)
 
 DELETED = "deleted"
 TIMES_OUT = "times out"

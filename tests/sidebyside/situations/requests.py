@@ -9,7 +9,7 @@ from unittest.mock import patch
 from tests.adapters.dags import DEFER, WAIT
 
 from .conflicts import FIXED, id_taken
-from .model import Situation, Try
+from .model import OPENLINEAGE, Situation, Try
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -70,10 +70,13 @@ SITUATIONS = (
     ),
     Situation("a note", {**WAIT, "note": "because of {{ run_id }}"}),
     Situation("an empty note", {**WAIT, "note": ""}),
-    Situation("OpenLineage adds to the conf", {**WAIT, "conf": {"a": 1}}, around=openlineage),
-    Situation("OpenLineage adds to no conf, deferred", DEFER, around=openlineage),
+    Situation("OpenLineage adds to the conf", {**WAIT, "conf": {"a": 1}}, around=openlineage, need=OPENLINEAGE),
+    Situation("OpenLineage adds to no conf, deferred", DEFER, around=openlineage, need=OPENLINEAGE),
     Situation(
-        "OpenLineage must not add to the conf", {**WAIT, "openlineage_inject_parent_info": False}, around=openlineage
+        "OpenLineage must not add to the conf",
+        {**WAIT, "openlineage_inject_parent_info": False},
+        around=openlineage,
+        need=OPENLINEAGE,
     ),
     Situation("XComs are not wanted", {**WAIT, "do_xcom_push": False}),
     Situation("mapped over confs", WAIT, expand={"conf": [{"n": 0}, {"n": 1}]}),
