@@ -148,7 +148,7 @@ def test_a_crash_at_any_request_starts_no_child_twice_and_leaves_none_out(
         supervisor.dies_at = -1
         assert finish(supervisor, dag, try_number=2).state == "success"
         assert [run.conf for run in supervisor.runs.values()] == CONFS[:2], f"it died at request {dies_at}"
-    assert crashes > 5
+    assert crashes >= 2 * len(CONFS[:2]), "each run has its request and its XCom, at the least"
 
 
 @needs_store
