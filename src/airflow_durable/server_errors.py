@@ -87,19 +87,20 @@ def read_failure(error: Exception, *, conf: object = None) -> Failure:
 
     :param conf: the one that was sent: a refused parameter is named if it is a key of it.
     """
-    is_from_server = _is_from_server(error)
     status = _status_of(error)
     if status is None:
         said = _describe_unanswered(error)
         return Failure(
             said,
-            is_from_server=is_from_server,
+            is_from_server=is_from_server(error),
             is_unsent=isinstance(error, _CANNOT_BE_SENT),
             is_answer_unreadable=_is_answer_unreadable(error),
         )
     detail = _detail_of(error)
     said = describe_detail(detail, conf=conf) or _phrase(status)
-    return Failure(f"{said} (HTTP {status})" if said else f"HTTP {status}", status, read_reason(detail), is_from_server)
+    return Failure(
+        f"{said} (HTTP {status})" if said else f"HTTP {status}", status, read_reason(detail), is_from_server(error)
+    )
 
 
 def as_submission_error(
@@ -140,10 +141,6 @@ def is_from_server(error: Exception) -> bool:
     In a task it is the supervisor's ``AirflowRuntimeError``, also where the server did not answer (3.2 and later); in
     ``dag.test()`` the client's own error.
     """
-    return _is_from_server(error)
-
-
-def _is_from_server(error: Exception) -> bool:
     import httpx
     from airflow.sdk.exceptions import AirflowRuntimeError
 
@@ -193,7 +190,7 @@ def _describe_unanswered(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(kind, ErrorType):
         return f"{name}: {kind.value}"
-    if _is_from_server(error):
+    if is_from_server(error):
         return f"no answer from the server ({name})"
     is_closed = isinstance(error, (EOFError, ConnectionError))
     return f"the channel to the supervisor is closed ({name})" if is_closed else name

@@ -84,7 +84,7 @@ class DatabaseSource:
                 continue
             before = self._begun_tries(earlier, task)
             for key, tries in found.items():
-                # The history first: to 3.3, a try that is to be retried is in both.
+                # The history first: up to 3.3 a try that is to be retried is in both.
                 ran = order([*before.get(key, ()), *tries])
                 if len(ran) > 1:
                     yield Instance(key, ran)

@@ -66,7 +66,7 @@ def _is_enough(record: Record, request: Request) -> bool:
     return request.is_success(record.outcome.state)
 
 
-def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision hangs on
+def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends on
     record: Record,
     request: Request,
     attempt: Attempt,
@@ -98,7 +98,7 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision hangs on
 
 
 def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, clear: Clear | None) -> bool:
-    """Tell whether the decision hangs on what ran upstream of the task: that costs requests."""
+    """Tell whether the decision depends on what ran upstream of the task: that costs requests."""
     if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
         return False
     is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import ScratchAirflow
+from airflow_durable.metadata.model import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ _OPTIONS = {
     "scheduler.task_instance_heartbeat_timeout": "8",
     "scheduler.task_instance_heartbeat_timeout_detection_interval": "1",
 }
-_ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _ENDED_RUN_STATES = frozenset({"success", "failed"})
 
 
@@ -135,7 +135,7 @@ def _watch_until_ended(airflow: ScratchAirflow, report: Report) -> None:
             if reported.get(kind) != line:
                 reported[kind] = line
                 report(line)
-            is_done = is_done and parent.state in _ENDED_STATES
+            is_done = is_done and parent.state in ENDED_STATES
             is_done = is_done and all(run.state in _ENDED_RUN_STATES for run in runs)
         return is_done
 

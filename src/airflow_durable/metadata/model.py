@@ -146,3 +146,6 @@ UNFINISHED_STATES = (
     "awaiting_input",
 )
 """A task instance's states before its end (3.1 to 3.4, ``utils/state.py``). Without a state it has not ended either."""
+
+ENDED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+"""All other states of a task instance (3.1 to 3.4)."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.metadata.reads import Reads, as_key
 from airflow_durable.metadata.tables import reflect_tables
 from airflow_durable.metadata.values import as_utc
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUSY_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
-_ENDED_STATES = ("success", "failed", "skipped", "removed", "upstream_failed")
 _SHOWN = (
     "try_number",
     "state",
@@ -104,7 +104,7 @@ class ScratchDatabase:
         state = latest.columns.state
         columns = [latest.columns[name] for name in _SHOWN]
         statement = sa.select(*latest.key, *columns).where(
-            latest.is_included, sa.or_(state.is_(None), state.not_in(_ENDED_STATES))
+            latest.is_included, sa.or_(state.is_(None), state.not_in(ENDED_STATES))
         )
         return [row._mapping for row in self._execute(statement)]  # noqa: SLF001 - SQLAlchemy's own name for it
 

@@ -4,7 +4,7 @@ Waits in batches: which waits share one request, and when each batch is polled n
 The Execution API counts Dag runs by one Dag, many run ids and many states (``dag-runs/count``, Airflow 3.0 to 3.3,
 ``execution_api/routes/dag_runs.py``). So a batch is of one child Dag, and of waits for the same states. Counting the
 runs that exist and are **active** answers two questions at once: as long as all are counted, no run has ended and none
-was deleted.
+was deleted. About states other than the active and the ended ones: :mod:`airflow_durable.triggers.unknown`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES
 from airflow_durable.triggers.limits import MAX_BATCH_BYTES, SizeLimit, query_bytes
 from airflow_durable.triggers.tasks import Tasks
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from airflow_durable.triggers.unknown import UnknownState
-
-ACTIVE_STATES = frozenset({"queued", "running"})
-ENDED_STATES = frozenset({"success", "failed"})
-"""Together all of ``DagRunState`` (3.0 to 3.3). About others: :mod:`airflow_durable.triggers.unknown`."""
 
 _ROOM = 1.25
 """Batches are joined only if all waits of the group fit into fewer with this much room, so that new ones find room."""
@@ -190,7 +187,7 @@ class Batches:
         awaited = states | ENDED_STATES
         group = self._groups.get((dag_id, awaited))
         if group is None:
-            group = Group(dag_id, awaited, set(ACTIVE_STATES - awaited), self._others_ended)
+            group = Group(dag_id, awaited, set(UNFINISHED_STATES) - awaited, self._others_ended)
             self._groups[dag_id, awaited] = group
         self._put(wait, group, due)
         self.nominal_rate += 1 / wait.poll_interval

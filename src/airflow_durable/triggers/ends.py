@@ -104,11 +104,11 @@ class EndSearch:
             elif cell.members > 0:
                 to_search.append(cell)
         yield from self._count_tasks([cell for cell in to_search if cell.is_open])
-        found, small = yield from self._count_inactive(search.narrow(to_search, self._fits_into_list))
+        found, small = yield from self._follow(search.narrow(to_search, self._fits_into_list), self._inactive)
         left: list[Cell] = []
         for cell in small:
             left += yield from self._follow_tasks(cell)
-        found += yield from self._count_inactive(search.find(left))
+        found += yield from self._follow(search.find(left), self._inactive)
         yield from self._settle(found)
 
     def _follow_tasks(self, cell: Cell) -> Steps[list[Cell]]:
@@ -121,8 +121,8 @@ class EndSearch:
             before = len(self._over)
             yield from self._settle(hint.over)
             return [Cell(rest, cell.members - (len(self._over) - before))]
-        active = yield Count(hint.over, self._active)
-        return [Cell(hint.over, len(hint.over) - active), Cell(rest, cell.members - (len(hint.over) - active))]
+        inactive = yield from self._inactive(hint.over)
+        return [Cell(hint.over, inactive), Cell(rest, cell.members - inactive)]
 
     def _settle(self, run_ids: Sequence[str]) -> Steps[None]:
         """Find out how runs have ended."""
@@ -153,12 +153,17 @@ class EndSearch:
 
     def _find_in(self, cell: Cell, states: Sequence[str]) -> Steps[list[str]]:
         """Find which of the runs are in one of the states."""
+
+        def in_states(run_ids: Sequence[str]) -> Steps[int]:
+            members: int = yield Count(run_ids, states)
+            return members
+
         yield from self._count_tasks([cell])
         rows = self._group.tasks.rows_a_run
         found: list[str] = []
         left = [cell]
         if rows is not None and 3 * math.ceil(len(cell.run_ids) * rows / TASKS_AT_ONCE) < search.expected_counts(cell):
-            found, small = yield from self._count(search.narrow([cell], self._fits_into_list), states)
+            found, small = yield from self._follow(search.narrow([cell], self._fits_into_list), in_states)
             left = []
             for part in small:
                 hint = yield from self._list_tasks(part.run_ids, len(part.run_ids))
@@ -166,9 +171,9 @@ class EndSearch:
                     left.append(part)
                     continue
                 likely = [run_id for run_id in hint.over if run_id not in hint.failed]
-                members = yield Count(likely, states)
+                members = yield from in_states(likely)
                 left += [Cell(likely, members), Cell(_without(part.run_ids, likely), part.members - members)]
-        return [*found, *(yield from self._count(search.find(left), states))]
+        return [*found, *(yield from self._follow(search.find(left), in_states))]
 
     def _confirm(self, run_ids: Sequence[str], state: str) -> Steps[None]:
         """End waits whose runs should be in this state, if they are."""
@@ -228,19 +233,14 @@ class EndSearch:
             and tasks.fit_into_answer(len(cell.run_ids))
         )
 
-    def _count(self, counts: Counts[Found], states: Sequence[str]) -> Steps[Found]:
-        """Let a search count the runs that are in one of the states."""
-        answer: int | None = None
-        while True:
-            try:
-                run_ids = counts.send(answer)  # type: ignore[arg-type] # a generator begins with None
-            except StopIteration as end:
-                found: Found = end.value
-                return found
-            answer = yield Count(run_ids, states)
+    def _inactive(self, run_ids: Sequence[str]) -> Steps[int]:
+        """Count the runs that are not active: those that have ended, and those that are gone."""
+        active: int = yield Count(run_ids, self._active)
+        return len(run_ids) - active
 
-    def _count_inactive(self, counts: Counts[Found]) -> Steps[Found]:
-        """Let a search count the runs that are not active: those that have ended, and those that are gone."""
+    @staticmethod
+    def _follow(counts: Counts[Found], count: Callable[[Sequence[str]], Steps[int]]) -> Steps[Found]:
+        """Give a search the counts that it asks for."""
         answer: int | None = None
         while True:
             try:
@@ -248,8 +248,7 @@ class EndSearch:
             except StopIteration as end:
                 found: Found = end.value
                 return found
-            active: int = yield Count(run_ids, self._active)
-            answer = len(run_ids) - active
+            answer = yield from count(run_ids)
 
     @property
     def _active(self) -> Sequence[str]:
