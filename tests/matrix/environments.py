@@ -121,7 +121,9 @@ class Environment:
         if description["airflow"] != self.airflow:
             message = f"{venv} has Airflow {description['airflow']}, not {self.airflow}."
             raise EnvironmentBrokenError(message)
-        if f"apache-airflow-providers-standard=={description['provider']}\n" not in self.constraints.read_text():
+        # A pin may be of some Pythons only: then a marker follows.
+        pins = {line.partition(" ;")[0] for line in self.constraints.read_text().splitlines()}
+        if f"apache-airflow-providers-standard=={description['provider']}" not in pins:
             message = f"{venv} has standard provider {description['provider']}, which {self.constraints.name} has not."
             raise EnvironmentBrokenError(message)
 
