@@ -20,7 +20,7 @@ missing                                     RESUBMIT, under the recorded run id;
 unreadable                                  RESUBMIT; FRESH_SUBMIT if the work is asked for anew
 not ours, fixed identity                    FOREIGN
 not ours, generated identity (another       active, same request: RECONNECT; active: WAIT_OUT;
-life of the parent)                         ended: FRESH_SUBMIT
+life of the parent)                         ended, or after a clear with ``fresh``: FRESH_SUBMIT
 its reset was recorded and has not arrived  RESET
 in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
 is allowed                                  RESET with ``reset_dag_run``, else REFUSE
@@ -85,7 +85,7 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     if isinstance(seen, Look):
         return _decide_unseen(record, request, seen, clear)
     if not record.is_author_of(seen, attempt):
-        return Decision.FOREIGN if record.is_fixed else _decide_other_life(request, seen)
+        return Decision.FOREIGN if record.is_fixed else _decide_other_life(request, seen, clear)
     if record.is_reset_pending(seen):
         return Decision.RESET
     if request.mode is Mode.FIRE_AND_FORGET:
@@ -124,8 +124,11 @@ def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | 
     return Decision.RESUBMIT
 
 
-def _decide_other_life(request: Request, seen: ChildRun) -> Decision:
-    if not seen.is_active:
+def _decide_other_life(request: Request, seen: ChildRun, clear: Clear | None) -> Decision:
+    # Without a record (3.2), a run of before a clear that moved the start of the parent's Dag run looks like one of
+    # another life.
+    is_fresh_wanted = clear is not None and request.on_clear is OnClear.FRESH
+    if not seen.is_active or is_fresh_wanted:
         return Decision.FRESH_SUBMIT
     if seen.is_same_request or request.on_clear is OnClear.ADOPT:
         return Decision.RECONNECT
