@@ -48,8 +48,8 @@ class Footnotes:
 def build_markdown(results: Sequence[EnvironmentResult]) -> str:
     """Return the page for the docs."""
     results = _in_order(results)
-    lines = [_HEAD, "| Airflow | Python | standard provider | unit tests: core | unit tests: adapters | live |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines = [_HEAD, "| Airflow | Python | standard provider | core | adapters | side by side with stock | live |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for result in results:
         counts = [_tell_counts(result, folder) for folder in (*_UNIT_FOLDERS, "live")]
         lines.append(f"| {result.airflow} | {result.python} | {result.provider} | {' | '.join(counts)} |")

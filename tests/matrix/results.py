@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from .environments import RESULTS, Part
+from .environments import AGAIN, RESULTS, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,8 @@ class Verdict(str, Enum):
     NOT_APPLICABLE = "not applicable"
     SKIPPED = "skipped"
     NOT_RUN = "not run"
+    PASS_AGAIN = "pass at the second run"
+    """It failed beside all the others, and passed when those that failed were run once more."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,24 @@ def load(folder: Path) -> EnvironmentResult:
     """Return the results of one environment; a part that was not run has none."""
     tests: list[TestResult] = []
     for part in Part:
-        path = folder / f"{part.value}.xml"
-        if path.exists():
-            root = ET.parse(path).getroot()  # noqa: S314 - our own pytest wrote it
-            tests += [_read(case) for case in root.iter("testcase")]
+        again = {(test.folder, test.name): test for test in _read_all(folder / f"{part.value}{AGAIN}.xml")}
+        tests += [_after(test, again) for test in _read_all(folder / f"{part.value}.xml")]
     return EnvironmentResult(**json.loads((folder / "environment.json").read_text()), tests=tuple(tests))
+
+
+def _read_all(path: Path) -> list[TestResult]:
+    if not path.exists():
+        return []
+    root = ET.parse(path).getroot()  # noqa: S314 - our own pytest wrote it
+    return [_read(case) for case in root.iter("testcase")]
+
+
+def _after(test: TestResult, again: Mapping[tuple[str, str], TestResult]) -> TestResult:
+    """Return what came of a test that was run once more if it had failed."""
+    second = again.get((test.folder, test.name))
+    if test.verdict is not Verdict.FAIL or second is None:
+        return test
+    return replace(second, verdict=Verdict.PASS_AGAIN) if second.verdict is Verdict.PASS else second
 
 
 def _read(case: ET.Element) -> TestResult:

@@ -77,6 +77,21 @@ def test_verdicts_are_read(results: Path) -> None:
     assert (tests["good"].story, tests["good"].promise) == ("Crashes.", "One child.")
 
 
+def test_second_run_of_what_failed_is_told(results: Path, tmp_path: Path) -> None:
+    """It is no plain pass: the table says so."""
+    for name in ("environment.json", "live.xml"):
+        (tmp_path / name).write_bytes((results / "3.9.0" / name).read_bytes())
+    first = (tmp_path / "live.xml").read_text()
+    (tmp_path / "live-again.xml").write_text(first)
+    assert load(tmp_path).has_failed
+    case = '<testcase classname="tests.live.test_crash" name="test_bad" time="1"/>'
+    (tmp_path / "live-again.xml").write_text(f"<testsuites><testsuite>{case}</testsuite></testsuites>")
+    result = load(tmp_path)
+    assert not result.has_failed
+    assert {test.verdict for test in result.tests if test.name == "bad"} == {Verdict.PASS_AGAIN}
+    assert "1 pass at the second run" in build_markdown([result])
+
+
 def test_failure_is_a_failure_of_its_environment(results: Path) -> None:
     assert [(result.airflow, result.has_failed) for result in load_all(results)] == [("3.10.0", False), ("3.9.0", True)]
 
