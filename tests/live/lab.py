@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from packaging.version import Version
 
 import airflow_durable.example_dags
 from airflow_durable.core.stored import KEY, position_of
@@ -52,6 +53,10 @@ _DAG_FOLDERS = {
     "scenarios": Path(__file__).parent / "dags",
     "examples": Path(airflow_durable.example_dags.__file__).parent,
 }
+
+
+_ASKS_TO_KEEP = Version(metadata.version("apache-airflow")) >= Version("3.4.0a0")
+"""A person who clears a task chooses whether what it has stored is kept."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,18 @@ class Stage:
         """Delete the newest child run, as a person would."""
         self.lab.api.delete_run(self.child_dag, self.children()[-1].run_id)
 
-    def clear_parent(self) -> None:
-        """Clear the parent, as a person would."""
+    def clear_parent(self, *, is_record_kept: bool = True) -> None:
+        """
+        Clear the parent, as a person would.
+
+        :param is_record_kept: Airflow 3.4 asks whether what the task has stored is kept. An older one keeps it always:
+            there it is deleted.
+        """
         self._wait_until_run_is_settled()
-        self.lab.api.clear_task(self.parent_dag, RUN_ID, "run_child")
+        if not is_record_kept and not _ASKS_TO_KEEP:
+            self.lab.api.clear_store(self.parent_dag, RUN_ID, "run_child")
+        keep = is_record_kept if _ASKS_TO_KEEP else None
+        self.lab.api.clear_task(self.parent_dag, RUN_ID, "run_child", keep_task_state=keep)
 
     def clear_parent_run(self) -> None:
         """Clear the parent's whole Dag run, as a person would."""
@@ -201,10 +214,6 @@ class Stage:
     def xcom(self, key: str) -> Any:  # noqa: ANN401 - JSON
         """Return an XCom of the parent."""
         return self.lab.api.xcom(self.parent_dag, RUN_ID, "run_child", key)
-
-    def discard_record(self) -> None:
-        """Delete all that the parent has stored, as the clear of Airflow 3.4 does."""
-        self.lab.api.clear_store(self.parent_dag, RUN_ID, "run_child")
 
     @property
     def is_deferrable(self) -> bool:

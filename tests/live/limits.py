@@ -261,6 +261,7 @@ LIMITS = {
     "child_failed_and_cleared": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_cleared_child),
     "fixed_id_used_up": Limit("3.3", "it fails as stock's does", _NO_AUTHOR, _fail_as_stock_after_clear),
     "record_discarded": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "record_discarded_child_done": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "clear_child_done": Limit("3.3", "the finished work is done again", _NO_CONSUMPTION, _do_work_again),
     "killed_after_consumption": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "superseded_before_record": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),

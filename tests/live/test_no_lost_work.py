@@ -114,10 +114,23 @@ def test_record_discarded(stage: Stage) -> None:
     stage.wait_until_waiting(1)
     stage.kill_worker()
     stage.wait_for_parent("failed", 1)
-    stage.discard_record()
-    stage.clear_parent()
+    stage.clear_parent(is_record_kept=False)
     stage.finish(2)
     assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 0)]
+
+
+@scenario
+def test_record_discarded_child_done(stage: Stage) -> None:
+    """The same, and its child has ended since: whether its outcome was taken is not known, so the work is done again."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.mark_child()
+    stage.wait_for_parent("failed", 1)
+    stage.clear_parent(is_record_kept=False)
+    stage.wait_for_children(2)
+    stage.finish(2)
+    assert [run.state for run in stage.children()] == ["success", "success"]
 
 
 @scenario

@@ -51,11 +51,21 @@ class PublicApi:
         """Clear a Dag run, all of its tasks."""
         self._request("POST", f"{_path_of(dag_id, run_id)}/clear", {"dry_run": False, "only_failed": False})
 
-    def clear_task(self, dag_id: str, run_id: str, task_id: str, *, only_running: bool = False) -> None:
+    def clear_task(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        *,
+        only_running: bool = False,
+        keep_task_state: bool | None = None,
+    ) -> None:
         """
         Clear a task instance (all of them, if it is mapped).
 
         :param only_running: only if it runs; else whatever its state.
+        :param keep_task_state: whether what the task has stored survives; None: as the server has it. Airflow 3.4 alone
+            knows the choice (``core_api/datamodels/task_instances.py``); older ones keep it, and refuse the field.
         """
         body = {
             "dry_run": False,
@@ -63,6 +73,7 @@ class PublicApi:
             "task_ids": [task_id],
             "only_failed": False,
             "only_running": only_running,
+            **({} if keep_task_state is None else {"keep_task_state": keep_task_state}),
         }
         self._request("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
 

@@ -107,6 +107,7 @@ with warnings.catch_warnings():
 
     CLEARED: dict[str, dict[str, Any]] = {
         "record_discarded": {},
+        "record_discarded_child_done": {},
         "clear_adopts_anyway": {"conf": {"try": "{{ ti.try_number }}"}, "on_clear": "adopt"},
         "clear_starts_fresh": {"on_clear": "fresh"},
         "fixed_id_used_up": {"trigger_run_id": "fixed"},
