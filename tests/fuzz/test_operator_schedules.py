@@ -12,6 +12,7 @@ API server that is away for longer than the repetitions of a request, and the st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -137,10 +138,8 @@ class Watched(Supervisor):
         under_way, self.under_way = self.under_way, []
         now = self.asked
         for request, self.asked in under_way:
-            try:
+            with contextlib.suppress(ServerError):
                 self.answer_truly(request)
-            except ServerError:
-                continue
         self.asked = now
 
     def _on_TriggerDagRun(self, request: Any) -> Any:  # noqa: ANN401, N802 - a message, by its name
@@ -239,9 +238,9 @@ def _live(plan: Plan, parent: Parent) -> Iterator[bool]:
         _settle(parent, outcome)
         yield True
         if parent.state == "up_for_retry":
-            if plan.choose("clear before the retry", False, False, True) and parent.clears < 2:  # noqa: PLR2004
+            if plan.choose("clear before the retry", False, False, True) and parent.clears < 2:
                 _clear(plan, parent)
-        elif parent.clears == 2 or not plan.choose("clear", False, True):  # noqa: PLR2004 - so many clears
+        elif parent.clears == 2 or not plan.choose("clear", False, True):
             return
         else:
             _clear(plan, parent)

@@ -141,8 +141,8 @@ class Environment:
         """
         Run a part of the tests, and tell whether all went well.
 
-        Live scenarios that failed are run once more, in an Airflow of their own: an older Airflow's scheduler may end by
-        a race of its own (StaleDataError on 3.1), and takes all that run beside it along. The table says which they are.
+        Live scenarios that failed are run once more, in an Airflow of their own: an older scheduler may end by
+        a race of its own (StaleDataError on 3.1), and takes all that run beside it along. The table names them.
         """
         (self.results / f"{part.value}{AGAIN}.xml").unlink(missing_ok=True)
         if self._pytest(part.value, self.tests_of(part)):
