@@ -66,7 +66,7 @@ class Provider(str, Enum):
     """What was newest when that Airflow came out, as its own constraints have it."""
 
 
-SIMULATIONS = ("faults", "limits", "outage", "trouble")
+SIMULATIONS = ("faults", "limits", "outage", "silent", "trouble")
 """Of the poller, on a simulated clock and server: long, and nothing of Airflow is in them."""
 
 FOLDERS = {
