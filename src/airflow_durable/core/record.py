@@ -13,11 +13,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import run_ids
+from airflow_durable.core.asks import without_action
 from airflow_durable.core.model import Decision, Phase, Proof
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from airflow_durable.core.asks import Asks
     from airflow_durable.core.model import Attempt, ChildRun, Mode, Outcome, Request
 
 MAX_TRIES = 50
@@ -72,6 +74,7 @@ class Record:
     :param dates: all values that were sent with this run id for what is ours of it.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
+    :param asks: what is asked of the reconciler; None: nothing.
     :param is_recovered: it was not read from a journal, but rebuilt from the run that was found.
     """
 
@@ -92,6 +95,7 @@ class Record:
     reset: Baseline | None = None
     task_instance_id: str = ""
     tries: tuple[TryEntry, ...] = ()
+    asks: Asks | None = None
     is_recovered: bool = False
 
     @property
@@ -118,7 +122,11 @@ class Record:
         return self.tries[-1].try_number if self.tries else 0
 
     def with_try(self, attempt: Attempt, decision: Decision, at: datetime) -> Record:
-        """Return the record as this try leaves it: what shows a later clear, and its decision as last entry."""
+        """
+        Return the record as this try leaves it: what shows a later clear, and its decision as last entry.
+
+        An action that an earlier entry asked for is withdrawn.
+        """
         entry = TryEntry(attempt.try_number, decision, self.run_id, at)
         return replace(
             self,
@@ -126,6 +134,7 @@ class Record:
             clear_number=attempt.clear_number,
             task_instance_id=attempt.task_instance_id,
             tries=(*self.tries, entry)[-MAX_TRIES:],
+            asks=without_action(self.asks),
             is_recovered=False,
         )
 
