@@ -18,7 +18,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import run_ids
-from airflow_durable.core.model import Proof
 
 if TYPE_CHECKING:
     from airflow_durable.core.fields import Fields
@@ -128,7 +127,7 @@ def is_run_of(record: Record, parent: Parent) -> bool:
 
     False for a fixed identity, which any parent can name, and for the run ids of release 0.1.0.
     """
-    if record.proof is not Proof.RUN_ID or min(record.epoch, record.generation) < 0 or record.call < 1:
+    if record.is_fixed or min(record.epoch, record.generation) < 0 or record.call < 1:
         return False
     follows = run_ids.child_run_id(parent, epoch=record.epoch, call=record.call, generation=record.generation)
     return record.run_id == follows

@@ -32,34 +32,112 @@ class DurableError(Exception):
 
 
 class ChildRunFailedError(DurableError):
-    """The child ended in a failed state, or in one that is not allowed."""
+    """
+    The child ended in a failed state, or in one that is not allowed.
+
+    :ivar failed_tasks: its failed tasks, each as a line for people; empty: they are not known.
+    """
 
     def __init__(  # noqa: PLR0913 - what the message is about
-        self, dag_id: str, run_id: str, state: str, *, is_awaited: bool, is_fixed: bool, is_reset: bool
+        self,
+        dag_id: str,
+        run_id: str,
+        state: str,
+        *,
+        is_awaited: bool,
+        is_fixed: bool,
+        is_reset: bool,
+        on_child_failure: str = "fresh",
     ) -> None:
         ended = (
             f"ended in the failed state {state!r}"
             if is_awaited
             else f"has ended in state {state!r}, which is neither in allowed_states nor in failed_states"
         )
-        fresh = "The next try of this task starts a new run."
-        anew = "Clear this task to start a new run."
-        if is_fixed:
-            fresh = (
-                "The next try of this task resets that run."
-                if is_reset
-                else "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared "
-                "before it."
-            )
-            anew = (
-                "Clear this task to reset that run."
-                if is_reset
-                else "Its run id is fixed: clear that run, then this task."
-            )
+        fresh, anew = _after_failure(is_fixed=is_fixed, is_reset=is_reset, on_child_failure=on_child_failure)
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause.",
             if_retried=fresh,
             if_final=anew,
+        )
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.is_terminal = on_child_failure == "fail"
+        self.failed_tasks: tuple[str, ...] = ()
+
+    def explain(self, *, has_next_try: bool) -> str:
+        """Return the whole message, with the tasks that failed."""
+        text = super().explain(has_next_try=has_next_try)
+        return "\n".join((text, "Its failed tasks:", *self.failed_tasks)) if self.failed_tasks else text
+
+
+def _after_failure(*, is_fixed: bool, is_reset: bool, on_child_failure: str) -> tuple[str, str]:
+    """Return what the next try does about a failed child, and what a person can do where there is none."""
+    if on_child_failure == "resume":
+        return (
+            "The next try of this task resumes that run: what failed in it, and what depends on that, runs again.",
+            "Clear this task to resume that run.",
+        )
+    if not is_fixed:
+        return "The next try of this task starts a new run.", "Clear this task to start a new run."
+    if is_reset:
+        return "The next try of this task resets that run.", "Clear this task to reset that run."
+    return (
+        "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared before it.",
+        "Its run id is fixed: clear that run, then this task.",
+    )
+
+
+class StartTimeoutError(DurableError):
+    """
+    No task of the child has begun within ``start_timeout``.
+
+    :param where: where the run stands.
+    """
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float, where: str) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has not begun within start_timeout ({seconds:g} s): {where}. "
+            f"{_STAYS}"
+        )
+
+
+class RunTimeoutError(DurableError):
+    """
+    The child has not ended within ``run_timeout``.
+
+    :param where: where the run stands.
+    """
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float, where: str) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has not ended within run_timeout ({seconds:g} s): {where}. "
+            f"{_STAYS}"
+        )
+
+
+_STAYS = (
+    "This task did nothing to that run; on_parent_end decides what becomes of it. Clear this task to wait for it "
+    "again: the timeouts are measured anew then."
+)
+
+
+class ReconcilerMissingError(DurableError):
+    """What was asked of the reconciler was not done in time. It is asked for no more."""
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has failed, and was not resumed within [durable] "
+            f"reconciler_timeout ({seconds:g} s): no reconciler acted. It runs in Airflow's API server ([durable] "
+            f"reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing was done to "
+            f"that run.",
+            if_retried="The next try of this task asks for it again.",
+            if_final="Once a reconciler runs, clear this task to resume that run; or clear the failed tasks of that "
+            "run yourself, and then this task: it waits for the run.",
         )
 
 

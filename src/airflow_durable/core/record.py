@@ -62,6 +62,19 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """
+    From when on the timeouts of the run are measured.
+
+    :param since: when it was asked for, to start or to start over.
+    :param clear_number: the run's, as it is once that has been done. If it has moved on, a person has cleared the run.
+    """
+
+    since: datetime
+    clear_number: int
+
+
+@dataclass(frozen=True)
 class Record:
     """
     One entry of the journal.
@@ -74,6 +87,7 @@ class Record:
     :param dates: all values that were sent with this run id for what is ours of it.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
+    :param clock: None: the task has no timeout for its child.
     :param asks: what is asked of the reconciler; None: nothing.
     :param is_recovered: it was not read from a journal, but rebuilt from the run that was found.
     """
@@ -95,6 +109,7 @@ class Record:
     reset: Baseline | None = None
     task_instance_id: str = ""
     tries: tuple[TryEntry, ...] = ()
+    clock: Clock | None = None
     asks: Asks | None = None
     is_recovered: bool = False
 

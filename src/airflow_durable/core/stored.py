@@ -17,6 +17,7 @@ Version 2 (dates ISO 8601 with their zone)::
       "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
       "parent": {"task_instance_id": str, "max_tries": int, "clear_number": int},     when it was written
       "attempts": [{"try_number": int, "decision": str, "run_id": str, "at": str}, ...]    the latest 50
+      "clock": {"since": str, "clear_number": int},     only where the task has a timeout for its child
       "asks": {                 only where something is asked of the reconciler; each part only where it is
         "on_parent_end": "cancel",
         "action": {"kind": "resume" | "reset", "clear_number": int, "state": str}    what the run is like, until then
@@ -34,7 +35,7 @@ from airflow_durable.core import asks
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.fields import Fields, parse_date
 from airflow_durable.core.model import Decision, Mode, Outcome, Phase, Proof
-from airflow_durable.core.record import Baseline, Record, TryEntry
+from airflow_durable.core.record import Baseline, Clock, Record, TryEntry
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,7 +81,7 @@ def position_of(key: str) -> tuple[int, int] | None:
 
 def dump(record: Record) -> dict[str, Any]:
     """Return the stored form, JSON-serializable."""
-    stored = {
+    stored: dict[str, Any] = {
         "version": VERSION,
         "call": record.call,
         "phase": record.phase.value,
@@ -123,7 +124,11 @@ def dump(record: Record) -> dict[str, Any]:
             for entry in record.tries
         ],
     }
-    return stored if record.asks is None else {**stored, "asks": asks.dump(record.asks)}
+    if record.clock is not None:
+        stored["clock"] = {"since": record.clock.since.isoformat(), "clear_number": record.clock.clear_number}
+    if record.asks is not None:
+        stored["asks"] = asks.dump(record.asks)
+    return stored
 
 
 def load(stored: object) -> Record:
@@ -165,6 +170,7 @@ def _load(fields: Fields) -> Record:
         reset=_load_baseline(reset) if reset else None,
         task_instance_id=parent.get("task_instance_id", str),
         tries=_load_tries(fields),
+        clock=_load_clock(fields.part("clock")) if fields.has("clock") else None,
         asks=asks.load(fields.part("asks")) if fields.has("asks") else None,
     )
 
@@ -208,6 +214,10 @@ def _load_outcome(fields: Fields) -> Outcome:
 def _load_baseline(fields: Fields) -> Baseline:
     dates = fields.optional_date("logical_date"), fields.optional_date("run_after")
     return Baseline(fields.get("clear_number", int), *dates)
+
+
+def _load_clock(fields: Fields) -> Clock:
+    return Clock(fields.date("since"), fields.get("clear_number", int))
 
 
 def _load_tries(fields: Fields) -> tuple[TryEntry, ...]:
