@@ -410,3 +410,28 @@ class EventInvalidError(DurableError):
             if_retried="The next try of this task finds it by its record.",
             if_final="Clear this task: it finds the run by its record.",
         )
+
+
+class ResultMissingError(DurableError):
+    """The child has done its part, but has not the result that is asked for. Another try would find the same."""
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, task_id: str, reason: str) -> None:
+        super().__init__(
+            f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} is missing: {reason}. The run "
+            f"itself has done its part. Correct result, or let that task return a value; then clear this task: it "
+            f"reads the result again, and starts no other run."
+        )
+
+
+class ResultUnreadableError(DurableError):
+    """The child's result could not be read. The outcome is not used up by that."""
+
+    def __init__(self, dag_id: str, run_id: str, task_id: str, reason: str) -> None:
+        super().__init__(
+            f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. "
+            f"The run itself has done its part.",
+            if_retried="The next try of this task reads it again.",
+            if_final="Clear this task once it can be read: it starts no other run.",
+        )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core import child_tasks
 from airflow_durable.core.errors import LookUpFailedError, RunTimeoutError, StartTimeoutError
-from airflow_durable.core.model import ChildRun, Decision, Look
+from airflow_durable.core.model import ChildRun, Decision, Look, Outcome
 from airflow_durable.core.record import Clock
 
 if TYPE_CHECKING:
@@ -108,6 +108,16 @@ def check(port: Port, request: Request, record: Record) -> Checked:
         return Checked(record, first_due(request, record), run)
     dues = [*_check_start(port, request, record, clock, run, now), *_check_run(port, request, record, clock, run, now)]
     return Checked(record, min(dues, default=None), run)
+
+
+def outcome_of(checked: Checked, at: datetime) -> Outcome | None:
+    """Return how the run has ended, or that it is missing, if the check has found that; None: the wait goes on."""
+    record = checked.record
+    if checked.seen is Look.MISSING:
+        return Outcome(record.dag_id, record.run_id, None, at)
+    if isinstance(checked.seen, ChildRun) and not checked.seen.is_active:
+        return Outcome(record.dag_id, record.run_id, checked.seen.state, at)
+    return None
 
 
 def _check_start(  # noqa: PLR0913, PLR0917 - as check knows it
