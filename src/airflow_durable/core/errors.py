@@ -55,14 +55,16 @@ class ChildRunFailedError(DurableError):
             else f"has ended in state {state!r}, which is neither in allowed_states nor in failed_states"
         )
         fresh, anew = _after_failure(is_fixed=is_fixed, is_reset=is_reset, on_child_failure=on_child_failure)
+        is_terminal = on_child_failure == "fail"
+        text = f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause."
         super().__init__(
-            f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause.",
+            f"{text} {anew}" if is_terminal else text,
             if_retried=fresh,
-            if_final=anew,
+            if_final="" if is_terminal else anew,
         )
         self.dag_id = dag_id
         self.run_id = run_id
-        self.is_terminal = on_child_failure == "fail"
+        self.is_terminal = is_terminal
         self.failed_tasks: tuple[str, ...] = ()
 
     def explain(self, *, has_next_try: bool) -> str:
