@@ -54,7 +54,7 @@ class Run:
     run_after: datetime = EPOCH
     started_at: datetime | None = None
     conf: str = "conf"
-    tasks: dict[str, str | None] | None = field(default_factory=lambda: {"task": "failed"})
+    tasks: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True)

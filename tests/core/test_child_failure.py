@@ -211,24 +211,23 @@ def test_a_look_up_that_is_refused_ends_the_try() -> None:
         run_try(FakePort(server, attempt(2), faults={"look_up": [None, FORBIDDEN]}), RESUME)
 
 
-@pytest.mark.parametrize(
-    ("tasks", "is_resumed"),
-    [({"a": "upstream_failed"}, True), (None, True), ({"a": "success", "b": "skipped"}, False), ({}, False)],
-)
-def test_where_nothing_failed_a_fresh_run_is_started(tasks: dict[str, str | None] | None, is_resumed: bool) -> None:  # noqa: FBT001 - expected
-    server = failed(RESUME)
-    server.only_run().tasks = tasks
-    server.on_sleep = reconcile if is_resumed else lambda server: server.end_all("success")
-    run_try(FakePort(server, attempt(2)), RESUME)
-    assert server.states() == (["success"] if is_resumed else ["failed", "success"])
-
-
-def test_where_nothing_failed_under_a_fixed_identity_the_task_fails() -> None:
-    request = replace(RESUME, run_id="fixed")
+def test_what_the_server_cannot_prove_to_be_ours_is_not_resumed() -> None:
+    request = replace(RESUME, run_id="fixed", is_date_ours=False, is_run_after_ours=False)
     server = failed(request)
-    server.only_run().tasks = {"a": "success"}
     with pytest.raises(FixedRunFailedError):
         run_try(FakePort(server, attempt(2)), request)
+
+
+def test_a_run_that_was_somebody_elses_before_its_reset_is_not_resumed() -> None:
+    request = replace(RESUME, run_id="fixed", is_reset=True)
+    server = Server()
+    server.create("child", Run("fixed", conf="theirs"))
+    crash_while_waiting(server, request)
+    server.end_all("failed")
+    server.on_sleep = lambda server: server.end_all("success")
+    run_try(FakePort(server, attempt(2)), request)
+    assert decided(server) == [Decision.RESET]
+    assert server.only_run().clear_number == 2
 
 
 @pytest.mark.parametrize("run_id", [None, "fixed"])

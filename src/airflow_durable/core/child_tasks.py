@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 _YET_TO_RUN = frozenset({None, "scheduled", "queued", "removed"})
 """Of a task that no worker has had yet (``utils/state.py``, ``TaskInstanceState``, 3.0 to 3.4)."""
 
-_FAILED = frozenset({"failed", "upstream_failed"})
-"""What a clear of the failed tasks alone clears (``models/dag.py``, ``clear(only_failed=True)``, 3.0 to 3.4)."""
-
 MAX_NAMED = 5
 """How many tasks a message names."""
 
@@ -22,11 +19,6 @@ MAX_NAMED = 5
 def has_begun(states: States) -> bool:
     """Return whether a first task has run, or was skipped."""
     return any(state not in _YET_TO_RUN for state in states.values())
-
-
-def has_failed(states: States) -> bool:
-    """Return whether there is something to resume."""
-    return any(state in _FAILED for state in states.values())
 
 
 def failed(states: States) -> list[str]:

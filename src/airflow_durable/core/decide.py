@@ -25,10 +25,10 @@ its reset was recorded and has not arrived  RESET
 in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
 is allowed                                  RESET with ``reset_dag_run``, else REFUSE.
                                             ``on_child_failure="fail"``: GIVE_UP, but not after a clear.
-                                            ``"resume"``: RESUME, if something in the run has failed and
-                                            the run carries the same request (with a fixed identity,
-                                            whatever it carries); after a clear only where a success would
-                                            be taken, too
+                                            ``"resume"``: RESUME, if the run carries the same request (with
+                                            a fixed identity, whatever it carries) and the server can prove
+                                            that it is ours; after a clear only where a success would be
+                                            taken, too
 in an allowed state                         ALREADY_SUCCEEDED; after a clear only if the work is not asked
                                             for anew (below), else FRESH_SUBMIT; with a fixed identity
                                             RESET with ``reset_dag_run``, else USED_UP
@@ -79,7 +79,6 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     clear: Clear | None = None,
     *,
     is_upstream_newer: bool | None = None,
-    is_resumable: bool = True,
 ) -> Decision:
     """
     Decide about the recorded run, from what the look-up said of it.
@@ -87,7 +86,6 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     :param clear: what a person did since the record was written; None: nothing, this is an automatic retry.
     :param is_upstream_newer: whether something upstream ran again since the run was asked for; None: not known. It is
         asked only where :func:`is_upstream_asked` says so.
-    :param is_resumable: False: no task of the failed run has failed, so there is nothing to resume.
     """
     if isinstance(seen, Look):
         return _decide_unseen(record, request, seen, clear)
@@ -100,7 +98,7 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     if request.is_failure(seen.state):
         if clear is None and request.on_child_failure is OnChildFailure.FAIL:
             return Decision.GIVE_UP
-        if is_resumable and _is_resumed(record, request, seen, clear, is_upstream_newer=is_upstream_newer):
+        if _is_resumed(record, request, seen, clear, is_upstream_newer=is_upstream_newer):
             return Decision.RESUME
         return _decide_failed(record, request)
     if request.is_success(seen.state):
@@ -154,10 +152,11 @@ def _is_resumed(
     """
     Tell whether the failed run continues from where it failed.
 
-    It keeps the conf that it has. So what asks for another one by now gets a fresh run, where there can be one.
+    It keeps the conf that it has. So what asks for another one by now gets a fresh run, where there can be one. And the
+    reconciler acts only on what it can prove: not on a run that this parent merely had reset, or was answered for.
     """
     is_asked = request.on_child_failure is OnChildFailure.RESUME and record.is_same_identity(request)
-    if not is_asked or seen.is_active or seen.clear_number is None:
+    if not is_asked or seen.is_active or seen.clear_number is None or not record.is_proven_by_run(seen):
         return False
     if clear is None:
         return record.is_fixed or seen.is_same_request is not False

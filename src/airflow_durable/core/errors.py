@@ -38,6 +38,8 @@ class ChildRunFailedError(DurableError):
     :ivar failed_tasks: its failed tasks, each as a line for people; empty: they are not known.
     """
 
+    failed_tasks: tuple[str, ...] = ()
+
     def __init__(  # noqa: PLR0913 - what the message is about
         self,
         dag_id: str,
@@ -65,7 +67,6 @@ class ChildRunFailedError(DurableError):
         self.dag_id = dag_id
         self.run_id = run_id
         self.is_terminal = is_terminal
-        self.failed_tasks: tuple[str, ...] = ()
 
     def explain(self, *, has_next_try: bool) -> str:
         """Return the whole message, with the tasks that failed."""

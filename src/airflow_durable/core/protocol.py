@@ -178,10 +178,7 @@ def _decide(  # noqa: PLR0913, PLR0917 - what a try knows when it decides
     is_newer = None
     if is_upstream_asked(record, request, seen, clear):
         is_newer = port.is_upstream_newer(record.asked_at)
-    decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
-    if decision is Decision.RESUME and not resuming.is_possible(port, record):
-        return decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer, is_resumable=False)
-    return decision
+    return decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
 
 
 def _continue_with(  # noqa: PLR0913, PLR0917 - a return for each decision; what a try knows by then

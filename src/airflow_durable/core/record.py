@@ -239,6 +239,13 @@ class Record:
             return not _is_of_earlier_life(run, attempt)
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
+    def is_proven_by_run(self, run: ChildRun) -> bool:
+        """Tell whether the run of this author shows it by itself, to one who has but the parent, the record and it."""
+        if not self.is_fixed:
+            return self.generation >= 0
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        return self.proof is not Proof.REPLY and seen in self.dates
+
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under

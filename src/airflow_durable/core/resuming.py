@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_durable.core import child_tasks
 from airflow_durable.core import port as calls
 from airflow_durable.core.asks import Action, ActionKind, asks_of, without_action
 from airflow_durable.core.errors import ChildRunMissingError, LookUpFailedError, ReconcilerMissingError
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 1.0
 
 
-def is_possible(port: Port, record: Record) -> bool:
-    """Return whether something in the run has failed; also if that cannot be told: then the reconciler will tell."""
-    states = port.task_states(record.dag_id, record.run_id)
-    return states is None or child_tasks.has_failed(states)
-
-
 def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
     """
     Ask for it, and wait until it has been done, or is wanted no more.
@@ -33,7 +26,9 @@ def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tupl
     and for a task instance that is still the parent's. Crash before the write: nothing was asked. After it: the action
     is void, as the next try is another task instance. That one looks at the run: it is active if the reconciler was in
     time, and is adopted then; it has failed, again or still, and then that try asks, by what the run is like by then.
-    So each try resumes the run once at most.
+    So each try resumes the run once at most. (The reconciler clears what failed, and what was skipped before it began.
+    Where there is no such task, as a person has marked the run as failed, it queues the run again all the same, and
+    the scheduler ends it as its tasks have ended.)
 
     The entry that follows withdraws the action. Else a run that a person lets fail again, without a clear, would be
     resumed once more by the same entry.
