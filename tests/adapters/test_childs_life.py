@@ -258,10 +258,10 @@ def returning(supervisor: Supervisor, tasks: dict[str, str], returned: dict[str,
 def test_what_the_child_returns_is_returned(  # noqa: PLR0913, PLR0917 - a case
     supervisor: Supervisor,
     mode: dict[str, Any],
-    result: Any,
-    tasks: Any,
-    returned: Any,
-    expected: Any,  # noqa: ANN401
+    result: str | list[str],
+    tasks: dict[str, str],
+    returned: dict[str, Any],
+    expected: object,
 ) -> None:
     supervisor.on_sleep = lambda: returning(supervisor, tasks, returned)
     outcome = finish(supervisor, make_dag(result=result, **mode))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +44,15 @@ def test_a_record_that_asks_nothing_has_the_form_that_it_always_had() -> None:
     assert not {"asks", "clock"} & dump(RECORD).keys()
     assert load(dump(RECORD)).asks is None
     assert load({**dump(RECORD), "asks": {}}).asks is None
+
+
+def test_the_golden_file_is_understood() -> None:
+    """Of what is there only where it is used. All else is in the other golden files."""
+    stored = json.loads((Path(__file__).parent / "golden" / "record_v2_childs_life.json").read_text(encoding="utf-8"))
+    record = load(stored)
+    assert record.clock == Clock(datetime(2026, 1, 1, 0, 0, 4, 200310, tzinfo=timezone.utc), 1)
+    assert record.asks == Asks(OnParentEnd.CANCEL, Action(ActionKind.RESUME, 1, "failed"))
+    assert dump(record) == stored
 
 
 def test_the_clock_is_stored_where_there_is_one() -> None:

@@ -28,7 +28,13 @@ def _read(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
-TABLES = (tables.record_table, tables.retry_table, tables.clear_table, tables.clear_fixed_table)
+TABLES = (
+    tables.record_table,
+    tables.retry_table,
+    tables.failure_table,
+    tables.clear_table,
+    tables.clear_fixed_table,
+)
 
 
 def _decisions(*made: Callable[[], tables.Table]) -> set[Decision | None]:
@@ -41,7 +47,7 @@ def test_decision_tables_cover_every_decision() -> None:
     assert set(tables.PHRASES) == set(Decision)
     headings = _HEADING.findall(_read("contract.md"))
     assert [heading for heading in headings if heading.startswith("`")] == [f"`{item.value}`" for item in Decision]
-    for name in ("record", "retry", "clear", "clear-fixed"):
+    for name in ("record", "retry", "failure", "clear", "clear-fixed"):
         assert f"```{{decision-table}} {name}\n" in _read("contract.md")
 
 
@@ -135,7 +141,7 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ),
         ("troubleshooting.md", " could not be counted: ", "triggers/turns.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
-        ("troubleshooting.md", " is True or False, not ", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", " is True or False, not ", "operators/parameters.py"),
         ("metrics.md", observability._LOST_REPLY, None),
         (
             "troubleshooting.md",
@@ -156,6 +162,9 @@ def test_record_fields() -> None:
     """The table has each field of the golden record and what the journal adds, and no other."""
     golden = json.loads((ROOT / "tests" / "core" / "golden" / "record_v2_full.json").read_text(encoding="utf-8"))
     section = _read("record.md").partition("## Field by field")[2].partition("\n## ")[0].partition("\n(")[0]
+    section, _, optional = section.partition("\n### ")
+    life = json.loads((ROOT / "tests" / "core" / "golden" / "record_v2_childs_life.json").read_text(encoding="utf-8"))
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", optional, re.MULTILINE)) == set(life) - set(golden)
     rows = re.findall(r"^\| ((?:`[a-z_.]+`(?:, )?)+) \| \S", section, re.MULTILINE)
     shown = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)}
     parts = {f"{part}.{name}" for part in ("child", "parent") for name in golden[part]}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TABLES = {
     "record": tables.record_table,
     "retry": tables.retry_table,
+    "failure": tables.failure_table,
     "clear": tables.clear_table,
     "clear-fixed": tables.clear_fixed_table,
 }
