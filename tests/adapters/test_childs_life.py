@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow_durable.triggers import dag_run
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+from tests.support.interpreter import run_python
 
 from .dags import DEFER, FORGET, WAIT, event_of, finish, killed_while_waiting, make_dag
 from .supervisor import ServerError, Supervisor
@@ -191,6 +194,69 @@ def test_a_deferred_child_that_has_gone_by_then_is_missing(supervisor: Superviso
     deferred = supervisor.run(dag)
     supervisor.runs.clear()
     assert "does not exist any more" in str(supervisor.run(dag, event=due_event(deferred)).error)
+
+
+def run_trigger(monkeypatch: pytest.MonkeyPatch, state: str, due: datetime | None) -> dict[str, Any]:
+    """Run a trigger whose child is in this state, and return what its event says."""
+
+    class Look:
+        async def wait(self, *_: object) -> str:
+            if state == "running":
+                await asyncio.Event().wait()
+            return state
+
+    monkeypatch.setattr(dag_run, "get_poller", lambda _: Look())
+    trigger = DurableDagRunTrigger(
+        dag_id="child", run_id="r", states=["success"], poll_interval=1, record={}, due=due and due.isoformat()
+    )
+
+    async def first() -> Any:  # noqa: ANN401 - an event
+        return await anext(trigger.run())
+
+    payload = asyncio.run(first()).payload[1]
+    assert isinstance(payload, dict)
+    return payload
+
+
+def test_the_trigger_ends_the_wait_when_a_timeout_can_be_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the stock operator, which may read the event after an edit, it must not read as success."""
+    past = datetime.now(tz=timezone.utc) - timedelta(seconds=1)
+    for due in (past, past + timedelta(seconds=1.05)):
+        payload = run_trigger(monkeypatch, "running", due)
+        assert (payload["is_due"], payload["is_missing"], payload["r"]) == (True, False, "failed")
+
+
+def test_a_child_that_ends_before_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    for due in (None, datetime.now(tz=timezone.utc) + timedelta(hours=1)):
+        payload = run_trigger(monkeypatch, "success", due)
+        assert payload["r"] == "success"
+        assert "is_due" not in payload
+
+
+def test_a_trigger_without_a_timeout_has_the_arguments_that_it_always_had() -> None:
+    trigger = DurableDagRunTrigger(dag_id="child", run_id="r", states=[], poll_interval=1, record={})
+    assert set(trigger.serialize()[1]) == {"dag_id", "run_id", "states", "poll_interval", "record"}
+
+
+# The deployment's defaults.
+
+
+def test_the_configuration_has_defaults_for_all_tasks() -> None:
+    code = (
+        "from airflow_durable import TriggerDagRunOperator as T; t = T(task_id='a', trigger_dag_id='b', retries=1); "
+        "print(t.on_child_failure, t.start_timeout, t.run_timeout, t.durable)"
+    )
+    given = {"ON_CHILD_FAILURE": "fail", "START_TIMEOUT": "60", "RUN_TIMEOUT": "1.5"}
+    configured = {f"AIRFLOW__DURABLE__{name}": value for name, value in given.items()}
+    assert run_python(code, **configured) == "fail 60.0 1.5 False"
+    assert run_python(code) == "fresh None None False"
+    code = (
+        "from airflow_durable import TriggerDagRunOperator as T\n"
+        "try: T(task_id='a', trigger_dag_id='b')\n"
+        "except ValueError as error: print(error)"
+    )
+    said = run_python(code, AIRFLOW__DURABLE__RUN_TIMEOUT="an hour")
+    assert said.startswith("run_timeout of task 'a' is a number of seconds")
 
 
 # Where it waits.
