@@ -207,7 +207,12 @@ def run_trigger(monkeypatch: pytest.MonkeyPatch, state: str, due: datetime | Non
 
     monkeypatch.setattr(dag_run, "get_poller", lambda _: Look())
     trigger = DurableDagRunTrigger(
-        dag_id="child", run_id="r", states=["success"], poll_interval=1, record={}, due=due and due.isoformat()
+        dag_id="child",
+        run_id="r",
+        states=["success"],
+        poll_interval=1,
+        record={},
+        due=None if due is None else due.isoformat(),
     )
 
     async def first() -> Any:  # noqa: ANN401 - an event
