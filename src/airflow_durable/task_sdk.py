@@ -7,6 +7,7 @@ Each item says why the internal is needed, the versions it was read in, and when
 from __future__ import annotations
 
 import asyncio
+import inspect
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -248,10 +249,18 @@ def return_value(dag_id: str, run_id: str, task_id: str, *, is_mapped: bool) -> 
 
 
 def can_send_partition_key() -> bool:
-    """Return whether a task can give a partition key to the run that it asks for: from 3.2. Goes with 3.1."""
+    """
+    Return whether a partition key reaches the run that a task asks for.
+
+    The message and the API have one from 3.2, but the supervisor between them leaves it out, without an error
+    (3.2.2, 3.3.2 and 3.4.0b2, ``sdk/execution_time/supervisor.py``, ``TriggerDagRun``; ``sdk/api/client.py``,
+    ``DagRunOperations.trigger``, has no such parameter). Goes when all supported versions pass it on.
+    """
+    from airflow.sdk.api.client import DagRunOperations
     from airflow.sdk.execution_time import comms
 
-    return "partition_key" in comms.TriggerDagRun.model_fields
+    is_passed_on = "partition_key" in inspect.signature(DagRunOperations.trigger).parameters
+    return is_passed_on and "partition_key" in comms.TriggerDagRun.model_fields
 
 
 def url_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_durable import task_sdk
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.triggers import dag_run
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
@@ -396,22 +397,31 @@ def test_a_result_that_cannot_be_read_is_read_by_the_next_try(supervisor: Superv
 # Its partition key.
 
 
+@pytest.fixture
+def passing_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this be an Airflow whose supervisor passes it on, as the scripted one does."""
+    monkeypatch.setattr(task_sdk, "can_send_partition_key", lambda: True)
+
+
 @needs_details
+@pytest.mark.usefixtures("passing_on")
 def test_the_partition_key_is_rendered_and_sent(supervisor: Supervisor) -> None:
     assert finish(supervisor, make_dag(partition_key="{{ ti.task_id }}/7", **WAIT)).state == "success"
     assert supervisor.only_run().partition_key == "trigger/7"
 
 
 @needs_store
+@pytest.mark.usefixtures("passing_on")
 def test_another_partition_key_is_another_request(supervisor: Supervisor) -> None:
     killed_while_waiting(supervisor, make_dag(partition_key="a", **WAIT))
     finish(supervisor, make_dag(partition_key="b", **WAIT), try_number=2, max_tries=4, clear_number=1)
     assert [run.partition_key for run in supervisor.runs.values()] == ["a", "b"]
 
 
-@pytest.mark.skipif(HAS_DETAILS, reason="here a Dag run has a partition key")
-def test_where_there_is_none_the_dag_says_so() -> None:
-    with pytest.raises(ValueError, match=r"partition_key of task 'trigger' needs Airflow 3\.2"):
+def test_where_airflow_drops_it_the_dag_says_so() -> None:
+    """Fails with an Airflow that passes it on: then the pages and a live scenario are to say that it does."""
+    assert not task_sdk.can_send_partition_key()
+    with pytest.raises(ValueError, match=r"partition_key of task 'trigger' cannot be used: this Airflow does not pass"):
         make_dag(partition_key="a", **WAIT)
 
 
@@ -465,9 +475,9 @@ def test_a_result_needs_a_wait() -> None:
         make_dag(result="a", **FORGET)
 
 
+@pytest.mark.usefixtures("passing_on")
 def test_the_template_fields_are_the_stock_ones_but_for_a_partition_key() -> None:
     plain = make_dag(**WAIT).task_dict["trigger"]
     assert plain.template_fields == type(plain).template_fields
-    if HAS_DETAILS:
-        keyed = make_dag(partition_key="a", **WAIT).task_dict["trigger"]
-        assert keyed.template_fields == (*type(plain).template_fields, "partition_key")
+    keyed = make_dag(partition_key="a", **WAIT).task_dict["trigger"]
+    assert keyed.template_fields == (*type(plain).template_fields, "partition_key")

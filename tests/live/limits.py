@@ -246,15 +246,6 @@ _RESETS = "the retry resets the child once more"
 _COSTS_ATTEMPT = "it costs an attempt; the next one adopts the child"
 _NOTHING = "nothing: no record is written or read"
 
-_NO_PARTITION_KEY = "a Dag run has no partition key (3.2 has): a Dag that gives one cannot be imported"
-
-
-def _finish(stage: Stage) -> None:
-    stage.start()
-    stage.finish(1)
-    assert len(stage.children()) == 1
-
-
 LIMITS = {
     "fixed_id": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_date": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
@@ -276,7 +267,6 @@ LIMITS = {
     "superseded_before_record": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "journal_away": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "record_damaged": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
-    "partition_key_is_sent": Limit("3.2", "no key is given", _NO_PARTITION_KEY, _finish, is_applicable=False),
     "connection_broken": Limit("3.2", _COSTS_ATTEMPT, _FRAGILE_SUPERVISOR, _lose_attempt_to_absent_server),
     "partition": Limit(
         "3.2",

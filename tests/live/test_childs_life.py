@@ -46,17 +46,6 @@ def test_deferred_after_a_while(stage: Stage) -> None:
 
 
 @scenario
-def test_partition_key_is_sent(stage: Stage) -> None:
-    """The run has the partition key, rendered."""
-    stage.start()
-    stage.wait_until_waiting(1)
-    database = stage.lab.airflow.database
-    (row,) = database.select("SELECT partition_key FROM dag_run WHERE dag_id = :dag_id", dag_id=stage.child_dag)
-    assert row["partition_key"] == "run_child/7"
-    stage.finish(1)
-
-
-@scenario
 def test_result_is_returned(stage: Stage) -> None:
     """What the child's tasks return is what the task returns: a list of a mapped one, a dict of several."""
     stage.start()

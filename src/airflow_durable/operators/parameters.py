@@ -61,8 +61,11 @@ def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -
     if isinstance(partition_key, (bool, int, float, bytes)):
         message = f"partition_key of task {task_id!r} is a text, not {partition_key!r}."
         raise TypeError(message)
-    if partition_key is not None and not request_takes("note"):
-        message = f"partition_key of task {task_id!r} needs Airflow 3.2: before, a Dag run has none."
+    if partition_key is not None and not _is_partition_key_sent():
+        message = (
+            f"partition_key of task {task_id!r} cannot be used: this Airflow does not pass on the partition key that a "
+            f"task gives to the run it triggers."
+        )
         raise ValueError(message)
     if is_durable is False:
         _check_not_durable(task_id, given)
@@ -100,6 +103,12 @@ def check_result_is_awaited(task_id: str, *, is_waiting: object) -> None:
             f"deferrable=True."
         )
         raise ValueError(message)
+
+
+def _is_partition_key_sent() -> bool:
+    from airflow_durable import task_sdk
+
+    return task_sdk.can_send_partition_key()
 
 
 def _check_choice(task_id: str, name: str, given: object, *, is_used: bool) -> None:

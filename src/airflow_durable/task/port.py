@@ -140,7 +140,7 @@ class AirflowPort:
         if record.run_after is not None:
             request.run_after = record.run_after
         if self._payload is not None and self._payload.partition_key is not None:
-            # The stock operator does not know it; the message does (3.2).
+            # The stock operator does not know it; the message has it from 3.2.
             request.partition_key = self._payload.partition_key  # type: ignore[attr-defined]
         self.has_asked_stock = True
         return request

@@ -205,7 +205,7 @@ def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | N
     if not isinstance(rendered, str) or not rendered:
         raise RequestInvalidError(f"partition_key has to be a text that is not empty, not {rendered!r}.")
     if not task_sdk.can_send_partition_key():
-        raise RequestInvalidError("partition_key needs Airflow 3.2: before, a Dag run has none.")
+        raise RequestInvalidError("partition_key cannot be used: this Airflow does not pass it on to the run.")
     return rendered
 
 

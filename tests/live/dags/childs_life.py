@@ -13,17 +13,12 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow_durable.stock import request_takes
-
-# ``note`` and the partition key came with the same Airflow.
-KEYED: dict[str, Any] = {"partition_key": "{{ ti.task_id }}/7"} if request_takes("note") else {}
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     "child_failure_is_the_end": {"on_child_failure": "fail"},
     "start_timeout_is_over": {"start_timeout": 4, "retry_delay": timedelta(seconds=1)},
     "start_timeout_is_over_deferred": {"start_timeout": timedelta(seconds=4), "deferrable": True},
     "deferred_after_a_while": {"defer_after": 2},
-    "partition_key_is_sent": KEYED,
     "result_is_returned": {"result": ["work", "parts"], "deferrable": True},
 }
 
