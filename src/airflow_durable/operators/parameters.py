@@ -35,9 +35,25 @@ def default_timeout(name: str) -> Any:  # noqa: ANN401 - what cannot be read is 
         return text
 
 
+ON_CHILD_FAILURE = default_choice("on_child_failure", "fresh")
+ON_PARENT_END = default_choice("on_parent_end", "abandon")
 START_TIMEOUT = default_timeout("start_timeout")
 RUN_TIMEOUT = default_timeout("run_timeout")
-_DEFAULTS = {"start_timeout": START_TIMEOUT, "run_timeout": RUN_TIMEOUT}
+
+DEFAULTS: dict[str, Any] = {
+    "on_clear": "auto",
+    "on_child_failure": ON_CHILD_FAILURE,
+    "on_parent_end": ON_PARENT_END,
+    "start_timeout": START_TIMEOUT,
+    "run_timeout": RUN_TIMEOUT,
+    "defer_after": None,
+    "result": None,
+    "partition_key": None,
+}
+"""Of our parameters but ``durable``: what a task has that is made durable without the operator's ``__init__``."""
+
+OWN: tuple[str, ...] = ("durable", *DEFAULTS)
+"""Our parameters, and the attributes that hold them."""
 
 
 def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -> None:
@@ -141,6 +157,6 @@ def _check_result(task_id: str, given: object) -> None:
 def _check_not_durable(task_id: str, given: dict[str, Any]) -> None:
     """Refuse what would be ignored: the stock operator has none of it."""
     for name in ("start_timeout", "run_timeout", "defer_after", "result", "partition_key"):
-        if given.get(name) is not None and given[name] != _DEFAULTS.get(name):
+        if given.get(name) is not None and given[name] != DEFAULTS[name]:
             message = f"{name} of task {task_id!r} needs durable=True: without it the task is as the stock operator's."
             raise ValueError(message)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_durable.compat import DagRunTriggerException, conf
 from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
 from airflow_durable.operators.parameters import (
+    ON_CHILD_FAILURE,
+    ON_PARENT_END,
+    OWN,
     RUN_TIMEOUT,
     START_TIMEOUT,
     check_all,
     check_poke_interval,
     check_result_is_awaited,
-    default_choice,
 )
 from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check, is_deferrable
@@ -35,17 +37,6 @@ if TYPE_CHECKING:
 # What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
 # again.
 
-_OWN = (
-    "durable",
-    "on_clear",
-    "on_child_failure",
-    "on_parent_end",
-    "start_timeout",
-    "run_timeout",
-    "defer_after",
-    "result",
-    "partition_key",
-)
 _EVENT_LENGTH = 2
 _NEEDED_IN_CONTEXT = ("ti", "task", "dag_run")
 
@@ -101,8 +92,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         *,
         durable: bool = conf.getboolean("durable", "default_durable", fallback=False),
         on_clear: str = "auto",
-        on_child_failure: str = default_choice("on_child_failure", "fresh"),
-        on_parent_end: str = default_choice("on_parent_end", "abandon"),
+        on_child_failure: str = ON_CHILD_FAILURE,
+        on_parent_end: str = ON_PARENT_END,
         start_timeout: float | timedelta | None = START_TIMEOUT,
         run_timeout: float | timedelta | None = RUN_TIMEOUT,
         defer_after: float | timedelta | None = None,
@@ -120,7 +111,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         self.defer_after = defer_after
         self.result = result
         self.partition_key = partition_key
-        check_all(self.task_id, {name: getattr(self, name) for name in _OWN}, is_durable=durable)
+        check_all(self.task_id, {name: getattr(self, name) for name in OWN}, is_durable=durable)
         if partition_key is not None:
             # Not of the class: without it the task has the stock operator's, in the UI too.
             self.template_fields = (*self.template_fields, "partition_key")
@@ -144,7 +135,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:  # noqa: ANN401 - Airflow's own signature
         """Check what is known when the Dag is parsed; then do as every operator."""
-        given = {name: kwargs[name] for name in _OWN if name in kwargs}
+        given = {name: kwargs[name] for name in OWN if name in kwargs}
         check_all(str(kwargs.get("task_id")), given, is_durable=None)
         return super().partial(**kwargs)
 
