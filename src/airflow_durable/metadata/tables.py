@@ -38,17 +38,24 @@ Column: TypeAlias = Any
 """SQLAlchemy's types of them differ by version."""
 
 _MODELS = (
-    "dagrun",
-    "taskinstance",
-    "taskinstancehistory",  # to 3.3
-    "xcom",
-    "renderedtifields",
-    "serialized_dag",
-    "task_state_store",  # from 3.3
-    "log",
-    "dynamic_region",  # from 3.4
+    "models.dag",
+    "models.dagcode",
+    "jobs.job",
+    "models.dagrun",
+    "models.taskinstance",
+    "models.taskinstancehistory",  # to 3.3
+    "models.xcom",
+    "models.renderedtifields",
+    "models.serialized_dag",
+    "models.task_state_store",  # from 3.3
+    "models.log",
+    "models.dynamic_region",  # from 3.4
 )
 _NAMES = (
+    "dag",
+    "dag_tag",
+    "dag_code",
+    "job",
     "dag_run",
     "task_instance",
     "task_instance_history",
@@ -157,6 +164,12 @@ class Tables:
 
     def __init__(self, by_name: Mapping[str, Any]) -> None:
         self._by_name = by_name
+        self.names = frozenset(by_name) & frozenset(_NAMES)
+        """All that may be read: what a user of the database needs SELECT on."""
+        self.dag = by_name.get("dag")
+        self.dag_tag = by_name.get("dag_tag")
+        self.dag_code = by_name.get("dag_code")
+        self.job = by_name.get("job")
         self.dag_run = by_name["dag_run"]
         # From 3.2; the branch goes with 3.1.
         self.run_created_at = self.dag_run.c.created_at if "created_at" in self.dag_run.c else sa.null()
@@ -225,7 +238,7 @@ def load_tables() -> Tables:
         warnings.simplefilter("ignore")
         for name in _MODELS:
             with contextlib.suppress(ModuleNotFoundError):
-                importlib.import_module(f"airflow.models.{name}")
+                importlib.import_module(f"airflow.{name}")
         from airflow.models.base import Base
 
     # By the names alone: with [database] sql_alchemy_schema, the metadata's own keys have the schema in them.
