@@ -1,0 +1,47 @@
+"""The command ``airflow-durable``. :mod:`.frame` has what all commands share, and each other module one command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from airflow_durable.cli import audit_command, demo_command, inspect_command
+from airflow_durable.cli.frame import EXIT_CODES, Application, Group, print_lines, versions
+
+app = Application(
+    cls=Group,
+    no_args_is_help=True,
+    # Rich would wrap the help twice at 80 columns, and show types such as <bool>.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog=EXIT_CODES,
+)
+
+
+def _print_versions(is_asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    if is_asked:
+        print_lines(versions())
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    is_version: Annotated[  # noqa: ARG001 - its callback does it
+        bool,
+        typer.Option("--version", callback=_print_versions, is_eager=True, help="Print the versions that are installed here."),
+    ] = False,
+) -> None:
+    """
+    Make Airflow's TriggerDagRunOperator survive crashes: what to see and to check.
+
+    Without --url, the commands read the metadata database that Airflow is configured for on this machine. Nothing is
+    ever changed, and no conf is shown.
+    """
+
+
+app.command("audit")(audit_command.audit)
+app.command("inspect")(inspect_command.inspect)
+app.command("demo")(demo_command.demo)
