@@ -38,24 +38,20 @@ Column: TypeAlias = Any
 """SQLAlchemy's types of them differ by version."""
 
 _MODELS = (
-    "models.dag",
-    "models.dagcode",
-    "jobs.job",
-    "models.dagrun",
-    "models.taskinstance",
-    "models.taskinstancehistory",  # to 3.3
-    "models.xcom",
-    "models.renderedtifields",
-    "models.serialized_dag",
-    "models.task_state_store",  # from 3.3
-    "models.log",
-    "models.dynamic_region",  # from 3.4
+    "dag",
+    "dagrun",
+    "taskinstance",
+    "taskinstancehistory",  # to 3.3
+    "xcom",
+    "renderedtifields",
+    "serialized_dag",
+    "task_state_store",  # from 3.3
+    "log",
+    "dynamic_region",  # from 3.4
+    "dagcode",
 )
 _NAMES = (
     "dag",
-    "dag_tag",
-    "dag_code",
-    "job",
     "dag_run",
     "task_instance",
     "task_instance_history",
@@ -70,6 +66,9 @@ _NAMES = (
     "task_state_store",
     "log",
     "dynamic_region",
+    "dag_tag",
+    "dag_code",
+    "job",
 )
 
 
@@ -125,6 +124,11 @@ class Tries:
     id: Column
     is_included: Condition
 
+    @property
+    def last_heartbeat_at(self) -> Column:
+        """When a try was last heard of. The history of tries (to 3.3) does not keep it."""
+        return self.columns.last_heartbeat_at if "last_heartbeat_at" in self.columns else sa.null()
+
 
 @dataclass(frozen=True)
 class LeftBehind:
@@ -165,11 +169,11 @@ class Tables:
     def __init__(self, by_name: Mapping[str, Any]) -> None:
         self._by_name = by_name
         self.names = frozenset(by_name) & frozenset(_NAMES)
-        """All that may be read: what a user of the database needs SELECT on."""
-        self.dag = by_name.get("dag")
-        self.dag_tag = by_name.get("dag_tag")
-        self.dag_code = by_name.get("dag_code")
-        self.job = by_name.get("job")
+        """All that are read: what a user of the database needs SELECT on."""
+        self.dag = by_name["dag"]
+        self.dag_tag = by_name["dag_tag"]
+        self.dag_code = by_name["dag_code"]
+        self.job = by_name["job"]
         self.dag_run = by_name["dag_run"]
         # From 3.2; the branch goes with 3.1.
         self.run_created_at = self.dag_run.c.created_at if "created_at" in self.dag_run.c else sa.null()
@@ -238,7 +242,8 @@ def load_tables() -> Tables:
         warnings.simplefilter("ignore")
         for name in _MODELS:
             with contextlib.suppress(ModuleNotFoundError):
-                importlib.import_module(f"airflow.{name}")
+                importlib.import_module(f"airflow.models.{name}")
+        importlib.import_module("airflow.jobs.job")
         from airflow.models.base import Base
 
     # By the names alone: with [database] sql_alchemy_schema, the metadata's own keys have the schema in them.
