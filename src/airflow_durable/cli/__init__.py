@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from airflow_durable.cli import audit_command, demo_command, inspect_command
-from airflow_durable.cli.frame import EXIT_CODES, Application, Group, print_lines, versions
+from airflow_durable.cli.frame import EXIT_CODES, Application, Command, Group, print_lines, versions
 
 app = Application(
     cls=Group,
@@ -29,19 +29,25 @@ def _print_versions(is_asked: bool) -> None:  # noqa: FBT001 - Typer calls it so
 @app.callback()
 def main(
     *,
-    is_version: Annotated[  # noqa: ARG001 - its callback does it
+    is_version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_versions, is_eager=True, help="Print the versions that are installed here."),
+        typer.Option(
+            "--version", callback=_print_versions, is_eager=True, help="Print the versions that are installed here."
+        ),
     ] = False,
 ) -> None:
     """
-    Make Airflow's TriggerDagRunOperator survive crashes: what to see and to check.
+    See and check how TriggerDagRunOperators survive crashes.
 
-    Without --url, the commands read the metadata database that Airflow is configured for on this machine. Nothing is
-    ever changed, and no conf is shown.
+    Without --url, the commands read the metadata database that Airflow is configured for on this machine. They change
+    nothing in a deployment, and show no conf of a Dag run.
     """
 
 
-app.command("audit")(audit_command.audit)
-app.command("inspect")(inspect_command.inspect)
-app.command("demo")(demo_command.demo)
+app.command(
+    "audit", cls=Command, short_help="Report what crashes of stock operators have cost.", epilog=audit_command.EXAMPLES
+)(audit_command.audit)
+app.command(
+    "inspect", cls=Command, short_help="Show what happened to one parent task.", epilog=inspect_command.EXAMPLES
+)(inspect_command.inspect)
+app.command("demo", cls=Command, short_help="Crash a real Airflow, and show what its retries do.")(demo_command.demo)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from airflow_durable.audit.model import Sureness
-from airflow_durable.cli.frame import ExitCode, print_lines
+from airflow_durable.cli.frame import ExitCode, examples, print_lines
 from airflow_durable.cli.options import (
     DEFAULT_RATE,
     Dags,
@@ -25,6 +25,15 @@ from airflow_durable.cli.options import (
 )
 from airflow_durable.cli.progress import showing
 
+EXAMPLES = examples(
+    """
+    airflow-durable audit
+    airflow-durable audit --dag billing --since 2026-01-01 --details
+    AIRFLOW_DURABLE_TOKEN=... airflow-durable audit \\
+        --url https://airflow.example.com --json
+    """
+)
+
 
 def audit(  # noqa: PLR0913 - a command's options
     *,
@@ -33,7 +42,9 @@ def audit(  # noqa: PLR0913 - a command's options
     since: Since = None,
     min_sureness: Annotated[
         Sureness,
-        typer.Option("--min-sureness", metavar="SURE", help="Leave out findings that are less sure: certain, likely or possible."),
+        typer.Option(
+            "--min-sureness", metavar="SURE", help="Leave out findings that are less sure: certain, likely or possible."
+        ),
     ] = Sureness.POSSIBLE,
     is_detailed: Annotated[
         bool, typer.Option("--details", help="Show each finding, with what it is based on, after the summary.")
@@ -45,19 +56,13 @@ def audit(  # noqa: PLR0913 - a command's options
     ] = False,
     requests_per_second: RequestsPerSecond = DEFAULT_RATE,
 ) -> None:
-    r"""
+    """
     Report the duplicates that stock TriggerDagRunOperators have caused so far.
 
     A retry of the stock operator does not know of the child run that the crashed try started, and starts another one.
     This finds such runs: an operator triggered them within the time of an earlier try, no task instance names them as
     its own, and a later try started a second one although they had not failed. Each finding says what it is based on,
     and is certain, likely or possible.
-
-    \b
-      airflow-durable audit
-      airflow-durable audit --dag billing --since 2026-01-01 --details
-      AIRFLOW_DURABLE_TOKEN=... airflow-durable audit \
-          --url https://airflow.example.com --json
     """
     from airflow_durable.audit.report import build_json, build_lines, build_tsv
     from airflow_durable.audit.search import audit as search

@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from airflow_durable.cli.frame import CommandError, ExitCode, print_lines, say
-from airflow_durable.cli.options import Json
+from airflow_durable.cli.options import Json  # noqa: TC001 - Typer reads the annotations
 
 
 def demo(
     *,
     is_json: Json = False,
-    is_kept: Annotated[bool, typer.Option("--keep", help="Keep the scratch folder: the database and all logs.")] = False,
+    is_kept: Annotated[
+        bool, typer.Option("--keep", help="Keep the scratch folder: the database and all logs.")
+    ] = False,
 ) -> None:
     """
     Crash a real Airflow, and show what its retries do.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import textwrap
 import traceback
 from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from airflow_durable.layout import wrap
 
@@ -42,7 +43,11 @@ MEANINGS: dict[ExitCode, str] = {
 }
 
 EXIT_CODES = "\n".join(
-    ["\b", "Exit codes:", *(line for code in ExitCode for line in wrap(MEANINGS[code], first=f"{code:5d}  ", rest=" " * 7, width=76))]
+    [
+        "\b",
+        "Exit codes:",
+        *(line for code in ExitCode for line in wrap(MEANINGS[code], first=f"{code:5d}  ", rest=" " * 7, width=76)),
+    ]
 )
 """The table of them, as the help shows it."""
 
@@ -53,6 +58,19 @@ class CommandError(Exception):
     def __init__(self, message: str, exit_code: ExitCode = ExitCode.UNREADABLE) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def examples(text: str) -> str:
+    """Return examples as an epilog, which is shown as it is."""
+    return "\b\nExamples:\n" + textwrap.indent(textwrap.dedent(text).strip("\n"), "  ")
+
+
+class Command(TyperCommand):
+    """One command."""
+
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - Typer's own types, which differ by version
+        """Return the help, without the types of arguments: all are texts (Typer 0.29)."""
+        return super().get_help(ctx).replace(" <str>", " " * len(" <str>"))
 
 
 class Group(TyperGroup):
@@ -92,7 +110,7 @@ class Application(typer.Typer):
             raise
         except Exception:  # noqa: BLE001 - what nobody has foreseen: 1, Python's own code for it, means findings
             traceback.print_exc()
-            say("This is a fault of airflow-durable. Please report it, with the lines above and `airflow-durable --version`.")
+            say("This is a fault of airflow-durable. Please report it, with these lines and the output of --version.")
             sys.exit(ExitCode.FAULT)
 
 

@@ -8,8 +8,15 @@ from typing import Annotated
 
 import typer
 
-from airflow_durable.cli.frame import CommandError, ExitCode, print_lines
+from airflow_durable.cli.frame import CommandError, ExitCode, examples, print_lines
 from airflow_durable.cli.options import DEFAULT_RATE, Json, RequestsPerSecond, Url, check_dags, reading
+
+EXAMPLES = examples(
+    """
+    airflow-durable inspect billing manual__2026-01-01 run_invoices
+    airflow-durable inspect billing manual__2026-01-01 run_regions --map-index 3
+    """
+)
 
 
 def inspect(  # noqa: PLR0913 - a command's arguments

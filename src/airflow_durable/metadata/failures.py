@@ -1,9 +1,9 @@
 """
 Why a metadata database could not be read, and what to do: one paragraph for each cause.
 
-A driver says it by a code (PostgreSQL's SQLSTATE, MySQL's error number), or by its text alone: psycopg has no code for a
-connection that was refused, and SQLite has none that tells a missing table. No password is ever repeated: addresses are
-made by :func:`address_of`.
+A driver says it by a code (PostgreSQL's SQLSTATE, MySQL's error number), or by its text alone: psycopg has no code for
+a connection that was refused, and SQLite has none for a missing table. No password is ever repeated: addresses are made
+by :func:`address_of`.
 """
 
 from __future__ import annotations
@@ -88,33 +88,31 @@ def explain(error: BaseException, url: sa.engine.URL, airflow_version: str, tabl
     if cause is Cause.FORBIDDEN and url.get_backend_name() == "sqlite":
         return f"Permission denied: {where} cannot be opened by the user of this process. Run it as Airflow's user."
     if cause is Cause.FORBIDDEN:
-        grants = "\n".join(f"  {line}" for line in grant_lines(url, tables))
+        grants = "".join(f"\n  {line}" for line in grant_lines(url, tables))
         return (
             f"Permission denied: {user} may not read all of the tables that are needed in {where}. Nothing but SELECT "
-            f"is needed; somebody who may grant it can run:\n{grants}"
+            f"is needed; somebody who may grant it can run:{grants}"
         )
-    if cause is Cause.LOGIN_REFUSED:
-        return (
+    advice = {
+        Cause.LOGIN_REFUSED: (
             f"Login refused: {where} is there, and does not accept {user}. Check the user name and the password in "
             f"[database] sql_alchemy_conn, and from which hosts this user may connect."
-        )
-    if cause is Cause.NO_DATABASE:
-        return (
+        ),
+        Cause.NO_DATABASE: (
             f"No such database: the server of {where} has no database {url.database!r}. Check its name in [database] "
             f"sql_alchemy_conn."
-        )
-    if cause is Cause.NO_SERVER:
-        return (
+        ),
+        Cause.NO_SERVER: (
             f"No server: nothing answers at {where}. Check the host and the port in [database] sql_alchemy_conn, "
             f"whether the server runs, and whether this machine can reach it."
-        )
-    if cause is Cause.NOT_MIGRATED:
-        return (
+        ),
+        Cause.NOT_MIGRATED: (
             f"Not migrated: {where} lacks tables or columns that Airflow {airflow_version}, which is installed here, "
             f"should have. Is it the right database? If it is, use the Airflow version of the deployment, or run "
             f"`airflow db migrate` with this one."
-        )
-    return f"{where} could not be read: {_first_line(error)}"
+        ),
+    }
+    return advice.get(cause) or f"{where} could not be read: {_first_line(error)}"
 
 
 def grant_lines(url: sa.engine.URL, tables: Collection[str]) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEYS_AT_ONCE = 500
 """How many rows one query asks for by their keys: within what every database takes in one statement."""
 
-_SILENCE = ("heartbeat timeout", "state mismatch")
+SILENCE = ("heartbeat timeout", "state mismatch")
 """The scheduler's words in the audit log for a lost worker (3.1 to 3.4, ``jobs/scheduler_job_runner.py``)."""
 
 _TIME_LIMIT = re.compile(r"within time limit \(([0-9.]+) ?seconds\)")
@@ -107,13 +107,19 @@ class Reads:
             tries = self.tables.latest
             ids = sa.select(tries.id).where(is_of(tries.key, key))
             is_own = sa.or_(log.task_instance_id.in_(ids), sa.and_(log.task_instance_id.is_(None), by_name))
-        statement = sa.select(log.try_number, log.dttm, log.extra).where(is_own, log.event.in_(_SILENCE))
+        statement = sa.select(log.try_number, log.dttm, log.extra).where(is_own, log.event.in_(SILENCE))
         found: dict[int, Loss] = {}
         for number, at, extra in self._execute(statement.order_by(log.dttm)):
             noticed_at = as_utc(at)
             if number is not None and noticed_at is not None and number not in found:
                 found[number] = Loss(noticed_at, _timeout_in(extra))
         return found
+
+    # Dags.
+
+    def dag_ids(self) -> set[str]:
+        """Return all Dags, those included whose files are gone."""
+        return {dag_id for (dag_id,) in self._execute(sa.select(self.tables.dag.c.dag_id))}
 
     # Dag runs.
 
