@@ -20,7 +20,6 @@ from airflow_durable.audit.source import (
     read_recorded_runs,
     read_text,
 )
-from airflow_durable.heartbeats import load_limits
 from airflow_durable.metadata.connections import Database, open_airflow
 from airflow_durable.metadata.installation import DatabaseUnreadableError
 from airflow_durable.metadata.model import UNFINISHED_STATES, DagRunKey, TaskKey
@@ -181,6 +180,9 @@ class DatabaseSource:
 
     def heartbeat_limits(self) -> HeartbeatLimits:
         """Return when Airflow gives a silent try up, by the configuration of this machine."""
+        # It loads Airflow, which a machine without a configured one must not.
+        from airflow_durable.heartbeats import load_limits
+
         return load_limits()
 
     def stored_record(self, key: InstanceKey) -> str | None:

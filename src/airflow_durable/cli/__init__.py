@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from airflow_durable.cli import audit_command, demo_command, inspect_command
+from airflow_durable.cli import audit_command, demo_command, inspect_command, list_command
 from airflow_durable.cli.frame import EXIT_CODES, Application, Command, Group, print_lines, versions
 
 app = Application(
@@ -50,4 +50,7 @@ app.command(
 app.command(
     "inspect", cls=Command, short_help="Show what happened to one parent task.", epilog=inspect_command.EXAMPLES
 )(inspect_command.inspect)
+app.command("list", cls=Command, short_help="List the parent tasks that wait.", epilog=list_command.EXAMPLES)(
+    list_command.list_waiting
+)
 app.command("demo", cls=Command, short_help="Crash a real Airflow, and show what its retries do.")(demo_command.demo)

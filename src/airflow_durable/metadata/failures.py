@@ -38,7 +38,7 @@ _CODES: dict[Cause, frozenset[object]] = {
     Cause.NOT_MIGRATED: frozenset({"42P01", "42703", "3F000", 1054, 1146}),
 }
 _TEXTS: dict[Cause, tuple[str, ...]] = {
-    Cause.FORBIDDEN: ("permission denied", "unable to open database file", "readonly database"),
+    Cause.FORBIDDEN: ("permission denied", "unable to open database file"),
     Cause.LOGIN_REFUSED: ("password", "authentication", "role ", "pg_hba.conf", "access denied"),
     Cause.NO_DATABASE: ("database ",),
     Cause.NOT_MIGRATED: ("no such table", "no such column", "file is not a database"),
