@@ -17,8 +17,8 @@ from airflow_durable.audit.model import Dismissal, Report, Sureness
 from airflow_durable.audit.search import audit
 from airflow_durable.metadata.connections import Database, open_engine
 from airflow_durable.metadata.installation import DatabaseUnreadableError
-from airflow_durable.metadata.trigger_tasks import tasks_in
 from airflow_durable.metadata.model import DagRunKey, TaskKey
+from airflow_durable.metadata.trigger_tasks import tasks_in
 from tests.support.servers import PostgresServer
 
 from .audit_database import PARENT, TASK, Filler, Schema, load_schema

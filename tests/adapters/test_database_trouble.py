@@ -131,7 +131,7 @@ def test_mysql_is_granted_table_by_table() -> None:
 
 def test_an_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     url = sa.engine.make_url(f"sqlite:///{tmp_path / 'airflow.db'}")
-    with pytest.raises(DatabaseUnreadableError, match="does not exist. Nothing was created."):
+    with pytest.raises(DatabaseUnreadableError, match=r"does not exist\. Nothing was created\."):
         require_file(url)
     assert "does not exist" in fail(url)
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.audit.model import Finding, Instance
-    from airflow_durable.audit.source import Source
+    from airflow_durable.audit.source import DetailedSource
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
 
@@ -52,7 +52,7 @@ class Inspection:
     limits: HeartbeatLimits = field(default_factory=HeartbeatLimits)
 
 
-def inspect(source: Source, parent: InstanceKey, *, now: datetime) -> Inspection:
+def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> Inspection:
     """
     Read all that is known of a parent.
 
@@ -82,7 +82,7 @@ def inspect(source: Source, parent: InstanceKey, *, now: datetime) -> Inspection
     return Inspection(parent, attempts, record, damage, claimed, tuple(runs.values()), losses, lost, limits)
 
 
-def _find(source: Source, parent: InstanceKey) -> Instance:
+def _find(source: DetailedSource, parent: InstanceKey) -> Instance:
     found = source.instances(*parent[:4])
     if parent.region_id:
         found = [instance for instance in found if instance.key.region_id == parent.region_id]

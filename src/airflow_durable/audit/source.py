@@ -72,6 +72,10 @@ class Source(Protocol):
     def runs(self, dag_id: str, spans: Spans) -> list[TriggeredRun]:
         """Return the runs of a Dag that operators have triggered within the spans."""
 
+
+class DetailedSource(Source, Protocol):
+    """A deployment of which single parents can be read."""
+
     def instances(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[Instance]:
         """Return the task instances with these names and what they have tried: one, but in a loop (3.4)."""
 

@@ -16,25 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
-    from airflow_durable.audit.source import Source
-    from airflow_durable.metadata.model import DagRun, TaskTry
+    from airflow_durable.audit.source import DetailedSource
+    from airflow_durable.core.record import Record
+    from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
     from airflow_durable.wording import HeartbeatLimits
 
 VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
 
-_COLUMNS = (
-    "waited_seconds",
-    "dag_id",
-    "run_id",
-    "task_id",
-    "map_index",
-    "try_number",
-    "state",
-    "is_silent",
-    "is_durable",
-)
-_CHILD_COLUMNS = ("child_dag_id", "child_run_id", "child_state")
+_HEADINGS = ("waited", "parent task", "run", "try", "state", "child run", "child state")
+_PARENT_COLUMNS = ("waited_seconds", "dag_id", "run_id", "task_id", "map_index", "try_number", "state")
+_COLUMNS = (*_PARENT_COLUMNS, "is_silent", "is_durable")
+_CHILD_HEADINGS = ("waited", "parent task", "run", "try", "state", "child run", "child state")
+_COLUMNS = ("child_dag_id", "child_run_id", "child_state")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Waiting:
 
 
 def find_waiting(
-    source: Source,
+    source: DetailedSource,
     *,
     now: datetime,
     dag_ids: Collection[str] = (),
@@ -81,23 +75,25 @@ def find_waiting(
     latest = [one for one in source.unfinished(tasks) if one.start_date is not None or one.try_number > 1]
     if is_silent_only:
         latest = [one for one in latest if is_quiet(one.state, one.last_heartbeat_at, now, limits)]
-    found = [one for one in _describe(source, latest, now, limits)]
+    found = list(_describe(source, latest, now, limits))
     if longer_than is not None:
         found = [one for one in found if one.seconds(now) > longer_than.total_seconds()]
     return sorted(found, key=lambda one: (-one.seconds(now), one.latest.key))
 
 
-def _describe(source: Source, latest: Sequence[TaskTry], now: datetime, limits: HeartbeatLimits) -> Iterator[Waiting]:
+def _describe(
+    source: DetailedSource, latest: Sequence[TaskTry], now: datetime, limits: HeartbeatLimits
+) -> Iterator[Waiting]:
     traces = source.traces([one.key for one in latest])
-    children: dict[Any, DagRunKey | None] = {}
-    asked_at: dict[Any, datetime] = {}
+    children: dict[InstanceKey, DagRunKey | None] = {}
+    asked_at: dict[InstanceKey, datetime] = {}
     durable = set()
     for one in latest:
         trace, record = traces[one.key], records.read(source.stored_record(one.key))
         if record is not None:
             durable.add(one.key)
             children[one.key] = DagRunKey(record.dag_id, record.run_id)
-            asked_at |= {one.key: entry.at for entry in reversed(record.tries) if entry.run_id == record.run_id}
+            asked_at |= _asked_at(one.key, record)
         else:
             dag_id = trace.linked.dag_id if trace.linked else trace.child_dag_id
             children[one.key] = DagRunKey(dag_id, trace.claimed) if dag_id and trace.claimed else trace.linked
@@ -110,14 +106,18 @@ def _describe(source: Source, latest: Sequence[TaskTry], now: datetime, limits: 
         yield Waiting(one, since, child, run, one.key in durable, is_silent)
 
 
+def _asked_at(parent: InstanceKey, record: Record) -> dict[InstanceKey, datetime]:
+    """Return when the parent first requested its present child run."""
+    moments = [entry.at for entry in record.tries if entry.run_id == record.run_id]
+    return {parent: moments[0]} if moments else {}
+
+
 def build_lines(found: Sequence[Waiting], now: datetime, limits: HeartbeatLimits) -> Iterator[str]:
     """Yield a table for people, and below it what is to be known of the parents without heartbeat."""
     if not found:
         yield "No parent task is waiting."
         return
-    yield from make_table(
-        ("waited", "parent task", "run", "try", "state", "child run", "child state"), list(_rows(found, now))
-    )
+    yield from make_table(_HEADINGS, list(_rows(found, now)))
     silent = [one for one in found if one.is_silent]
     yield ""
     yield f"{count(len(found), 'parent task')}; without heartbeat: {len(silent)}."

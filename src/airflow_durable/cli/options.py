@@ -16,7 +16,7 @@ from airflow_durable.cli.frame import CommandError, ExitCode, say
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from airflow_durable.audit.source import Source
+    from airflow_durable.audit.source import DetailedSource, Source
 
 TOKEN_VARIABLE = "AIRFLOW_DURABLE_TOKEN"  # noqa: S105 - its name, not the token
 _DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
@@ -88,7 +88,7 @@ def check_dags(source: Source, dag_ids: Collection[str]) -> None:
 
 
 @contextlib.contextmanager
-def reading(url: str | None, requests_per_second: float, *, is_quiet: bool = False) -> Iterator[Source]:
+def reading(url: str | None, requests_per_second: float, *, is_quiet: bool = False) -> Iterator[DetailedSource]:
     """
     Open the deployment, and say which one it is.
 
@@ -110,7 +110,7 @@ def reading(url: str | None, requests_per_second: float, *, is_quiet: bool = Fal
 
 
 @contextlib.contextmanager
-def open_source(url: str | None, requests_per_second: float) -> Iterator[Source]:
+def open_source(url: str | None, requests_per_second: float) -> Iterator[DetailedSource]:
     """
     Open the deployment: its REST API, or the database that Airflow is configured for here.
 
