@@ -25,10 +25,20 @@ VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
 
 _HEADINGS = ("waited", "parent task", "run", "try", "state", "child run", "child state")
-_PARENT_COLUMNS = ("waited_seconds", "dag_id", "run_id", "task_id", "map_index", "try_number", "state")
-_COLUMNS = (*_PARENT_COLUMNS, "is_silent", "is_durable")
-_CHILD_HEADINGS = ("waited", "parent task", "run", "try", "state", "child run", "child state")
-_COLUMNS = ("child_dag_id", "child_run_id", "child_state")
+_COLUMNS = (
+    "waited_seconds",
+    "dag_id",
+    "run_id",
+    "task_id",
+    "map_index",
+    "try_number",
+    "state",
+    "is_silent",
+    "is_durable",
+    "child_dag_id",
+    "child_run_id",
+    "child_state",
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +175,7 @@ def build_json(found: Iterable[Waiting], now: datetime, *, source: str, airflow_
 
 def build_tsv(found: Iterable[Waiting], now: datetime) -> Iterator[str]:
     """Yield a line for each parent, a heading first."""
-    yield "\t".join((*_COLUMNS, *_CHILD_COLUMNS))
+    yield "\t".join(_COLUMNS)
     for one in found:
         latest = one.latest
         values = (round(one.seconds(now)), latest.dag_id, latest.run_id, latest.task_id, latest.map_index)
