@@ -53,7 +53,7 @@ def fail(url: sa.engine.URL | str) -> str:
     engine = sa.create_engine(url, future=True)
     try:
         with pytest.raises(DatabaseUnreadableError) as raised, open_engine(engine, "3.3.2") as database:
-            database.reads.dag_ids()
+            database.deployment.dag_ids()
     finally:
         engine.dispose()
     return str(raised.value)
@@ -103,7 +103,7 @@ def test_the_grants_that_are_listed_are_the_ones_that_are_needed(postgres: Postg
         for statement in statements:
             connection.execute(sa.text(statement))
     with open_engine(reader, "3.3.2") as database:
-        assert database.reads.dag_ids() == set()
+        assert database.deployment.dag_ids() == set()
         tables = load_tables()
         for table in {name: load_schema()[name] for name in tables.names}.values():
             database._connection.execute(sa.select(sa.func.count()).select_from(table)).one()
@@ -188,7 +188,7 @@ def test_a_database_of_its_own_home_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_missing_driver_is_one_line(tmp_path: Path) -> None:
-    where = "mysql+mysqlconnector://airflow:x@127.0.0.1/airflow"
+    where = "postgresql+pg8000://airflow:x@127.0.0.1/airflow"
     code, said = run(tmp_path, "audit", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=where)
     assert code == 3
     assert "is not installed here" in said

@@ -65,6 +65,8 @@ class DatabaseSource:
     def __init__(self, database: Database, airflow_version: str) -> None:
         self.airflow_version = airflow_version
         self.address = database.address
+        self.dialect = database.dialect
+        self.deployment = database.deployment
         self._reads = database.reads
         self._tables = database.tables
         self._records = database.records()
@@ -72,7 +74,7 @@ class DatabaseSource:
 
     def dag_ids(self) -> set[str]:
         """Return all Dags that there are, those included whose files are gone."""
-        return self._reads.dag_ids()
+        return self.deployment.dag_ids()
 
     def trigger_tasks(self) -> dict[TaskKey, TriggerTask]:
         """Return the tasks with a trigger operator's template field, by the latest version of their Dags."""
@@ -83,6 +85,11 @@ class DatabaseSource:
                 for task in tasks_in(dag_id, serialized)
             }
         return self._trigger_tasks
+
+    def active_tasks(self) -> list[TriggerTask]:
+        """Return those of the Dags whose files are there."""
+        active = self.deployment.dag_ids(is_active_only=True)
+        return [task for key, task in self.trigger_tasks().items() if key.dag_id in active]
 
     def tasks(self) -> list[TaskKey]:
         """Return the tasks with a trigger operator's template field, and those that have left a trigger's XCom."""

@@ -51,7 +51,7 @@ class RestSource:
     kind = "api"
 
     def __init__(self, client: ApiClient) -> None:
-        self._client = client
+        self.client = client
         try:
             version = client.get("version").get("version")
         except ApiMissingError as error:
@@ -70,7 +70,7 @@ class RestSource:
     def dags(self) -> list[dict[str, Any]]:
         """Return all Dags that the user may read, as the API has them."""
         if self._dags is None:
-            self._dags = list(self._client.pages("dags", key="dags", exclude_stale="false", order_by="dag_id"))
+            self._dags = list(self.client.pages("dags", key="dags", exclude_stale="false", order_by="dag_id"))
         return self._dags
 
     def trigger_tasks(self) -> dict[TaskKey, TriggerTask]:
@@ -79,7 +79,7 @@ class RestSource:
             self._trigger_tasks = {}
             for dag in self.dags():
                 try:
-                    tasks = self._client.get("dags", dag["dag_id"], "tasks")["tasks"]
+                    tasks = self.client.get("dags", dag["dag_id"], "tasks")["tasks"]
                 except ApiMissingError:
                     # Never serialized: nothing of it has run.
                     continue
@@ -88,6 +88,11 @@ class RestSource:
                         read = trigger_task_of(dag, task)
                         self._trigger_tasks[read.key] = read
         return self._trigger_tasks
+
+    def active_tasks(self) -> list[TriggerTask]:
+        """Return those of the Dags whose files are there."""
+        active = {dag["dag_id"] for dag in self.dags() if not dag.get("is_stale")}
+        return [task for key, task in self.trigger_tasks().items() if key.dag_id in active]
 
     def tasks(self) -> list[TaskKey]:
         """Return the same, without what is known of them."""
@@ -121,7 +126,7 @@ class RestSource:
         """Return the runs of a Dag that operators have triggered within the spans."""
         found = []
         try:
-            for item in self._client.pages(
+            for item in self.client.pages(
                 "dags",
                 dag_id,
                 "dagRuns",
@@ -152,7 +157,7 @@ class RestSource:
         path = ("dags", dag_id, "dagRuns", run_id, "taskInstances")
         found = []
         with contextlib.suppress(ApiMissingError):
-            for item in self._client.pages(*path, key="task_instances", task_id=task_id, order_by="id"):
+            for item in self.client.pages(*path, key="task_instances", task_id=task_id, order_by="id"):
                 key = key_of(item)
                 if item["task_id"] == task_id and key.map_index == map_index:
                     self._keep_rendered(key, item)
@@ -166,7 +171,7 @@ class RestSource:
         path = ("dags", "~", "dagRuns", "~", "taskInstances")
         states = list(UNFINISHED_STATES)
         with contextlib.suppress(ApiMissingError):
-            for item in self._client.pages(*path, key="task_instances", state=states, order_by="id"):
+            for item in self.client.pages(*path, key="task_instances", state=states, order_by="id"):
                 key = key_of(item)
                 if key.task in wanted:
                     self._keep_rendered(key, item)
@@ -180,14 +185,14 @@ class RestSource:
         """Yield what is known of these runs, as far as they are there."""
         for key in keys:
             with contextlib.suppress(ApiMissingError):
-                yield run_of(key.dag_id, self._client.get("dags", key.dag_id, "dagRuns", key.run_id))
+                yield run_of(key.dag_id, self.client.get("dags", key.dag_id, "dagRuns", key.run_id))
 
     def losses(self, key: InstanceKey) -> dict[int, Loss]:
         """Return the tries that Airflow ended for a lost heartbeat. Empty, too, if the audit log may not be read."""
         found: dict[int, Loss] = {}
         query = {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.task_id, "order_by": "when"}
         with contextlib.suppress(ApiMissingError, ApiForbiddenError):
-            for item in self._client.pages("eventLogs", key="event_logs", **query):
+            for item in self.client.pages("eventLogs", key="event_logs", **query):
                 at, number = date_of(item["when"]), item.get("try_number")
                 is_own = item.get("map_index") in (None, key.map_index) or bool(key.region_id)
                 if item["event"] in SILENCE and is_own and at and number is not None:
@@ -196,7 +201,7 @@ class RestSource:
 
     def heartbeat_limits(self) -> HeartbeatLimits:
         """Return when the deployment gives a silent try up: Airflow's defaults, unless it shows its configuration."""
-        timeout = read_options(self._client).get("scheduler.task_instance_heartbeat_timeout")
+        timeout = read_options(self.client).get("scheduler.task_instance_heartbeat_timeout")
         return HeartbeatLimits(timeout=timedelta(seconds=float(timeout))) if timeout else HeartbeatLimits()
 
     def _keep_rendered(self, key: InstanceKey, item: dict[str, Any]) -> None:
@@ -208,7 +213,7 @@ class RestSource:
         """Yield a task's instances, each once: a retry while the pages are turned gives one another place."""
         seen = set()
         path = ("dags", task.dag_id, "dagRuns", "~", "taskInstances")
-        items = self._client.pages(*path, key="task_instances", task_id=task.task_id, order_by="id", **query)
+        items = self.client.pages(*path, key="task_instances", task_id=task.task_id, order_by="id", **query)
         # A Dag that is deleted meanwhile has no more of them.
         with contextlib.suppress(ApiMissingError):
             for item in items:
@@ -225,7 +230,7 @@ class RestSource:
             path = self._path(key)
             mapped = () if item["map_index"] < 0 else (str(item["map_index"]),)
             try:
-                items = self._client.get(*path, *mapped, "tries", **region_of(key))["task_instances"]
+                items = self.client.get(*path, *mapped, "tries", **region_of(key))["task_instances"]
             except ApiMissingError:
                 # Deleted since.
                 items = [item]
@@ -247,7 +252,7 @@ class RestSource:
     def _get_value(self, key: InstanceKey, collection: str, name: str) -> Any:  # noqa: ANN401 - JSON
         try:
             query = region_of(key) or {"map_index": str(key.map_index)}
-            return self._client.get(*self._path(key), collection, name, **query)["value"]
+            return self.client.get(*self._path(key), collection, name, **query)["value"]
         except ApiMissingError:
             return None
 
@@ -255,7 +260,7 @@ class RestSource:
         """Return the newest entry of the first call, None if there is none."""
         query = region_of(key) or {"map_index": str(key.map_index)}
         try:
-            items = list(self._client.pages(*self._path(key), "state-store", key="task_state_store", **query))
+            items = list(self.client.pages(*self._path(key), "state-store", key="task_state_store", **query))
         except ApiMissingError:
             return None
         entries = {place: item["value"] for item in items if (place := position_of(item["key"])) and place[0] == 1}

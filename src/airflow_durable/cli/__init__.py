@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from airflow_durable.cli import audit_command, demo_command, inspect_command, list_command
+from airflow_durable.cli import audit_command, demo_command, doctor_command, inspect_command, list_command
 from airflow_durable.cli.frame import EXIT_CODES, Application, Command, Group, print_lines, versions
 
 app = Application(
@@ -44,6 +44,9 @@ def main(
     """
 
 
+app.command(
+    "doctor", cls=Command, short_help="Say what keeps tasks from surviving crashes.", epilog=doctor_command.EXAMPLES
+)(doctor_command.doctor)
 app.command(
     "audit", cls=Command, short_help="Report what crashes of stock operators have cost.", epilog=audit_command.EXAMPLES
 )(audit_command.audit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from airflow_durable.metadata.deployment_reads import DeploymentReads
 from airflow_durable.metadata.failures import address_of, explain
 from airflow_durable.metadata.installation import DatabaseUnreadableError, load_engine, require_file
 from airflow_durable.metadata.reads import Reads
@@ -37,6 +38,8 @@ class Database:
         self.address = address
         self.tables = tables or load_tables()
         self.reads = Reads(self.tables, self._stream)
+        self.deployment = DeploymentReads(self.tables, self._stream)
+        self.dialect = connection.dialect.name
 
     def records(self) -> RecordRows | None:
         """Return the records; None if this Airflow has no place for them (it has from 3.3)."""

@@ -115,12 +115,6 @@ class Reads:
                 found[number] = Loss(noticed_at, _timeout_in(extra))
         return found
 
-    # Dags.
-
-    def dag_ids(self) -> set[str]:
-        """Return all Dags, those included whose files are gone."""
-        return {dag_id for (dag_id,) in self._execute(sa.select(self.tables.dag.c.dag_id))}
-
     # Dag runs.
 
     def runs(self, *conditions: Condition, newest: int = 0) -> Iterator[DagRun]:

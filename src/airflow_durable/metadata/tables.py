@@ -49,6 +49,7 @@ _MODELS = (
     "log",
     "dynamic_region",  # from 3.4
     "dagcode",
+    "errors",
 )
 _NAMES = (
     "dag",
@@ -69,6 +70,7 @@ _NAMES = (
     "dag_tag",
     "dag_code",
     "job",
+    "import_error",
 )
 
 
@@ -174,6 +176,7 @@ class Tables:
         self.dag_tag = by_name["dag_tag"]
         self.dag_code = by_name["dag_code"]
         self.job = by_name["job"]
+        self.import_error = by_name["import_error"]
         self.dag_run = by_name["dag_run"]
         # From 3.2; the branch goes with 3.1.
         self.run_created_at = self.dag_run.c.created_at if "created_at" in self.dag_run.c else sa.null()
