@@ -226,6 +226,39 @@ class Filler:
         self.run(f"{dag_id}-first", first)
         self.run(f"{dag_id}-second", second, end=800)
 
+    def deployment(self, dag_id: str, *, source: str = "", is_stale: bool = False) -> None:
+        """Add a Dag, and the text of its file."""
+        self._insert(
+            "dag",
+            dag_id=dag_id,
+            is_paused=False,
+            is_stale=is_stale,
+            fileloc="a.py",
+            max_active_tasks=1,
+            max_consecutive_failed_dag_runs=0,
+            has_task_concurrency_limits=False,
+            bundle_name="dags",
+        )
+        self._insert(
+            "dag_code",
+            id=uuid4(),
+            dag_id=dag_id,
+            fileloc="a.py",
+            created_at=at(0),
+            last_updated=at(0),
+            source_code=source,
+            source_code_hash="x",
+            dag_version_id=uuid4(),
+        )
+
+    def job(self, kind: str, hostname: str, heartbeat: float, *, state: str = "running") -> None:
+        """Add a component of the deployment."""
+        self._insert("job", job_type=kind, hostname=hostname, state=state, latest_heartbeat=at(heartbeat))
+
+    def import_error(self, filename: str, stacktrace: str) -> None:
+        """Add a Dag file that cannot be imported."""
+        self._insert("import_error", filename=filename, stacktrace=stacktrace, timestamp=at(0))
+
     def bulk(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add many rows."""
         placed = [self._tables.place(name, row) for row in rows]

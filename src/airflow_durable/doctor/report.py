@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from airflow_durable.doctor.model import Facts, Finding
+    from airflow_durable.doctor.model import Facts, Finding, Job
 
 VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
 
 _SHOWN_TASKS = 3
-_SHOWN_NOTES = 4
+_SHOWN_NOTES = 3
 _KINDS = {
     "SchedulerJob": "scheduler",
     "DagProcessorJob": "Dag processor",
@@ -82,16 +82,18 @@ _WORDS = {
 
 def _describe(finding: Finding, *, is_detailed: bool) -> Iterator[str]:
     mark, rest = f"{finding.severity.value:8} ", " " * 9
-    yield from wrap(finding.says, first=mark, rest=rest)
-    if finding.tasks:
-        shown = finding.tasks if is_detailed else finding.tasks[:_SHOWN_TASKS]
-        more = len(finding.tasks) - len(shown)
-        names = [*shown, f"and {more} more"] if more else list(shown)
-        if is_detailed:
-            yield from (f"{rest}  {name}" for name in names)
-        else:
-            yield from wrap(", ".join(names), first=rest, rest=rest)
-    yield from wrap(finding.advice, first=f"{rest}-> ", rest=f"{rest}   ")
+    if is_detailed:
+        yield from wrap(finding.says, first=mark, rest=rest)
+        yield from (f"{rest}  {name}" for name in finding.tasks)
+        yield from wrap(finding.advice, first=f"{rest}-> ", rest=f"{rest}   ")
+    elif finding.severity is Severity.NOTE:
+        yield from wrap(f"{finding.says} -> {finding.advice}", first=mark, rest=rest)
+    else:
+        shown = finding.tasks[:_SHOWN_TASKS]
+        more = f" and {len(finding.tasks) - len(shown)} more" if finding.tasks[_SHOWN_TASKS:] else ""
+        names = f" ({', '.join(shown)}{more})" if shown else ""
+        yield from wrap(finding.says + names, first=mark, rest=rest)
+        yield from wrap(finding.advice, first=f"{rest}-> ", rest=f"{rest}   ")
 
 
 def _describe_components(facts: Facts, now: datetime) -> Iterator[str]:
@@ -103,14 +105,18 @@ def _describe_components(facts: Facts, now: datetime) -> Iterator[str]:
         }
         said = ", ".join(f"{name} {version}" for name, version in known.items())
         yield from wrap(f"API server: Airflow {facts.airflow_version}, {said}.")
-    for job in facts.jobs or ():
-        said = f"{_KINDS.get(job.kind, job.kind)} on {job.hostname}"
-        if job.latest_heartbeat:
-            said += f", heartbeat {format_duration((now - job.latest_heartbeat).total_seconds())} ago"
-        yield from wrap(f"{said}; what is installed there cannot be seen from here.")
+    if facts.jobs:
+        yield from wrap(f"Running: {', '.join(_describe_job(job, now) for job in facts.jobs)}.")
     unknown = list(_unknown(facts))
     if unknown:
         yield from wrap(f"Not known from here: {', '.join(unknown)}.")
+
+
+def _describe_job(job: Job, now: datetime) -> str:
+    name = f"{_KINDS.get(job.kind, job.kind)} on {job.hostname}"
+    if job.latest_heartbeat is None:
+        return name
+    return f"{name} (heartbeat {format_duration((now - job.latest_heartbeat).total_seconds())} ago)"
 
 
 def _unknown(facts: Facts) -> Iterator[str]:
@@ -122,7 +128,7 @@ def _unknown(facts: Facts) -> Iterator[str]:
         yield "components (none has sent a heartbeat in the last minute)"
     if facts.kind == "api":
         yield "fixed run ids and dates"
-    yield "what is installed on the workers"
+    yield f"what is installed {'on the workers' if not facts.jobs else 'there and on the workers'}"
 
 
 def build_json(diagnosis: Diagnosis, now: datetime) -> dict[str, Any]:
