@@ -76,6 +76,14 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """The commands. Typer itself ends with 1 for a closed pipe, and with a traceback for an error of ours."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's own types
+        """Read the command line. The help is printed here."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            silence()
+            raise typer.Exit(ExitCode.PIPE_CLOSED) from None
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own types, which differ by version
         """Run the command."""
         try:

@@ -67,7 +67,7 @@ def check(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
 
 
 def _check_retries(tasks: Sequence[Assessed]) -> Iterator[Finding]:
-    advice = "Set retries=2 or more, or [core] default_task_retries, or [durable] stock_operators_min_retries."
+    advice = "Set retries=2 or more, or [durable] stock_operators_min_retries."
     says = "with retries=0: after a crash there is no next try that could find the child run."
     without = [one for one in tasks if one.retries == 0]
     if durable := [one for one in without if one.standing.is_durable]:
