@@ -24,8 +24,9 @@ from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
 from airflow_durable.switch.settings import Mode, Switch
 from airflow_durable.switch.verdict import OWN_MODULE, STOCK_MODULE
 
-from .audit_database import Filler, load_schema
+from .audit_database import PARENT, TASK, Filler, load_schema
 from .audit_fakes import at
+from .test_inspection import needs_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,7 @@ def test_where_nothing_is_wrong_nothing_is_found() -> None:
         ({}, {"jobs": (Job("TriggererJob", "host", NOW),)}, "no_component", "warning"),
         ({}, {"dialect": "sqlite"}, "sqlite", "warning"),
         ({}, {"switch": Switch(problems=("wrong",))}, "switch_option", "problem"),
+        ({"module": STOCK_MODULE}, {"recorded": frozenset({TaskKey("dag", "one")})}, "switch_differs", "warning"),
     ],
 )
 def test_what_is_wrong_is_found(fields: dict[str, Any], options: dict[str, Any], check: str, severity: str) -> None:
@@ -126,6 +128,13 @@ def test_the_worst_comes_first() -> None:
     ).findings
     assert [one.severity for one in found] == [Severity.PROBLEM, Severity.WARNING, Severity.NOTE]
     assert all(one.says and one.advice for one in found)
+
+
+def test_where_the_dag_file_does_not_say_it_earlier_runs_do() -> None:
+    (one,) = look(task("one", durable=None), recorded=frozenset({TaskKey("dag", "one")})).tasks
+    assert one.standing is Standing.DURABLE
+    (one,) = look(task("one", durable=False), recorded=frozenset({TaskKey("dag", "one")})).tasks
+    assert one.standing is Standing.NOT_DURABLE
 
 
 def test_the_switch_decides_what_a_stock_task_is() -> None:
@@ -272,6 +281,15 @@ def test_a_database_is_read(connection: sa.Connection) -> None:
     assert [(job.kind, job.hostname) for job in found.jobs] == [("TriggererJob", "host-1")]
     assert found.import_errors == ("dags/broken.py",)
     assert found.dialect == "sqlite"
+
+
+def test_records_say_which_tasks_were_durable(connection: sa.Connection) -> None:
+    needs_store()
+    filler = Filler(connection, load_schema())
+    filler.run("run", 0, dag_id=PARENT)
+    filler.record({"version": 99})
+    source = DatabaseSource(Database(connection), "3.3.2")
+    assert source.recorded_tasks() == {TaskKey(PARENT, TASK)}
 
 
 def test_the_rest_api_is_read() -> None:

@@ -86,6 +86,10 @@ class DatabaseSource:
             }
         return self._trigger_tasks
 
+    def recorded_tasks(self) -> frozenset[TaskKey]:
+        """Return the tasks that have records: instances of them were durable. Empty before Airflow 3.3."""
+        return frozenset() if self._records is None else frozenset(self._records.tasks())
+
     def active_tasks(self) -> list[TriggerTask]:
         """Return those of the Dags whose files are there."""
         active = self.deployment.dag_ids(is_active_only=True)

@@ -62,6 +62,7 @@ def read_database(source: DatabaseSource, now: datetime) -> Facts:
         jobs=tuple(jobs),
         dialect=source.dialect,
         here=_installed(),
+        recorded=source.recorded_tasks(),
         import_errors=tuple(reads.import_errors(_PACKAGE_NAME)),
     )
 

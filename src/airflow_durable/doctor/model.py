@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from airflow_durable.metadata.model import TaskKey
     from airflow_durable.metadata.trigger_tasks import TriggerTask
     from airflow_durable.switch.verdict import Kind
 
@@ -74,6 +75,7 @@ class Facts:
     :param here: the versions of packages that are installed here.
     :param api_server: those of the API server's providers; empty: not known.
     :param missing_parts: what the durable operator needs and the standard provider that is installed here lacks.
+    :param recorded: the tasks that have records: instances of them were durable.
     :param import_errors: the Dag files that cannot import this package.
     :param unsafe_classes: why a subclass cannot be made durable, by its module and name; None: it can be. Only those
         that were imported.
@@ -91,6 +93,7 @@ class Facts:
     here: Mapping[str, str] = field(default_factory=dict)
     api_server: Mapping[str, str] = field(default_factory=dict)
     missing_parts: tuple[str, ...] = ()
+    recorded: frozenset[TaskKey] = frozenset()
     import_errors: tuple[str, ...] = ()
     unsafe_classes: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
 

@@ -23,8 +23,10 @@ def assess(facts: Facts, task: TriggerTask) -> Assessed:
     is_on = facts.switch.mode is Mode.DURABLE
     standing, reason = Standing.EXCLUDED, verdict.reason
     if verdict.kind is Kind.OWN:
+        # Where the Dag file does not say it, earlier runs do.
+        is_durable = True if task.durable is None and task.key in facts.recorded else task.durable
         by_flag = {True: Standing.DURABLE, False: Standing.NOT_DURABLE, None: Standing.UNKNOWN}
-        standing = by_flag[task.durable]
+        standing = by_flag[is_durable]
     elif verdict.kind is Kind.MAYBE_SUBCLASS:
         standing = Standing.MAYBE
     elif verdict.kind is Kind.NOT_POSSIBLE:
@@ -161,6 +163,16 @@ def _check_switch(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
             f"second child run.",
             "Set [durable] stock_operators = durable" + (" (it is report now)." if is_report else "."),
             _names(would_be),
+        )
+    recorded = [one for one in would_be if one.task.key in facts.recorded]
+    if recorded:
+        yield Finding(
+            Severity.WARNING,
+            "switch_differs",
+            f"{count(len(recorded), 'stock task has', 'stock tasks have')} records of durable runs, though the switch is "
+            f"{facts.switch.mode.value} here: another component has other options, or it was on before.",
+            "Set [durable] stock_operators to the same value in every component.",
+            _names(recorded),
         )
     maybe = [one for one in tasks if one.standing is Standing.MAYBE]
     if maybe:
