@@ -169,8 +169,8 @@ def _check_switch(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING,
             "switch_differs",
-            f"{count(len(recorded), 'stock task has', 'stock tasks have')} records of durable runs, though the switch is "
-            f"{facts.switch.mode.value} here: another component has other options, or it was on before.",
+            f"{count(len(recorded), 'stock task has', 'stock tasks have')} records of durable runs, though the switch "
+            f"is {facts.switch.mode.value} here: another component has other options, or it was on before.",
             "Set [durable] stock_operators to the same value in every component.",
             _names(recorded),
         )
