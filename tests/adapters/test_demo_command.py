@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import json
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,8 +70,14 @@ def test_the_address_is_that_of_the_page() -> None:
     assert demo_command.PAGE.endswith(f"/plugin/{plugin._NAVIGATION['url_route']}")
 
 
-def test_ctrl_c_ends_the_waiting() -> None:
-    threading.Timer(0.1, _thread.interrupt_main).start()
+def test_ctrl_c_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """An event for which nobody waits in vain."""
+
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("airflow_durable.cli.demo_command.threading.Event", Interrupted)
     demo_command.wait_for_ctrl_c()
 
 
