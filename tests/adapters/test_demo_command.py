@@ -25,7 +25,7 @@ URL = "http://127.0.0.1:1"
 def result(children: int) -> Comparison:
     parents = (
         ParentResult("stock", "success", 2, 2, "started a second child run", 30.0, 60.0),
-        ParentResult("durable", "success", children, 2, "went on with the same child run", 0.0, 40.0),
+        ParentResult("durable", "success", children, 2, "continued with the same child run", 0.0, 40.0),
     )
     return Comparison("3.3.2", parents, 90.0)
 

@@ -167,7 +167,7 @@ def _what_the_retry_did(runs: list[DagRun], killed_at: datetime) -> str:
     later = [run for run in runs if run.queued_at and run.queued_at > killed_at]
     if later:
         return "started a second child run" if len(later) == 1 else f"started {len(later)} more child runs"
-    return "went on with the same child run"
+    return "continued with the same child run"
 
 
 def _work_seconds(database: ScratchDatabase, run: DagRun) -> float:
