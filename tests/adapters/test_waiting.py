@@ -162,6 +162,8 @@ def api() -> RestSource:
 
     def answer(request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/v2/")
+        if "awaiting_input" in request.url.params.get_list("state"):
+            return httpx.Response(422, json={"detail": "Invalid value for state."})  # as 3.0 to 3.2 do
         return httpx.Response(200, json=answers[path]) if path in answers else httpx.Response(404, json={})
 
     transport = httpx.MockTransport(answer)

@@ -25,6 +25,7 @@ from airflow_durable.audit.model import Dismissal
 from airflow_durable.audit.report import build_json
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.search import audit
+from airflow_durable.audit.waiting import find_waiting
 from airflow_durable.demo import settings
 from airflow_durable.doctor import facts, report
 from airflow_durable.doctor.model import Standing
@@ -274,6 +275,13 @@ def test_one_parent_is_told(lab: Lab, audited: dict[str, DetailedSource], name: 
     text = "\n".join(inspection.build_lines(found, NOW))
     assert "try 1 crashed" in text
     assert SECRET not in text
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
+def test_no_parent_that_has_ended_is_listed(audited: dict[str, DetailedSource], way: str) -> None:
+    """As waiting; all of these have."""
+    assert find_waiting(audited[way], now=NOW, dag_ids=ALL_PARENTS) == []
 
 
 @pytest.mark.matrix

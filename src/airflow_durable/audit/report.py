@@ -79,13 +79,14 @@ def build_lines(report: Report, *, is_detailed: bool = False) -> Iterator[str]:
         yield ""
         yield from _cost_table(report, is_detailed=is_detailed)
         yield ""
-        yield from fold(list(_advise(report)))
-        yield ""
     if is_detailed:
         for finding in report.findings:
             yield from _describe_finding(finding, report.made_at)
             yield ""
     yield from fold(list(_summarize(report, is_detailed=is_detailed)))
+    if report.findings:
+        yield ""
+        yield from fold(list(_advise(report)))
 
 
 def build_json(report: Report, *, source: str, airflow_version: str, filters: dict[str, Any]) -> dict[str, Any]:
