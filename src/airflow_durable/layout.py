@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 import unicodedata
 from typing import TYPE_CHECKING
@@ -55,11 +54,6 @@ def fold(paragraphs: Collection[str]) -> Iterator[str]:
     """Yield paragraphs, wrapped."""
     for paragraph in paragraphs:
         yield from wrap(paragraph)
-
-
-def screen_lines() -> int:
-    """Return how many lines the terminal has; 24 if it is none."""
-    return shutil.get_terminal_size().lines
 
 
 def count(number: int, one: str, many: str = "") -> str:

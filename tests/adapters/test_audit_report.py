@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from airflow_durable import cli
 from airflow_durable.audit.model import Sureness
-from airflow_durable.audit.report import build_json, build_lines, build_tsv, costs, hours
+from airflow_durable.audit.report import build_json, build_tsv, costs, hours
 from airflow_durable.audit.search import audit
 from airflow_durable.audit.source import SourceError
+from airflow_durable.audit.summary import build_lines
 from airflow_durable.cli import options as cli_options
 from airflow_durable.metadata.model import TaskKey
 from airflow_durable.metadata.trigger_tasks import TriggerTask

@@ -64,8 +64,9 @@ def audit(  # noqa: PLR0913 - a command's options
     its own, and a later try started a second one although they had not failed. Each finding says what it is based on,
     and is certain, likely or possible.
     """
-    from airflow_durable.audit.report import build_json, build_lines, build_tsv
+    from airflow_durable.audit.report import build_json, build_tsv
     from airflow_durable.audit.search import audit as search
+    from airflow_durable.audit.summary import build_lines
 
     refuse_both(is_json=is_json, is_tsv=is_tsv)
     since_utc = in_utc(since)
