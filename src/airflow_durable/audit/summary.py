@@ -80,11 +80,12 @@ def _advise(report: Report) -> Iterator[str]:
     covered = [task for task, kind in kinds.items() if kind is Kind.STOCK]
     tasks = "This task made" if len(kinds) == 1 else f"These {len(kinds)} tasks made"
     number = sum(finding.parent.task in covered for finding in report.findings)
-    covers = "covers it" if len(kinds) == len(covered) == 1 else f"covers {len(covered)} of them ({number})"
-    yield (
-        f"{tasks} {count(len(report.findings), 'duplicate')}; `[durable] stock_operators = durable` {covers}, without "
-        f"a change to any Dag. In a Dag file, airflow_durable's TriggerDagRunOperator with durable=True does the same."
-    )
+    made = f"{tasks} {count(len(report.findings), 'duplicate')}; `[durable] stock_operators = durable` covers"
+    if not covered:
+        yield f"{made} none of them."
+    else:
+        which = "it" if len(kinds) == 1 else f"{len(covered)} of them, which made {number}"
+        yield f"{made} {which}, without a change to any Dag."
     told = {
         Kind.MAYBE_SUBCLASS: "subclasses of the stock operator. `airflow-durable doctor` says more about them",
         Kind.OWN: "already airflow_durable's operator. Set durable=True if it is not set",
