@@ -161,6 +161,13 @@ class Slotted(pytest.importorskip("airflow.providers.standard.operators.trigger_
     __slots__ = ("mine",)
 
 
+def test_whether_the_switch_works_is_seen_by_records() -> None:
+    """A Dag processor or a worker without it leaves none."""
+    stock, switch = task("stock", STOCK_MODULE), Switch(mode=Mode.DURABLE)
+    assert checks(look(stock, switch=switch)) == ["switch_unproven"]
+    assert checks(look(stock, switch=switch, recorded=frozenset({stock.key}))) == []
+
+
 def test_a_class_is_imported_only_when_that_is_asked_for() -> None:
     """And says then whether it can be made durable."""
     tasks = tuple(replace(task(name, __name__), type_name=name) for name in ("Safe", "Slotted", "NotThere"))

@@ -174,6 +174,16 @@ def _check_switch(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
             "Set [durable] stock_operators to the same value in every component.",
             _names(recorded),
         )
+    switched = [one for one in tasks if one.standing is Standing.SWITCHED and one.task.key not in facts.recorded]
+    if switched and facts.kind == "database" and facts.minor >= _STORE_SINCE:
+        yield Finding(
+            Severity.NOTE,
+            "switch_unproven",
+            f"{count(len(switched), 'task')} that the switch makes durable left no record yet: not run since, or a "
+            f"component lacks the package or the option.",
+            "Run this again after their next run.",
+            _names(switched),
+        )
     maybe = [one for one in tasks if one.standing is Standing.MAYBE]
     if maybe:
         yield Finding(
