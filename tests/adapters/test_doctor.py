@@ -21,6 +21,7 @@ from airflow_durable.metadata.connections import Database
 from airflow_durable.metadata.dag_sources import read_flag
 from airflow_durable.metadata.model import TaskKey
 from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
+from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.settings import Mode, Switch
 from airflow_durable.switch.verdict import OWN_MODULE, STOCK_MODULE
 
@@ -151,11 +152,11 @@ def test_the_switch_decides_what_a_stock_task_is() -> None:
     assert standing(mode=Mode.DURABLE, excepted=("dag.*",))[0] is Standing.EXCLUDED
 
 
-class Safe(pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun").TriggerDagRunOperator):  # type: ignore[misc] # a class of an untyped package
+class Safe(StockTriggerDagRunOperator):
     """A subclass that builds on what the stock operator promises."""
 
 
-class Slotted(pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun").TriggerDagRunOperator):  # type: ignore[misc] # the same
+class Slotted(StockTriggerDagRunOperator):
     """One that cannot be made durable."""
 
     __slots__ = ("mine",)
