@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.classes import durable_class, make_durable
 from airflow_durable.switch.classify import classify
-from airflow_durable.switch.settings import Mode
+from airflow_durable.switch.settings import SECTION, Mode
 from airflow_durable.switch.verdict import CHANGED, Kind, Verdict
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _report(dag_id: str, verdicts: dict[str, Verdict], switch: Switch) -> None:
     is_report = switch.mode is Mode.REPORT
     changed = [task_id for task_id, verdict in verdicts.items() if verdict.kind in CHANGED]
     left = [
-        f"{task_id} (because {verdict.reason})"
+        f"{task_id} ({verdict.reason})"
         for task_id, verdict in verdicts.items()
         if verdict.kind is Kind.NOT_POSSIBLE or (is_report and verdict.kind is Kind.EXCLUDED)
     ]
@@ -66,7 +66,8 @@ def _report(dag_id: str, verdicts: dict[str, Verdict], switch: Switch) -> None:
     if parts:
         # With durable, what was done is no news; what was not done is.
         level = logging.INFO if is_report or left else logging.DEBUG
-        _log.log(level, "[durable] stock_operators = durable %s, of Dag %r.", "; ".join(parts), dag_id)
+        name = f"[{SECTION}] stock_operators = {Mode.DURABLE.value}"
+        _log.log(level, "Dag %r: %s %s.", dag_id, name, "; ".join(parts))
 
 
 def _listed(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
+from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.verdict import SWITCHED, THEIRS
 
 
@@ -21,9 +22,13 @@ def durable_class(theirs: type) -> type:
     :param theirs: one that :func:`airflow_durable.switch.classify.classify` found to be possible.
     """
     # Classes know their subclasses weakly: a class of a Dag file that is parsed anew can go, and ours with it.
-    subclasses: list[type] = type.__subclasses__(theirs)
+    subclasses: list[type] = type.__subclasses__(_bases(theirs)[0])
     made = next((one for one in subclasses if vars(one).get(THEIRS) is theirs), None)
     return _make(theirs) if made is None else made
+
+
+def _bases(theirs: type) -> tuple[type, ...]:
+    return (Ours,) if theirs is StockTriggerDagRunOperator else (theirs, Ours)
 
 
 def _make(theirs: type) -> type:
@@ -38,7 +43,7 @@ def _make(theirs: type) -> type:
 
     made: Any = type(theirs)(
         theirs.__name__,
-        (theirs, Ours),
+        _bases(theirs),
         {
             "__doc__": theirs.__doc__,
             "__init__": initialize,
