@@ -109,12 +109,17 @@ def _why_code_unsafe(owner: type) -> str | None:
 
 
 def _functions(owner: type) -> Iterator[tuple[str, FunctionType]]:
-    """Yield the functions that a class defines, without what decorates them."""
+    """
+    Yield the functions that a class defines, without what decorates them.
+
+    Not those of the stock operator: with a mixin in front, Airflow's metaclass puts its ``__init__`` into the subclass.
+    """
     for name, value in vars(owner).items():
         parts = (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),)
         for part in parts:
             function = inspect.unwrap(part) if callable(part) else None
-            if isinstance(function, FunctionType):
+            is_theirs = function is not inspect.unwrap(getattr(StockTriggerDagRunOperator, name, int))
+            if isinstance(function, FunctionType) and is_theirs:
                 yield name, function
 
 
