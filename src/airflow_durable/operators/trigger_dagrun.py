@@ -152,6 +152,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.task.request import build_attempt, build_payload, build_request, poke_interval_of
 
         self._restore_given()
+        if getattr(self, "durable_by_switch", False) and not is_resumed:
+            self.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
         call = next_call(context)
         payload = build_payload(self)
         request, attempt = build_request(self, call), build_attempt(context)
@@ -356,11 +358,23 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             states=sorted(states),
             poll_interval=poke_interval_of(self),
             record={**dump(record), **journal.position(record.call)},
+            stock_states=_states_for_stock(request) if not is_waited_out else [],
         )
 
     def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
         """Return the event that a deferral would have ended with."""
         return self._trigger_of(request, record, journal).payload(state or "success")
+
+
+def _states_for_stock(request: Request) -> list[str] | None:
+    """Return the states that the stock operator judges as we do, if the Dag goes back to it; None: all that can be."""
+    from airflow_durable.core.model import ENDED_STATES
+    from airflow_durable.triggers.dag_run import MISSING
+
+    listed = request.allowed_states | request.failed_states
+    # A missing run is a failed one to it.
+    states = listed | {MISSING} if "failed" in request.failed_states else listed
+    return None if states >= ENDED_STATES | {MISSING} else sorted(states)
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:

@@ -15,6 +15,7 @@ from airflow_durable.triggers.poller import get_poller
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+MISSING = "missing"
 _MISSING_TO_STOCK = "failed"
 
 
@@ -34,16 +35,27 @@ class DurableDagRunTrigger(BaseTrigger):
         come. The event then carries that state, and whoever gets it decides what it means.
     :param poll_interval: the longest time between two polls, in seconds.
     :param record: the stored form of the parent's record, handed back in the event.
+    :param stock_states: the states that the stock operator would understand if the parent's Dag went back to it, among
+        them :data:`MISSING` for a run that does not exist. The event of another state lacks what the stock operator
+        needs, so that its try fails: it takes every state that it has not listed as failed for success. None: all.
     """
 
-    def __init__(
-        self, *, dag_id: str, run_id: str, states: list[str], poll_interval: float, record: dict[str, Any]
+    def __init__(  # noqa: PLR0913 - a contract
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        states: list[str],
+        poll_interval: float,
+        record: dict[str, Any],
+        stock_states: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.dag_id = dag_id
         self.run_id = run_id
         self.states = states
         self.poll_interval = poll_interval
+        self.stock_states = stock_states
         # As a text it takes a tenth of the memory, and a triggerer has ten thousand of these.
         self._record = json.dumps(record)
 
@@ -63,6 +75,7 @@ class DurableDagRunTrigger(BaseTrigger):
                 "states": self.states,
                 "poll_interval": self.poll_interval,
                 "record": self.record,
+                **({} if self.stock_states is None else {"stock_states": self.stock_states}),
             },
         )
 
@@ -95,4 +108,6 @@ class DurableDagRunTrigger(BaseTrigger):
         }
         # A fixed run id may be one of these words.
         payload["state" if self.run_id in payload else self.run_id] = _MISSING_TO_STOCK if state is None else state
+        if self.stock_states is not None and (MISSING if state is None else state) not in self.stock_states:
+            del payload["run_ids"]
         return class_path, payload
