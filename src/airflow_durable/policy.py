@@ -2,9 +2,9 @@
 Airflow's entry point of the switch ``[durable] stock_operators``: a ``dag_policy`` (group ``airflow.policy``).
 
 Airflow imports this module when each of its processes starts (``settings.initialize``, 3.0 to 3.4), before the folder
-of the Dags can be imported, and lets an error of the import end that process. So it imports next to nothing: an
-operator, say, would pull in Airflow's Sentry module, whose ``before_send`` may be in that folder (astronomer-cosmos
-issue 2620). An error in the hook would fail the import of a Dag, so the hook raises none.
+of the Dags can be imported, and lets an error of the import end that process. So it imports next to nothing: a policy
+that imported operators pulled in Airflow's Sentry module, whose ``before_send`` was in that folder, and Airflow did not
+start (astronomer-cosmos issue 2620). An error in the hook would fail the import of a Dag, so the hook raises none.
 
 A ``dag_policy``, and not a ``task_policy``: Airflow calls the policies of a Dag before those of its tasks
 (``DagBag.bag_dag``, 3.0 to 3.4), so each ``task_policy`` of the deployment runs after this one, and has the last word.

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 ADDED = """
 import sys
 import airflow.settings
-before = set(sys.modules)
 for name in [name for name in sys.modules if name.startswith("airflow_durable")]:
     del sys.modules[name]
+before = set(sys.modules)
 import airflow_durable.policy
 print(sorted(set(sys.modules) - before))
-print(sorted(name for name in sys.modules if name.startswith(("airflow_durable", "airflow.providers.standard"))))
+"""
+STARTED = """
+import sys
+import airflow.settings
+airflow.settings.initialize()
+own = ("airflow_durable.policy", "airflow_durable.operators", "airflow_durable.switch", "airflow_durable.stock")
+names = (*own, "airflow.providers.standard.operators.trigger", "our_sentry")
+print(sorted(name for name in sys.modules if name.startswith(names)))
 """
 OPERATOR = "import airflow.providers.standard.operators.trigger_dagrun"
 SENTRY = """
@@ -90,9 +97,14 @@ def test_airflow_starts_where_before_send_is_in_the_folder_of_the_dags(deploymen
     assert done.returncode == 0, done.stderr
 
 
-def test_it_would_not_start_if_the_policy_imported_an_operator(deployment: dict[str, str], tmp_path: Path) -> None:
+def test_the_start_loads_the_policy_and_neither_operators_nor_sentry(deployment: dict[str, str]) -> None:
+    done = start(deployment, "-c", STARTED)
+    assert done.stdout.splitlines()[-1:] == ["['airflow_durable.policy']"], done.stderr
+
+
+def test_the_start_would_show_an_operator(deployment: dict[str, str], tmp_path: Path) -> None:
     """So the test before this one can fail: the same start, with an operator imported where policies are loaded."""
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "airflow_local_settings.py").write_text(OPERATOR, encoding="utf-8")
-    done = start(deployment, "-m", "airflow", "version")
-    assert "our_sentry" in done.stderr + done.stdout
+    done = start(deployment, "-c", STARTED)
+    assert "airflow.providers.standard.operators.trigger_dagrun" in done.stdout.splitlines()[-1], done.stderr
