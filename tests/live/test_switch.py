@@ -88,7 +88,7 @@ def test_switched_completing(stage: Stage) -> None:
 
 @scenario
 def test_switched_mixed(stage: Stage) -> None:
-    """A mapped subclass with a mixin that has the ``__init__``."""
+    """A mapped subclass with a mixin, and with a parameter of its own."""
     _crash_while_waiting(stage, map_index=0)
     stage.mark_child()
     stage.wait_for_parent("success", 2, map_index=0)

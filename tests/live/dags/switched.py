@@ -39,15 +39,23 @@ class Completing(TriggerDagRunOperator):
 
 
 class Named:
-    """Stands in front of the operator, and of its parameters."""
+    """Stands in front of the operator."""
 
-    def __init__(self, *, customer: str, **kwargs: Any) -> None:  # noqa: ANN401 - an operator's
-        super().__init__(conf={"customer": customer}, **kwargs)  # type: ignore[call-arg] # the operator's
-        self.customer = customer
+    customer: str
+    conf: Any
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Execute."""
+        self.conf = {"customer": self.customer}
+        return super().execute(context)  # type: ignore[misc] # the operator's
 
 
 class Mixed(Named, TriggerDagRunOperator):
-    """Has parameters of its own, and a mixin."""
+    """Has a mixin, and a parameter of its own."""
+
+    def __init__(self, *, customer: str, **kwargs: Any) -> None:  # noqa: ANN401 - an operator's
+        super().__init__(**kwargs)
+        self.customer = customer
 
 
 DEFAULTS: dict[str, Any] = {
