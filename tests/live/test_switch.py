@@ -21,7 +21,7 @@ def test_switched(stage: Stage) -> None:
     _crash_while_waiting(stage)
     stage.finish(2)
     assert len(stage.children()) == 1
-    stage.expect_decisions("fresh_submit", "reconnected")
+    stage.expect_decisions("fresh_submit", "reconnect")
     assert "[durable] stock_operators" in stage.log(2)
 
 
