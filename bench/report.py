@@ -62,7 +62,7 @@ A Dag with many params pays more.
 """
 
 
-_ABOUT_SWITCH = """`[durable] stock_operators` on the same Dag file of the stock operator, in turn, in forks of one process:
+_ABOUT_SWITCH = """`[durable] stock_operators` on one Dag file of the stock operator, in turn, in forks of one process:
 {parses} rounds, and {starts} starts. Processor time in seconds; in brackets the quartiles. The ratios are of one round.
 """
 

@@ -47,7 +47,8 @@ def _switch(task: Any, switch: Switch) -> None:  # noqa: ANN401 - an operator, a
         # The class comes last: until then, the task is what it was.
         make_durable(task)
         object.__setattr__(task, "__class__", made)
-    task.retries = max(task.retries, switch.min_retries)
+    if task.retries < switch.min_retries:  # noqa: PLR1730 - to assign an operator's attribute costs time
+        task.retries = switch.min_retries
 
 
 def _report(dag_id: str, verdicts: dict[str, Verdict], switch: Switch) -> None:
