@@ -44,12 +44,12 @@ def demo(
     """
     Crash a real Airflow and show what its retries do, with and without durable.
 
-    Starts an Airflow of this environment in a scratch folder, on free ports of the loopback interface. Two parents, one
-    with durable=False and one with durable=True, each wait for a child run. Their workers are killed by SIGKILL, and
-    the scheduler retries them. The table's figures come from Airflow's database. Takes one to three minutes, and leaves
-    no process behind.
+    Starts an Airflow of this environment in a scratch folder, on free ports of the loopback interface. Three parents,
+    one with durable=False, one with durable=True, and a stock operator that [durable] stock_operators makes durable,
+    each wait for a child run. Their workers are killed by SIGKILL, and the scheduler retries them. The table's figures
+    come from Airflow's database. Takes one to three minutes, and leaves no process behind.
 
-    Exits with 1 if the durable parent has not exactly one child run.
+    Exits with 1 if a durable parent has not exactly one child run.
     """
     from airflow_durable.demo.comparison import compare
     from airflow_durable.demo.engine import AirflowNotReadyError

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from airflow_durable.demo.comparison import Comparison, ParentResult
 
+_COLUMNS = {
+    "stock": "durable=False",
+    "durable": "durable=True",
+    "switched": "stock operator, stock_operators=durable",
+}
 _ROWS: tuple[tuple[str, Callable[[ParentResult], str]], ...] = (
     ("child runs", lambda parent: str(parent.child_runs)),
     ("attempts", lambda parent: str(parent.attempts)),
@@ -27,7 +32,7 @@ def build_table(comparison: Comparison) -> Table:
     table = Table(title=f"A worker was killed while its task waited (Airflow {comparison.airflow_version})")
     table.add_column("")
     for parent in comparison.parents:
-        table.add_column(f"durable={parent.kind == 'durable'}")
+        table.add_column(_COLUMNS[parent.kind])
     for name, show in _ROWS:
         table.add_row(name, *(show(parent) for parent in comparison.parents))
     return table
