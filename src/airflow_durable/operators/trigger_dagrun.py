@@ -101,8 +101,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        # A context without all of these is that of a unit test: there is no try that could be continued.
-        missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
+        missing = _lacks(context) if self.durable else []
         if missing:
             self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
         if not self.durable or missing:
@@ -116,7 +115,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: as :meth:`execute`.
         """
         data = _data_of_our_event(event)
-        if data is None and (not self.durable or self._is_of_stock(event)):
+        if data is None and (not self.durable or _lacks(context) or self._is_of_stock(event)):
             return super().execute_complete(context, event)
         return self._guarded(context, lambda: self._complete_durably(context, data))
 
@@ -364,6 +363,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
         """Return the event that a deferral would have ended with."""
         return self._trigger_of(request, record, journal).payload(state or "success")
+
+
+def _lacks(context: Context) -> list[str]:
+    """Return what a try's context has and this one has not: it is that of a unit test, and no try can be continued."""
+    return [name for name in _NEEDED_IN_CONTEXT if name not in context]
 
 
 def _states_for_stock(request: Request) -> list[str] | None:
