@@ -96,6 +96,11 @@ poller-faults: $(VENV)/.dev ## Let a simulated server fail in 200 random ways un
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live
 
+.PHONY: test-upstream
+test-upstream: $(VENV)/.dev ## Run the stock operator's own unit tests, from its sdist, on operators under the switch (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python pip time-machine
+	$(BIN)/python -m tests.upstream
+
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).
 	$(BIN)/pytest tests/browser
