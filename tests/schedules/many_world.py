@@ -50,6 +50,7 @@ class Run:
     run_after: datetime | None
     state: str = "queued"
     ask: int = 0
+    is_stray: bool = False
 
     @property
     def key(self) -> str:
@@ -67,6 +68,7 @@ class Scenario(NamedTuple):
     :param failures: how many runs may fail.
     :param deletions: how many runs may be deleted while they are waited for.
     :param clears: how often a person may clear the task when it has ended.
+    :param is_keyed: each item has a key; else its position is what identifies it.
     :param is_losing: each clear discards the ledger.
     :param is_deferring: the board goes through its stored form at each wait.
     """
@@ -85,6 +87,7 @@ class Scenario(NamedTuple):
     mode: Mode = Mode.WAIT
     has_store: bool = True
     has_details: bool = True
+    is_keyed: bool = True
     is_losing: bool = False
     is_deferring: bool = False
 
@@ -134,6 +137,8 @@ class World:
     store: list[str] = field(default_factory=list)
     late: list[Run] = field(default_factory=list)
     late_ones: int = 0
+    marked: tuple[tuple[str, str], ...] = ()
+    has_cleared: bool = False
     current: int = 0
     ask: int = 0
     faults: int = 0
@@ -156,13 +161,17 @@ class World:
         """Create a run, unless there is one of its id; hold what there is then against the promises."""
         if run.run_id in self.runs:
             return False
-        others = [other for other in self.runs.values() if other.key == run.key]
+        others = [other for other in self.runs.values() if other.key == run.key and not other.is_stray]
         is_outdated = run.ask != self.ask
         self.runs[run.run_id] = run
         self.trail.append(f"created {run.run_id[-8:]} for {run.conf}")
         if is_outdated:
             # A request of before a person asked for all anew, that was under way since: a known limit.
+            run.is_stray = True
             return True
+        if not self.scenario.is_keyed and self.scenario.edited is not None:
+            # By definition an item that has moved is another item.
+            others = []
         if any(other.state in ACTIVE for other in others):
             self.fail(f"a second run of item {run.key} beside an active one")
         if any(other.state == "success" and other.ask == run.ask and other.conf == run.conf for other in others):
@@ -340,9 +349,10 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
         world.trail.append(f"-- try {number} of {items}")
         is_success = False
         try:
-            _execute(world, port, attempt, items)
+            is_settled = _execute(world, port, attempt, items)
             is_success = True
-            _check_success(world, items)
+            # What was marked as a success before is only reported again.
+            _check_success(world, world.marked if is_settled else items)
         except (Crash, DurableError) as error:
             world.trail.append(f"try {number} ends: {type(error).__name__} {error}")
         if is_success or number > max_tries:
@@ -351,6 +361,7 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
                     _check_faults_explain(world, scenario)
                 return world
             clears -= 1
+            world.has_cleared = True
             world.trail.append("a person clears the task")
             if world.is_marked and scenario.on_clear is not OnClear.ADOPT:
                 world.ask += 1
@@ -361,7 +372,8 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
                 world.store.clear()
 
 
-def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequence[tuple[str, str]]) -> None:
+def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequence[tuple[str, str]]) -> bool:
+    """Execute one try; tell whether an earlier one had consumed the outcome."""
     scenario = world.scenario
     request = Request(
         "child", None, None, False, True, scenario.mode,  # noqa: FBT003 - in their order
@@ -369,7 +381,7 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
     )  # fmt: skip
     goal = many.Goal(
         request,
-        Items.of_keys([key for key, _ in items]),
+        Items.of_keys([key for key, _ in items]) if scenario.is_keyed else Items(len(items)),
         max_active=scenario.window,
         tolerated=scenario.tolerated,
         child_tries=scenario.child_tries,
@@ -392,18 +404,26 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
             if state not in ACTIVE:
                 ends.append((index, state))
         many.note_ends(whole, ends)
+    if not whole.is_settled:
+        world.marked = tuple(items)
     many.finish(whole)
     port.call("end", lambda: None)
+    return whole.is_settled
 
 
 def _check_success(world: World, items: Sequence[tuple[str, str]]) -> None:
     """No lost work: each item has a run that succeeded with its own conf, or not more lack one than are tolerated."""
     is_waiting = world.scenario.mode is not Mode.FIRE_AND_FORGET
     enough = ("success",) if is_waiting else (*HEALTHY, "failed")
+    # A retry takes an item whose key is the same for the same item, whatever its conf is by now: a known limit.
+    is_key_enough = world.scenario.is_keyed and not world.has_cleared
     lacking = [
         key
         for key, conf in items
-        if not any(run.conf == (key, conf) and run.state in enough for run in world.runs.values())
+        if not any(
+            (run.conf == (key, conf) or (is_key_enough and run.key == key)) and run.state in enough
+            for run in world.runs.values()
+        )
     ]
     if len(lacking) > world.scenario.tolerated:
         world.fail(f"the task succeeded without {lacking}")

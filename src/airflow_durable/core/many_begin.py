@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 QUIET_PAUSE_SECONDS = 10.0
 
+SAMPLED = 8
+"""Of items without keys a retry looks up about so many, to see whether the list is still the same."""
+
 
 def begin(many: Many) -> None:
     """
@@ -149,6 +152,8 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     # Those that are left stay pending: none of their runs exists.
     is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
     is_newer = many.port.is_upstream_newer(many.ledger.asked_at) if is_compared else None
+    if clear is None and _is_list_changed(many, present):
+        clear, is_compared, is_newer = Clear(is_anew=False), True, False
     for generation, indices in present.items():
         if is_compared or not _is_count_enough(many, generation):
             for index in indices:
@@ -157,6 +162,23 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
                     many.act(index, seen, clear, is_upstream_newer=is_newer)
         else:
             _sort_by_counts(many, generation, indices, clear)
+
+
+def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
+    """
+    Tell whether items without keys have moved since they were sent, as far as a few of them tell.
+
+    An item that was put in or taken out moves all behind it, so the first and the last one tell nearly always.
+    """
+    if many.goal.items.keys is not None or not many.port.has_details:
+        return False
+    indices = sorted(index for found in present.values() for index in found)
+    step = max(1, len(indices) // SAMPLED)
+    for index in dict.fromkeys([*indices[:1], *indices[-1:], *indices[step:-1:step]]):
+        seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
+        if seen is not None and seen.is_same_request is False:
+            return True
+    return False
 
 
 def _is_count_enough(many: Many, generation: int) -> bool:

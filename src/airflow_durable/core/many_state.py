@@ -14,7 +14,7 @@ from airflow_durable.core.decide import decide
 from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
-from airflow_durable.core.model import ENDED_STATES, Decision, Mode, Proof
+from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnClear, Proof
 from airflow_durable.core.survey import Survey
 
 if TYPE_CHECKING:
@@ -177,7 +177,11 @@ class Many:
         :param is_recovered: it was there before this try sent anything.
         """
         record, board = self.record(index, is_recovered=is_recovered), self.board
-        decision = decide(record, self.goal.request, self.attempt, seen, clear, is_upstream_newer=is_upstream_newer)
+        request = self.goal.request
+        if request.on_clear is OnClear.FRESH:
+            # The epoch has moved for that. Within one, nothing is started beside an active run.
+            request = replace(request, on_clear=OnClear.AUTO)
+        decision = decide(record, request, self.attempt, seen, clear, is_upstream_newer=is_upstream_newer)
         self.has_others = self.has_others or not record.is_author_of(seen, self.attempt)
         if decision is Decision.RECONNECT:
             self.take(index)
