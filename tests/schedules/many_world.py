@@ -331,6 +331,9 @@ class SimulatedPort:
     def report(self, decision: Any, whole: Any) -> None:  # noqa: ANN401
         self.world.trail.append(f"try {self.number}: {decision.value}")
 
+    def report_change(self, before: int, whole: Any) -> None:  # noqa: ANN401
+        """Nobody listens."""
+
     def report_progress(self, whole: Any) -> None:  # noqa: ANN401
         """Nobody listens."""
 

@@ -175,12 +175,12 @@ class Board:
     @property
     def running(self) -> int:
         """How many runs may still be active."""
-        return self.watched - self.ended_unseen
+        return self.watched - min(self.ended_unseen, self.watched)
 
     @property
     def done(self) -> int:
         """How many have succeeded, as far as it is known."""
-        return self._counts[Status.DONE] + self.ended_unseen
+        return self._counts[Status.DONE] + min(self.ended_unseen, self.watched)
 
     @property
     def failed(self) -> int:

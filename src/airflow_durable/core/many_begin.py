@@ -53,6 +53,8 @@ def begin(many: Many) -> None:
 def _continue(many: Many, ledger: Ledger) -> None:
     """Continue from the ledger of an earlier try."""
     many.ledger = ledger
+    if not ledger.is_of(many.goal.items):
+        many.port.report_change(ledger.count, many)
     clear = _find_clear(many)
     if ledger.dag_id != many.goal.request.dag_id or (clear is not None and clear.is_anew):
         _start_anew(many)

@@ -54,6 +54,9 @@ class ManyPort(Protocol):
     def report(self, decision: Decision, many: Many) -> None:
         """Say what was decided about the whole. Must not fail."""
 
+    def report_change(self, before: int, many: Many) -> None:
+        """Say that the items are others than those of an earlier try, which were so many. Must not fail."""
+
     def report_progress(self, many: Many) -> None:
         """Say how the whole stands, if it is time to. Must not fail."""
 
