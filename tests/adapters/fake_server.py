@@ -307,6 +307,9 @@ class Server:
     def _on_GetXCom(self, request: Any) -> Any:  # noqa: ANN401, N802
         return comms.XComResult(key=request.key, value=self.xcoms.get(request.key))
 
+    def _on_GetXComSequenceSlice(self, request: Any) -> Any:  # noqa: ANN401, N802
+        return comms.XComSequenceSliceResult(root=[self.xcoms[request.key]] if request.key in self.xcoms else [])
+
     def _on_DeleteXCom(self, request: Any) -> None:  # noqa: ANN401, N802
         self.xcoms.pop(request.key, None)
 

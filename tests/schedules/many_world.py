@@ -216,12 +216,14 @@ class ItemPort:
         self.has_store, self.has_details = port.has_store, port.has_details
 
     def write(self, record: Any) -> None:  # noqa: ANN401 - see the core's port
-        """The ledger has it."""
+        """Do nothing: the ledger has it."""
 
     def read(self, call: int) -> None:
-        """The ledger is read by the whole."""
+        """Do nothing: the whole reads the ledger."""
 
     def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+        """Do as the core's port says."""
+
         def look() -> ChildRun | None:
             run = self._port.world.runs.get(run_id)
             if run is None:
@@ -234,6 +236,7 @@ class ItemPort:
         return self._port.call("look up", look)
 
     def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Do as the core's port says."""
         runs = self._port.world.runs
         return self._port.call(
             "count",
@@ -241,12 +244,14 @@ class ItemPort:
         )
 
     def submit(self, record: Any) -> bool:  # noqa: ANN401
+        """Do as the core's port says."""
         tag = tag_of_life(PARENT, 1)
         run_after = EPOCH.replace(microsecond=tag)
         run = Run(record.run_id, self._port.confs[self._index], run_after, ask=self._port.world.ask)
         return self._port.submit(run)
 
     def now(self) -> datetime:
+        """Do as the core's port says."""
         return self._port.now()
 
     def sleep(self, seconds: float) -> None:
@@ -286,6 +291,7 @@ class SimulatedPort:
         return answer
 
     def submit(self, run: Run) -> bool:
+        """Do as the core's port says."""
         world = self.world
         if world.faults:
             kind = world.chooser.choose(3)
@@ -305,10 +311,12 @@ class SimulatedPort:
         return created
 
     def read(self) -> Ledger | None:
+        """Do as the core's port says."""
         store = self.world.store
         return self.call("read", lambda: load(json.loads(store[-1])) if store else None)
 
     def write(self, ledger: Any) -> None:  # noqa: ANN401 - the core casts
+        """Do as the core's port says."""
         world = self.world
         if self.number != world.current:
             raise JournalWriteError("child", "?", "superseded")
@@ -316,12 +324,15 @@ class SimulatedPort:
             self.call("write", lambda: world.store.append(json.dumps(dump(ledger))))
 
     def item(self, index: int) -> Any:  # noqa: ANN401 - it lacks what the core does not use
+        """Do as the core's port says."""
         return ItemPort(self, index)
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        """Do as the core's port says."""
         return False
 
     def now(self) -> datetime:
+        """Do as the core's port says."""
         return self.world.now()
 
     def sleep(self, seconds: float) -> None:
@@ -329,6 +340,7 @@ class SimulatedPort:
         self.world.let_one_end(())
 
     def report(self, decision: Any, whole: Any) -> None:  # noqa: ANN401
+        """Do as the core's port says."""
         self.world.trail.append(f"try {self.number}: {decision.value}")
 
     def report_change(self, before: int, whole: Any) -> None:  # noqa: ANN401
@@ -379,7 +391,7 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
     """Execute one try; tell whether an earlier one had consumed the outcome."""
     scenario = world.scenario
     request = Request(
-        "child", None, None, False, True, scenario.mode,  # noqa: FBT003 - in their order
+        "child", None, None, False, True, scenario.mode,
         frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
     )  # fmt: skip
     goal = many.Goal(

@@ -1,4 +1,4 @@
-"""Many children of one task: every schedule up to a bound, random ones beyond it, and wrong protocols that are caught."""
+"""Many children of one task: every schedule up to a bound, random ones beyond it, and wrong protocols."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _random_run_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _sent_again_when_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A retry takes each item for one that was never sent, under a generation of its own."""
+    """Let a retry take each item for one that was never sent, under a generation of its own."""
 
     def begin_anew(whole: many.Many) -> None:
         whole.enter(many_begin.Decision.FRESH_SUBMIT)

@@ -112,7 +112,7 @@ class DurableDagRunsTrigger(BaseTrigger):
             lambda ended, failed: self._write("Still waiting for child runs.", ended, failed),
         )
         ends = await watch.run(AsyncLookUps(), frozenset(given["states"]), given["poll_interval"])
-        self._write("There is something to do for the task.", len(ends), 0)
+        self._write("The task has something to do.", len(ends), watch.failed)
         yield TriggerEvent(self.payload(ends))  # type: ignore[no-untyped-call] # Airflow's
 
     def payload(self, ends: dict[int, str | None]) -> dict[str, Any]:

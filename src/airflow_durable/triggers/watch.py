@@ -30,6 +30,8 @@ class Watch:
     :param runs: the run id of each item's present run.
     :param failed_states: the states in which a run has failed.
     :param note: is called now and then with how many runs have ended, and how many of them failed.
+    :ivar ends: what has become of runs; None: deleted.
+    :ivar failed: how many of them failed or were deleted.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Watch:
         self._failed_states = failed_states
         self._wake = wake
         self._note = note
-        self._failed = 0
+        self.failed = 0
         self._error: BaseException | None = None
         self._has_news = asyncio.Event()
         self._waits: dict[int, Wait] = {}
@@ -73,7 +75,7 @@ class Watch:
                 first_at = loop.time() if first_at is None and self.ends else first_at
                 if loop.time() >= next_note:
                     next_note = loop.time() + NOTE_SECONDS
-                    self._note(len(self.ends), self._failed)
+                    self._note(len(self.ends), self.failed)
         finally:
             for wait in self._waits.values():
                 poller.leave(wait)
@@ -93,14 +95,14 @@ class Watch:
                 self._error = error
                 return
             state = self.ends[index] = future.result()
-            self._failed += state is None or state in self._failed_states
+            self.failed += state is None or state in self._failed_states
 
         return take
 
     def _is_due(self, since_first_seconds: float) -> bool:
         return self._wake.is_due(
             ended=len(self.ends),
-            failed=self._failed,
+            failed=self.failed,
             left=len(self._runs) - len(self.ends),
             since_first_seconds=since_first_seconds,
         )
