@@ -108,7 +108,7 @@ class Chooser:
         return self.taken[place]
 
 
-def explore(run: Callable[[Chooser], None], limit: int = 1_000_000) -> int:
+def explore(run: Callable[[Chooser], object], limit: int = 1_000_000) -> int:
     """Try every list of choices; return how many there are. A broken property names the list."""
     waiting: list[tuple[int, ...]] = [()]
     count = 0
@@ -233,15 +233,17 @@ class ItemPort:
             is_same = run.conf == self._port.confs[self._index]
             return ChildRun(run.state, 0, None, run.run_after, EPOCH, is_same)
 
-        return self._port.call("look up", look)
+        found: ChildRun | None = self._port.call("look up", look)
+        return found
 
     def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
         """Do as the core's port says."""
         runs = self._port.world.runs
-        return self._port.call(
+        counted: int = self._port.call(
             "count",
             lambda: sum(run_id in runs and (states is None or runs[run_id].state in states) for run_id in run_ids),
         )
+        return counted
 
     def submit(self, record: Any) -> bool:  # noqa: ANN401
         """Do as the core's port says."""
@@ -313,7 +315,8 @@ class SimulatedPort:
     def read(self) -> Ledger | None:
         """Do as the core's port says."""
         store = self.world.store
-        return self.call("read", lambda: load(json.loads(store[-1])) if store else None)
+        newest: Ledger | None = self.call("read", lambda: load(json.loads(store[-1])) if store else None)
+        return newest
 
     def write(self, ledger: Any) -> None:  # noqa: ANN401 - the core casts
         """Do as the core's port says."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_durable.core import many, many_begin, many_state
 from airflow_durable.core.items import Items, Status
-from airflow_durable.core.model import Mode, OnClear
+from airflow_durable.core.model import Decision, Mode, OnClear
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _sent_again_when_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a retry take each item for one that was never sent, under a generation of its own."""
 
     def begin_anew(whole: many.Many) -> None:
-        whole.enter(many_begin.Decision.FRESH_SUBMIT)
+        whole.enter(Decision.FRESH_SUBMIT)
         for index in range(whole.goal.items.count):
             for _ in range(whole.attempt.try_number - 1):
                 whole.board.start_anew(index)
