@@ -64,6 +64,7 @@ class Scenario(NamedTuple):
 
     :param items: (key, conf) of each item.
     :param edited: the items from the second try on; None: the same.
+    :param is_edited_at_clear: they are from the first clear on.
     :param faults: how many calls may go wrong.
     :param failures: how many runs may fail.
     :param deletions: how many runs may be deleted while they are waited for.
@@ -75,6 +76,7 @@ class Scenario(NamedTuple):
 
     items: tuple[tuple[str, str], ...] = (("a", "1"), ("b", "1"))
     edited: tuple[tuple[str, str], ...] | None = None
+    is_edited_at_clear: bool = False
     window: int | None = None
     tolerated: int = 0
     child_tries: int = 1
@@ -172,6 +174,9 @@ class World:
         if not self.scenario.is_keyed and self.scenario.edited is not None:
             # By definition an item that has moved is another item.
             others = []
+        if self.scenario.mode is Mode.FIRE_AND_FORGET:
+            # What asks for a start alone is asked anew by a clear, whatever became of the run of before.
+            others = [other for other in others if other.ask == run.ask]
         if any(other.state in ACTIVE for other in others):
             self.fail(f"a second run of item {run.key} beside an active one")
         if any(other.state == "success" and other.ask == run.ask and other.conf == run.conf for other in others):
@@ -361,7 +366,8 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
     while True:
         number += 1
         world.current = number
-        items = scenario.items if number == 1 or scenario.edited is None else scenario.edited
+        is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
+        items = scenario.edited if is_edited and scenario.edited is not None else scenario.items
         attempt = Attempt(PARENT, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
         port = SimulatedPort(world, number, items)
         world.trail.append(f"-- try {number} of {items}")

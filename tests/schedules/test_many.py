@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,9 @@ SCENARIOS = {
     "cleared, all": Scenario(failures=1, clears=1, retries=1, on_clear=OnClear.FRESH),
     "cleared, a crash": Scenario(items=(A, B), faults=1, clears=1, retries=0),
     "cleared, another conf": Scenario(failures=1, clears=1, retries=0, edited=(("a", "2"), B)),
-    "cleared, another conf, a crash": Scenario(items=(A,), faults=1, clears=1, retries=0, edited=(("a", "2"),)),
+    "cleared, another conf, a crash": Scenario(
+        items=(A,), failures=1, faults=1, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
+    ),
     "an item more": Scenario(items=(A,), edited=(A, B), faults=1, failures=1),
     "an item less": Scenario(edited=(B,), faults=1, failures=1),
     "items in another order": Scenario(edited=(B, A), faults=1, failures=1),
@@ -44,6 +47,21 @@ SCENARIOS = {
     "no store, cleared": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, has_store=False),
     "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
 }
+
+LONG = {
+    "two crashes": Scenario(faults=2),
+    "cleared, another conf, a crash, two items": Scenario(
+        failures=2, faults=1, clears=1, retries=1, edited=(("a", "2"), B), is_edited_at_clear=True
+    ),
+    "cleared, another conf, two crashes": Scenario(
+        items=(A,), failures=1, faults=2, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
+    ),
+    "the ledger is lost, two items": Scenario(faults=1, failures=1, clears=1, retries=1, is_losing=True),
+    "no store, cleared, two items": Scenario(faults=1, failures=1, clears=1, retries=1, has_store=False),
+    "cleared, all, a crash": Scenario(faults=1, failures=1, clears=1, retries=1, on_clear=OnClear.FRESH),
+}
+if os.environ.get("MANY_SCHEDULES") == "full":
+    SCENARIOS |= LONG
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.core import run_ids
+from airflow_durable.core import indices, run_ids
 from airflow_durable.core.many_errors import ItemKeysEqualError
 
 if TYPE_CHECKING:
@@ -198,9 +198,9 @@ class Board:
             "statuses": _pack(bytes(self.statuses)),
             "generations": {str(index): number for index, number in self.generations.items()},
             "starts": {str(index): number for index, number in self.starts.items()},
-            "by_clear": sorted(self.by_clear),
+            "by_clear": indices.dump(self.by_clear),
             "ended_unseen": self.ended_unseen,
-            "refused": sorted(self.refused),
+            "refused": indices.dump(self.refused),
         }
 
     @classmethod
@@ -219,9 +219,9 @@ class Board:
             statuses,
             {int(index): number for index, number in dumped["generations"].items()},
             {int(index): number for index, number in dumped["starts"].items()},
-            set(dumped["by_clear"]),
+            set(indices.load(dumped["by_clear"])),
             dumped["ended_unseen"],
-            set(dumped["refused"]),
+            set(indices.load(dumped["refused"])),
         )
 
 

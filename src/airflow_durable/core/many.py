@@ -22,6 +22,7 @@ from airflow_durable.core.items import Status
 from airflow_durable.core.many_begin import begin
 from airflow_durable.core.many_state import Goal, Many, ManyPort
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Phase
+from airflow_durable.core.record import CLEARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -167,6 +168,10 @@ def _send_one(many: Many, index: int) -> None:
     # is met after a clear.
     clear = Clear(is_anew=False) if found.is_same_request is False else None
     many.act(index, found, clear, is_recovered=False)
+    if board.by_clear and not many.ledger.is_cleared_before(many.attempt):
+        # As after a clear: a later try has to compare, too.
+        many.ledger = replace(many.ledger, max_tries=CLEARED)
+        many.write()
 
 
 def _note_end(many: Many, index: int, state: str | None) -> None:

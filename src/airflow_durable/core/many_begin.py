@@ -152,6 +152,7 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
         left = [index for index in left if index not in found]
         board.generations.update(dict.fromkeys(found if generation else (), generation))
     # Those that are left stay pending: none of their runs exists.
+    board.by_clear.update(left if clear is not None else ())
     is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
     is_newer = many.port.is_upstream_newer(many.ledger.asked_at) if is_compared else None
     if clear is None and _is_list_changed(many, present):
@@ -204,7 +205,8 @@ def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: 
         failed = survey.find(chunk, goal.failed_states) if done < len(chunk) else []
         for index in failed:
             many.act(index, ChildRun(goal.failed_states[0]), clear)
-        rest = [index for index in chunk if index not in set(failed)]
+        known = set(failed)
+        rest = [index for index in chunk if index not in known]
         is_all_done = done >= len(rest)
         for index in rest:
             board.set(index, Status.DONE if is_all_done else Status.ACTIVE)

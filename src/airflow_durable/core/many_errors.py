@@ -55,9 +55,3 @@ class ItemsFailedError(DurableError):
             "still runs.",
             if_final="Clear this task to start a new run for each failed item; what succeeded or still runs is kept.",
         )
-
-
-class LedgerDiffersError(DurableError):
-    """What the store holds is of a task with one child, or the reverse: it cannot be continued."""
-
-    is_terminal = True

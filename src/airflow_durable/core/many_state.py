@@ -15,6 +15,7 @@ from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
 from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnClear, Proof
+from airflow_durable.core.record import CLEARED
 from airflow_durable.core.survey import Survey
 
 if TYPE_CHECKING:
@@ -153,11 +154,12 @@ class Many:
         """
         Record that this try continues from here.
 
-        While runs are left to be started that a clear asked for, the entry does not hide the clear.
+        While runs are left to be started after a clear, the entry does not hide the clear: a request of before may
+        still arrive, and its run may have another conf. Only the reply that creates an item's run settles it.
         """
         self.port.report(decision, self)
         entered = self.ledger.with_try(self.attempt, decision, self.port.now())
-        self.ledger = cast("Ledger", entered.with_clear_kept() if self.board.by_clear else entered)
+        self.ledger = cast("Ledger", replace(entered, max_tries=CLEARED) if self.board.by_clear else entered)
         self.write()
 
     def of_goal(self) -> Ledger:
@@ -196,7 +198,7 @@ class Many:
         else:
             # The run failed; or it is not what the task asks for by now, or is of another life of the parent.
             board.start_anew(index)
-            if clear is not None and decision is Decision.FRESH_SUBMIT:
+            if clear is not None:
                 board.by_clear.add(index)
 
     def take(self, index: int) -> None:
