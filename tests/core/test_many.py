@@ -38,14 +38,15 @@ REQUEST = Request("child", None, None, False, True, Mode.WAIT, frozenset({"succe
 KEYS = Items.of_keys(["north", "south", "a b/ü"])
 
 
-def open_world(count: int = 3, **scenario: Any) -> tuple[World, SimulatedPort]:
+def open_world(count: int = 3, **scenario: Any) -> tuple[World, SimulatedPort]:  # noqa: ANN401 - Scenario's own
     """Return a world in which nothing goes wrong, and the port of its first try."""
     items = tuple((str(number), "1") for number in range(count))
     world = World(Scenario(items, **scenario), Chooser(()), current=1)
     return world, SimulatedPort(world, 1, items)
 
 
-def open_many(port: SimulatedPort, attempt: Attempt = ATTEMPT, **goal: Any) -> many.Many:
+def open_many(port: SimulatedPort, attempt: Attempt = ATTEMPT, **goal: Any) -> many.Many:  # noqa: ANN401 - Goal's own
+    """Return a try, as it is before it has begun."""
     request = goal.pop("request", REQUEST)
     return many.Many(port, many.Goal(request, goal.pop("items", Items(len(port.confs))), **goal), attempt)
 
@@ -170,6 +171,7 @@ class Counting:
         self.states, self.changes, self.counts = states, changes or {}, 0
 
     def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Count the runs."""
         self.counts += 1
         if change := self.changes.get(self.counts):
             self.states[change[0]] = change[1]
@@ -253,9 +255,11 @@ class Refusing:
         self._port = port
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
+        """Do all else as the right port does."""
         return getattr(self._port, name)
 
     def submit(self, record: Record) -> bool:
+        """Refuse."""
         raise SubmissionRefusedError("child", record.run_id, "HTTP 400", status=400)
 
 
@@ -268,11 +272,11 @@ def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyP
     many.send(whole)
     assert whole.board.refused == {1}
     assert len(world.runs) == 2
+    strict = open_many(SimulatedPort(world, 1, port.confs))
+    monkeypatch.setattr(strict.port, "item", lambda index: Refusing(right(port, index)))
+    many.begin(strict)
+    strict.board.start_anew(0)
     with pytest.raises(SubmissionRefusedError):
-        strict = open_many(SimulatedPort(world, 1, port.confs))
-        monkeypatch.setattr(strict.port, "item", lambda index: Refusing(right(port, index)))
-        many.begin(strict)
-        strict.board.start_anew(0)
         many.send(strict)
 
 

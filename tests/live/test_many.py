@@ -46,7 +46,7 @@ def _kill_while_starting(stage: Stage) -> None:
 
 def _expect_one_each(stage: Stage) -> None:
     stage.wait_for_parent("success")
-    # A deferral that ends before the scheduler knows of its worker costs a try (see Stage._wait_until_worker_is_reported).
+    # A deferral that ends before the scheduler knows of its worker's end costs a try more (lab.py says why).
     assert stage.parent().try_number >= 4
     assert Counter(run.state for run in stage.children()) == {"success": NUMBER}
     confs = [stage.conf_of(run)["name"] for run in stage.children()]
