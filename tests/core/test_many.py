@@ -411,6 +411,54 @@ def test_when_a_try_is_woken() -> None:
     assert many.wake_of(open_many(port, child_tries=2), 9.0).failures_left is None
 
 
+RETRY = replace(ATTEMPT, try_number=2, task_instance_id="ti-2")
+
+
+def test_a_retry_of_fire_and_forget_starts_what_is_missing() -> None:
+    world, port = open_world(3)
+    request = replace(REQUEST, mode=Mode.FIRE_AND_FORGET)
+    whole = open_many(port, request=request)
+    many.begin(whole)
+    many.send(whole)
+    world.runs.popitem()
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY, request=request)
+    many.begin(again)
+    assert (again.board.done, again.board.pending) == (2, 1)
+    many.send(again)
+    assert again.board.is_over
+
+
+def test_other_items_than_an_earlier_try_had_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, port = open_world(2)
+    whole = open_many(port, items=Items.of_keys(["0", "1"]))
+    many.begin(whole)
+    many.send(whole)
+    other = SimulatedPort(world, 1, [("1", "1"), ("2", "1")])
+    said: list[int] = []
+    monkeypatch.setattr(other, "report_change", lambda before, whole: said.append(before))
+    again = open_many(other, RETRY, items=Items.of_keys(["1", "2"]))
+    many.begin(again)
+    many.send(again)
+    assert said == [2]
+    assert len(world.runs) == 3
+
+
+def test_a_consumed_outcome_stays_whatever_became_of_its_runs() -> None:
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    for run in world.runs.values():
+        run.state = "success"
+    many.note_ends(whole, [(0, "success"), (1, "success")])
+    many.finish(whole)
+    next(iter(world.runs.values())).state = "running"
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY)
+    many.begin(again)
+    assert again.is_settled
+    assert (again.board.done, again.board.is_over) == (2, True)
+
+
 A, B = ("a", "1"), ("b", "1")
 
 
@@ -431,3 +479,51 @@ A, B = ("a", "1"), ("b", "1")
 def test_no_schedule_of_a_few_breaks_a_promise(scenario: Scenario) -> None:
     """``tests/schedules/test_many.py`` explores more."""
     assert explore(lambda chooser: play(scenario, chooser)) > 1
+
+
+def test_a_first_try_that_is_executed_twice_continues() -> None:
+    world, port = open_world(3)
+    first = open_many(port)
+    many.begin(first)
+    first.goal = replace(first.goal, max_active=2)
+    many.send(first)
+    run_ids = list(world.runs)
+    world.runs[run_ids[0]].state = "failed"
+    again = open_many(SimulatedPort(world, 1, port.confs))
+    many.begin(again)
+    assert (again.board.pending, again.board.generation(0)) == (2, 1)
+    many.send(again)
+    assert len(world.runs) == 4
+
+
+def test_all_anew_while_an_item_has_another_conf_starts_nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is met under an item's run id, and has another conf, is waited out also with ``on_clear="all"``."""
+    world, port = open_world(1)
+    whole = open_many(port, request=replace(REQUEST, on_clear=OnClear.FRESH, is_run_after_ours=False))
+    many.begin(whole)
+    run_id = whole.run_id(0)
+    world.runs[run_id] = Run(run_id, ("0", "another"), EPOCH)
+    many.send(whole)
+    assert whole.board.status(0) is Status.WAITED_OUT
+    assert len(world.runs) == 1
+    assert whole.ledger.is_cleared_before(ATTEMPT)
+    many.note_ends(whole, [(0, "running")])
+    assert whole.board.status(0) is Status.WAITED_OUT
+    world.runs[run_id].state = "success"
+    many.note_ends(whole, [(0, "success")])
+    many.send(whole)
+    assert len(world.runs) == 2
+    assert not whole.ledger.is_cleared_before(ATTEMPT)
+
+
+def test_what_an_earlier_life_had_under_a_generation_is_passed_over() -> None:
+    """A retry looks up what exists beyond the first generation, and what is not proven."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    foreign = Items(2).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[foreign] = Run(foreign, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    whole.goal = replace(whole.goal, request=replace(REQUEST, is_run_after_ours=True))
+    many.send(whole)
+    assert len(world.runs) == 3
+    assert whole.has_others

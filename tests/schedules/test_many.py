@@ -21,7 +21,7 @@ A, B, C = ("a", "1"), ("b", "1"), ("c", "1")
 
 SCENARIOS = {
     "a crash": Scenario(faults=1),
-    "a crash, one item": Scenario(items=(A,), faults=2, failures=1),
+    "a crash, one item": Scenario(items=(A,), faults=1, failures=1),
     "a window": Scenario(window=1, faults=1, failures=1),
     "deferred": Scenario(window=1, faults=1, failures=1, child_tries=2, is_deferring=True),
     "three items, one may fail": Scenario(items=(A, B, C), window=2, failures=1, tolerated=1, faults=1),
@@ -38,17 +38,20 @@ SCENARIOS = {
     ),
     "an item more": Scenario(items=(A,), edited=(A, B), faults=1, failures=1),
     "an item less": Scenario(edited=(B,), faults=1, failures=1),
-    "items in another order": Scenario(edited=(B, A), faults=1, failures=1),
+    "items in another order": Scenario(edited=(B, A), faults=1),
     "no keys": Scenario(faults=1, failures=1, is_keyed=False),
-    "no keys, a list that moves": Scenario(edited=(B, C), faults=1, failures=1, is_keyed=False),
+    "no keys, a list that moves": Scenario(edited=(B, C), failures=1, is_keyed=False),
+    "no keys, a list that moves, a crash": Scenario(items=(A,), edited=(B,), faults=1, is_keyed=False),
     "no keys, an item more": Scenario(items=(B,), edited=(A, B), faults=1, failures=1, is_keyed=False),
     "the ledger is lost": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, is_losing=True),
-    "no store": Scenario(faults=1, failures=1, has_store=False),
+    "no store": Scenario(items=(A,), faults=1, failures=1, has_store=False),
     "no store, cleared": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, has_store=False),
     "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
 }
 
 LONG = {
+    "two crashes, one item": Scenario(items=(A,), faults=2, failures=1),
+    "no keys, a list that moves, a crash and a failure": Scenario(edited=(B, C), faults=1, failures=1, is_keyed=False),
     "two crashes": Scenario(faults=2),
     "cleared, another conf, a crash, two items": Scenario(
         failures=2, faults=1, clears=1, retries=1, edited=(("a", "2"), B), is_edited_at_clear=True
