@@ -89,6 +89,8 @@ def test_the_digest_tells_lists_apart() -> None:
 
 def test_packed_keys() -> None:
     assert unpack_keys(pack_keys(["a", "ü"])) == ["a", "ü"]
+    with pytest.raises(ValueError, match="not packed here"):
+        unpack_keys("?")
 
 
 @pytest.mark.parametrize("given", [[], [0], [0, 1, 2], [0, 2, 3, 9], [5]])

@@ -241,4 +241,8 @@ def _pack(data: bytes) -> str:
 
 
 def _unpack(text: str) -> bytes:
-    return zlib.decompress(base64.b85decode(text))
+    try:
+        return zlib.decompress(base64.b85decode(text))
+    except zlib.error as error:
+        message = "it was not packed here"
+        raise ValueError(message) from error
