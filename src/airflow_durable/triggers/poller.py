@@ -78,18 +78,25 @@ class Poller:
         finally:
             self.leave(wait)
 
-    def begin(
+    def begin(  # noqa: PLR0913 - what a wait is about
         self,
         dag_id: str,
         run_id: str,
         states: frozenset[str],
         poll_interval: float,
         wait_log: WaitLog | None = None,
+        *,
+        is_patient: bool = False,
     ) -> Wait:
-        """Begin a wait, as :meth:`wait` does; its future says when it is over. Whoever began it has to leave."""
+        """
+        Begin a wait, as :meth:`wait` does; its future says when it is over. Whoever began it has to leave.
+
+        :param is_patient: it is one of many that belong together, and may be polled less often.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait = Wait(run_id, max(poll_interval, SHORTEST_INTERVAL_SECONDS), now, loop.create_future())
+        wait.is_patient = is_patient
         self._batches.add(wait, dag_id, states, due=now + SHORTEST_INTERVAL_SECONDS * jitter())
         if wait_log is not None:
             self._notes.add(wait, wait_log)

@@ -66,7 +66,7 @@ class Watch:
         next_note = loop.time() + NOTE_SECONDS
         try:
             for index, run_id in self._runs.items():
-                wait = self._waits[index] = poller.begin(self._dag_id, run_id, states, poll_interval)
+                wait = self._waits[index] = poller.begin(self._dag_id, run_id, states, poll_interval, is_patient=True)
                 wait.ended.add_done_callback(self._taker(poller, index))
             while not self._is_due(0.0 if first_at is None else loop.time() - first_at):
                 await self._pause(None if first_at is None else first_at + self._wake.patience_seconds - loop.time())
