@@ -76,7 +76,10 @@ def measure_start(home: Path, number: int) -> dict[str, Any]:
             api.trigger(dag_id, "run")
             airflow.wait_for(partial(_has_ended, airflow, dag_id), f"{dag_id} to end", LIMIT_SECONDS)
             (run,) = airflow.database.runs(dag_id)
-            found[f"{kind}_state"] = run.state
+            if run.state != "success":
+                logs = sorted((home / "logs").glob(f"dag_id={dag_id}/*/*/attempt=*.log"))
+                message = f"{dag_id} is {run.state}: {[log.read_text()[-3000:] for log in logs[:1]]}"
+                raise RuntimeError(message)
             if kind != "mapped":
                 task_id = "trigger_bare" if kind == "bare" else "trigger"
                 found[f"{kind}_seconds"] = round(api.xcom(dag_id, "run", task_id, "return_value"), 2)
