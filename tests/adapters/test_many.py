@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
@@ -361,6 +362,39 @@ def test_a_superseded_try_starts_nothing_more(supervisor: Supervisor) -> None:
     outcome = finish(supervisor, make_dag(max_active=2))
     assert outcome.state in {"up_for_retry", "failed"}
     assert len(supervisor.runs) == 2
+
+
+def test_it_has_to_be_a_task_of_its_own(supervisor: Supervisor) -> None:
+    """The run ids follow from the task: those of two calls would be the same."""
+    with DAG("parent", schedule=None) as dag:
+
+        @task(task_id="trigger", retries=1)
+        def call(**kwargs: Any) -> None:  # noqa: ANN401 - Airflow's context
+            context: Any = kwargs
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                TriggerDagRunsOperator(task_id="inner", trigger_dag_id="child", items=REGIONS).execute(context)
+
+        call()
+    outcome = supervisor.run(dag)
+    assert outcome.state == "up_for_retry"
+    assert "a task of its own" in str(outcome.error)
+    assert not supervisor.runs
+
+
+def test_a_mapped_one(supervisor: Supervisor) -> None:
+    """Each part has its own items, and its own runs."""
+    with DAG("parent", schedule=None) as dag:
+        TriggerDagRunsOperator.partial(task_id="trigger", trigger_dag_id="child", retries=1).expand(
+            items=[[{"number": 1}], [{"number": 2}, {"number": 3}]]
+        )
+    for map_index in (0, 1):
+        outcome = supervisor.run(dag, map_index=map_index)
+        assert outcome.state == "success"
+        shown = [r.rendered_fields for r in outcome.requests if type(r).__name__ == "SetRenderedFields"]
+        assert "number" not in str(shown)
+        supervisor.store.clear()
+    assert confs(supervisor, "success") == [{"number": 1}, {"number": 2}, {"number": 3}]
 
 
 @needs_store

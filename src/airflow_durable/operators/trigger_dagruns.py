@@ -236,12 +236,18 @@ class TriggerDagRunsOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete")
 
     def _open(self, context: Context) -> Many:
+        from airflow_durable.core.errors import RequestInvalidError
         from airflow_durable.core.many import Many
         from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
         from airflow_durable.task.many_report import ManyReporter
         from airflow_durable.task.many_request import build_goal, read_items
         from airflow_durable.task.request import build_attempt
 
+        task = context["task"]
+        if not isinstance(task, TriggerDagRunsOperator) or task.task_id != self.task_id:
+            # The run ids follow from the task: those of two calls would be the same.
+            message = "TriggerDagRunsOperator has to be a task of its own, not called by the code of another one."
+            raise RequestInvalidError(message)
         attempt = build_attempt(context)
         items, confs = read_items(self)
         goal = build_goal(self, items, attempt)
