@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import random
+import tracemalloc
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,18 @@ def recover(count: int, sent: int, *, done: float, failed: int, seed: int = 0) -
     return {"items": count, "sent": sent, "done": done, "failed": failed, "requests": requests, **port.before_first}
 
 
+def run_through(count: int) -> dict[str, Any]:
+    """Count what a try without a crash asks beside the runs themselves and the wait."""
+    port = Port()
+    whole = many.Many(port, many.Goal(REQUEST, Items(count)), Attempt(PARENT, "1", 1, 3, 3, 0))
+    many.begin(whole)
+    many.send(whole)
+    many.note_ends(whole, [(index, "success") for index in range(count)])
+    many.finish(whole)
+    del port.asked["submit"]
+    return {"items": count, "requests": sum(port.asked.values()), **port.asked}
+
+
 def watch(count: int, *, ended_a_minute: int, minutes: int) -> dict[str, Any]:
     """Wait for so many runs of which some end each minute; count requests a minute, and how late ends are seen."""
     server = Server()
@@ -166,9 +179,37 @@ def watch(count: int, *, ended_a_minute: int, minutes: int) -> dict[str, Any]:
     }
 
 
+def measure_waits(count: int) -> dict[str, Any]:
+    """Measure what one wait for so many runs takes in memory, beside their run ids."""
+    server = Server()
+    runs = {index: Items(count).run_id(PARENT, index, epoch=0, generation=0) for index in range(count)}
+    server.start(runs.values())
+    loop = FastLoop()
+
+    async def live() -> int:
+        tracemalloc.start()
+        wake = many.Wake(count, is_more_to_send=False, enough=1, patience_seconds=60.0)
+        task = loop.create_task(Watch("child", runs, {"failed"}, wake, lambda *_: None).run(server, STATES, 60.0))
+        for _ in range(30):
+            await asyncio.sleep(1.0)
+        server.asked.clear()
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        task.cancel()
+        return taken
+
+    taken = loop.run_until_complete(live())
+    for left in asyncio.all_tasks(loop):
+        left.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    return {"items": count, "bytes_an_item": round(taken / count)}
+
+
 def main() -> None:
     """Print the figures as JSON."""
     figures = {
+        "without_a_crash": [run_through(count) for count in (1_000, 10_000, 100_000)],
         "recovery": [
             recover(10_000, 5_000, done=0.0, failed=0),
             recover(10_000, 5_000, done=1.0, failed=0),
@@ -181,7 +222,9 @@ def main() -> None:
             watch(10_000, ended_a_minute=0, minutes=10),
             watch(10_000, ended_a_minute=120, minutes=10),
             watch(1_000, ended_a_minute=0, minutes=10),
+            watch(300, ended_a_minute=120, minutes=2),
         ],
+        "memory_of_the_wait": [measure_waits(10_000)],
     }
     print(json.dumps(figures, indent=1))  # noqa: T201 - the output
 
