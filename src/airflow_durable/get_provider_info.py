@@ -19,8 +19,21 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
-        "operators": [{"integration-name": "Durable", "python-modules": ["airflow_durable.operators.trigger_dagrun"]}],
-        "triggers": [{"integration-name": "Durable", "python-modules": ["airflow_durable.triggers.dag_run"]}],
+        "operators": [
+            {
+                "integration-name": "Durable",
+                "python-modules": [
+                    "airflow_durable.operators.trigger_dagrun",
+                    "airflow_durable.operators.trigger_dagruns",
+                ],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Durable",
+                "python-modules": ["airflow_durable.triggers.dag_run", "airflow_durable.triggers.dag_runs"],
+            }
+        ],
         "config": {
             "durable": {
                 "description": "Crash-safe trigger-and-wait (airflow-durable).",

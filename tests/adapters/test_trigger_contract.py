@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 
+from airflow_durable.core.errors import EventInvalidError
+from airflow_durable.core.items import Items, Status
 from airflow_durable.core.stored import load
+from airflow_durable.task.many_wait import read_event
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+from airflow_durable.triggers.dag_runs import DurableDagRunsTrigger
 
 from .dags import DEFER, event_of, make_dag
 from .supervisor import Run, Supervisor
@@ -140,3 +144,50 @@ def test_a_fixed_run_id_may_be_a_word_of_the_event(supervisor: Supervisor, run_i
     )
     for state, end in (("failed", "up_for_retry"), ("success", "success")):
         assert supervisor.run(dag, event=trigger.payload(state)).state == end
+
+
+# The trigger of many runs.
+
+MANY = "trigger_many_v1.json"
+MANY_EVENT = "event_many_v1.json"
+
+
+def test_every_released_form_of_the_arguments_for_many_runs_still_loads() -> None:
+    class_path, kwargs = read_golden(MANY)
+    trigger = DurableDagRunsTrigger(**kwargs)
+    assert trigger.serialize() == (class_path, kwargs)
+    assert json.loads(json.dumps(trigger.payload({0: "success", 2: None, 3: "failed"}))) == read_golden(MANY_EVENT)
+    # The run ids follow from the arguments: another release has to find the same.
+    assert trigger.runs() == {
+        0: "manual__2026-01-01T00:00:00+00:00_qxqgdp4trmos_inorth",
+        2: "manual__2026-01-01T00:00:00+00:00_jmjhp52da3fr_ieast",
+        3: "manual__2026-01-01T00:00:00+00:00_2egl7tjfqr3e_iwest_r1",
+    }
+
+
+def test_every_released_event_of_many_runs_is_still_understood() -> None:
+    items = Items.of_keys(["north", "south", "east", "west"])
+    ledger, board, ends = read_event(read_golden(MANY_EVENT), items, "child")
+    assert ledger.is_of(items)
+    assert board is not None
+    assert [board.status(index) for index in range(4)] == [Status.ACTIVE, Status.DONE, Status.ACTIVE, Status.ACTIVE]
+    assert sorted(ends, key=str) == [(0, "success"), (2, None), (3, "failed")]
+    assert read_event(read_golden(MANY_EVENT), Items(4), "child")[1] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"ledger": {}},
+        {"missing": "x"},
+        {"missing": "7"},
+        {"ended": None},
+        {"board": {"statuses": "?"}},
+        {"board": None},
+    ],
+)
+def test_an_event_of_many_runs_that_cannot_be_understood(change: dict[str, Any]) -> None:
+    items = Items.of_keys(["north", "south", "east", "west"])
+    with pytest.raises(EventInvalidError, match="cannot be understood"):
+        read_event({**read_golden(MANY_EVENT), **change}, items, "child")
