@@ -29,7 +29,7 @@ from airflow_durable.metadata.tables import load_tables
 from airflow_durable.metadata.values import as_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy.orm import Session
 
@@ -150,16 +150,22 @@ def call_listeners(changed: Changed, text: str) -> None:
 
     As ``core_api/services/public/dag_run.py`` does it (3.3, ``patch_dag_run_state``). A listener that fails is logged.
     """
-    with contextlib.suppress(ImportError):
-        from airflow.api_fastapi.core_api.services.public.task_instances import _emit_state_listener_hooks
+    from airflow.listeners.listener import get_listener_manager
 
-        _emit_state_listener_hooks(list(changed.killed), TaskInstanceState.FAILED)
+    hook = get_listener_manager().hook
+    if changed.run.dag is None:
+        changed.run.dag = changed.dag
+    for ti in changed.killed:
+        with _logged():
+            hook.on_task_instance_failed(previous_state=None, task_instance=ti, error=text)
+    with _logged():
+        hook.on_dag_run_failed(dag_run=changed.run, msg=text)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
     try:
-        from airflow.listeners.listener import get_listener_manager
-
-        if changed.run.dag is None:
-            changed.run.dag = changed.dag
-        get_listener_manager().hook.on_dag_run_failed(dag_run=changed.run, msg=text)
+        yield
     except Exception:
         log.exception("A listener failed.")
 

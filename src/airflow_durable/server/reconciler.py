@@ -177,6 +177,7 @@ class Reconciler:
                 },
             )
             session.commit()
+            # From here on it is done, whatever fails.
             self._say(done, verdict, changed)
         return done
 
@@ -273,7 +274,10 @@ class Reconciler:
         )
         Stats.incr("durable.reconciler.done", tags={"act": done.act.value})
         if done.act is Act.CANCEL:
-            changes.call_listeners(changed, f"airflow-durable: {verdict.reason.value}.")
+            try:
+                changes.call_listeners(changed, f"airflow-durable: {verdict.reason.value}.")
+            except Exception:
+                log.exception("Airflow's listeners could not be called.")
 
     def _report(self, key: CallKey, reason: Reason) -> None:
         """Log once why something is left alone. Nothing of the record is quoted: anybody may have written it."""
