@@ -134,12 +134,13 @@ class World:
         state: str | None = "failed",
         child_state: str | None = "running",
         child_dag: str = CHILD_DAG,
+        run_id_of_parent: str = "",
         tasks: dict[str, str | None] | None = None,
         **changes: Any,  # noqa: ANN401 - the record's fields
     ) -> Asking:
         """Make a parent in this state whose record asks for something, and its child."""
         self._runs += 1
-        run_id = f"run_{self._runs}"
+        run_id = run_id_of_parent or f"run_{self._runs}"
         row_id = self.run(PARENT_DAG, run_id, "running")
         found = self.run_row(PARENT_DAG, run_id)
         parent = Parent(PARENT_DAG, run_id, "trigger", -1, _utc(found["run_after"]))
@@ -162,6 +163,14 @@ class World:
             for task_id, task_state in (tasks or {}).items():
                 self.set_task(child_dag, record.run_id, task_id, task_state)
         return asking_parent
+
+    def write_key(self, asking_parent: Asking, key: str, value: str) -> None:
+        """Write a value under any key."""
+        parent, store = asking_parent.parent, self._store()
+        names = {"dag_id": parent.dag_id, "run_id": parent.run_id, "task_id": "trigger"}
+        row = {"dag_run_id": asking_parent.dag_run_id, "key": key, "value": value}
+        with self.open() as session:
+            session.execute(store.insert().values(**names, **row, updated_at=datetime.now(tz=timezone.utc)))
 
     def write(
         self,
