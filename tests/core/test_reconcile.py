@@ -57,7 +57,17 @@ def test_child_of_a_parent_that_ended_for_good_is_ended(state: str, child: str) 
 
 @pytest.mark.parametrize(
     "state",
-    ["up_for_retry", None, "queued", "scheduled", "restarting", "running", "deferred", "up_for_reschedule", "new_state"],
+    [
+        "up_for_retry",
+        None,
+        "queued",
+        "scheduled",
+        "restarting",
+        "running",
+        "deferred",
+        "up_for_reschedule",
+        "new_state",
+    ],
 )
 @pytest.mark.parametrize("run_state", ["running", "failed", "success"])
 def test_child_of_a_parent_that_comes_back_is_not_ended(state: str | None, run_state: str) -> None:

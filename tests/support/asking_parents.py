@@ -18,7 +18,7 @@ from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.core.stored import dump, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
 BUNDLE = "tests"
@@ -65,8 +65,8 @@ class World:
     def make_dags(self) -> None:
         """Write the Dags, as the Dag processor does."""
         from airflow.models.dagbundle import DagBundleModel
-        from airflow.models.tasklog import LogTemplate
         from airflow.models.serialized_dag import SerializedDagModel
+        from airflow.models.tasklog import LogTemplate
         from airflow.providers.standard.operators.empty import EmptyOperator
         from airflow.sdk import DAG
         from airflow.serialization.definitions.dag import SerializedDAG
@@ -124,10 +124,14 @@ class World:
             )
             session.flush()
             row_id: int = run.id
-            session.execute(sa.update(DagRun.__table__).where(DagRun.id == row_id).values(**{"clear_number": 0, "start_date": now, **values}))
+            session.execute(
+                sa.update(DagRun.__table__)
+                .where(DagRun.id == row_id)
+                .values(**{"clear_number": 0, "start_date": now, **values})
+            )
         return row_id
 
-    def parent(
+    def parent(  # noqa: PLR0913 - as much as there is to say
         self,
         asks: Asks | None = CANCEL,
         *,
@@ -135,7 +139,7 @@ class World:
         child_state: str | None = "running",
         child_dag: str = CHILD_DAG,
         run_id_of_parent: str = "",
-        tasks: dict[str, str | None] | None = None,
+        tasks: Mapping[str, str | None] | None = None,
         **changes: Any,  # noqa: ANN401 - the record's fields
     ) -> Asking:
         """Make a parent in this state whose record asks for something, and its child."""
@@ -172,7 +176,7 @@ class World:
         with self.open() as session:
             session.execute(store.insert().values(**names, **row, updated_at=datetime.now(tz=timezone.utc)))
 
-    def write(
+    def write(  # noqa: PLR0913 - a row's columns
         self,
         asking_parent: Asking,
         sequence: int = 0,
@@ -216,9 +220,13 @@ class World:
             "start_date": now - timedelta(minutes=1) if begun else None,
             "end_date": now if state in {"success", "failed", "skipped"} else None,
         }
-        where = sa.and_(latest.is_included, latest.key.dag_id == dag_id, latest.key.run_id == run_id, latest.key.task_id == task_id)
+        where = sa.and_(
+            latest.is_included, latest.key.dag_id == dag_id, latest.key.run_id == run_id, latest.key.task_id == task_id
+        )
         with self.open() as session:
-            session.execute(sa.update(latest.table).where(where).values(state=state, **{"try_number": 1, **dates, **values}))
+            session.execute(
+                sa.update(latest.table).where(where).values(state=state, **{"try_number": 1, **dates, **values})
+            )
 
     def set_run(self, dag_id: str, run_id: str, **values: Any) -> None:  # noqa: ANN401 - columns
         """Change a run's row."""
@@ -269,7 +277,10 @@ class World:
         with self.open() as session:
             return session.execute(
                 sa.select(latest.id.label("id"), latest.columns.state).where(
-                    latest.is_included, latest.key.dag_id == dag_id, latest.key.run_id == run_id, latest.key.task_id == task_id
+                    latest.is_included,
+                    latest.key.dag_id == dag_id,
+                    latest.key.run_id == run_id,
+                    latest.key.task_id == task_id,
                 )
             ).one()
 
@@ -292,8 +303,12 @@ class World:
         from airflow.models.log import Log
 
         with self.open() as session:
-            rows = session.execute(sa.select(Log.event, Log.dag_id, Log.run_id, Log.extra).where(Log.event.startswith("durable.")))
-            return [(event, dag_id or "", run_id or "", json.loads(extra or "{}")) for event, dag_id, run_id, extra in rows]
+            rows = session.execute(
+                sa.select(Log.event, Log.dag_id, Log.run_id, Log.extra).where(Log.event.startswith("durable."))
+            )
+            return [
+                (event, dag_id or "", run_id or "", json.loads(extra or "{}")) for event, dag_id, run_id, extra in rows
+            ]
 
     @staticmethod
     def _text(state: Any) -> str | None:  # noqa: ANN401 - an enum or a text

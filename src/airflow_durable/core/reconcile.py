@@ -5,21 +5,21 @@ The reconciler runs in the API server. A record is written by a task, and a task
 done on the word of a record**. The record says what is wanted; that it may be wanted is proven by what the database
 says of the row, of the parent and of the run (:func:`prove`).
 
-=======  ==============================================================================================================
-does     when (all of it, in the transaction that does it)
--------  --------------------------------------------------------------------------------------------------------------
-RESUME   the newest entry asks for it; the task instance that wrote it is the parent's current one, and runs or is
-         deferred; the run is failed, and its ``clear_number`` is as recorded
-RESET    the same; the run's ``clear_number`` is as recorded, and it has ended as recorded, or is active if it was
-CANCEL   the newest entry has ``on_parent_end``, and its outcome was not taken; the parent has ended for good; the run is
-         queued or running, and no person has started it again since
-NOTHING  else
-=======  ==============================================================================================================
+========  =============================================================================================================
+act       when (all of it, in the transaction that does it)
+--------  -------------------------------------------------------------------------------------------------------------
+RESUME    the newest entry asks for it; the task instance that wrote it is the parent's current one, and runs or is
+          deferred; the run is failed, and its ``clear_number`` is as recorded
+RESET     the same; the run's ``clear_number`` is as recorded, and it has ended as recorded, or is active if it was
+CANCEL    the newest entry has ``on_parent_end``, its outcome was not taken, the parent has ended for good; the run
+          is queued or running, and no person has started it again since
+NOTHING   else
+========  =============================================================================================================
 
 **Ended for good** is the state of the parent's current task instance: failed (that is not up_for_retry), success,
-skipped, upstream_failed or removed. After a retry, a clear or an eviction it has another one: up_for_retry, none, queued,
-scheduled, restarting, running, deferred. A task instance that is not there any more has ended with its Dag run, or with
-the Dag run's deletion.
+skipped, upstream_failed or removed. After a retry, a clear or an eviction it has another one: up_for_retry, none,
+queued, scheduled, restarting, running, deferred. A task instance that is not there any more has ended with its Dag
+run, or with the Dag run's deletion.
 
 Crash argument: each of them moves what its condition holds (``clear_number``, the run's state), in one transaction that
 first locks the run's row. Before the commit nothing has happened; after it the condition does not hold any more. So it
@@ -92,6 +92,7 @@ class Reason(str, Enum):
     UNPROVEN_DATE = "the date of the run does not prove that the parent started it"
     UNPROVEN_REPLY = "nothing of the run proves that the parent started it"
     UNPROVEN_TEAM = "the parent and the run are of different teams"
+    DAG_UNKNOWN = "Airflow has no serialized form of the run's Dag"
     UNPROVEN_TWICE = "another parent's record proves the same of the same run"
 
 
@@ -175,7 +176,9 @@ def newest_of(entries: Sequence[Entry]) -> Entry | None:
     return next((entry for entry in reversed(in_order) if not root or entry.root in {root, ""}), None)
 
 
-def decide(entry: Entry | None, parent: ParentNow, child: ChildNow | None, now: datetime) -> Verdict:  # noqa: PLR0911 - a row a return
+def decide(  # noqa: PLR0911 - a row a return
+    entry: Entry | None, parent: ParentNow, child: ChildNow | None, now: datetime
+) -> Verdict:
     """
     Decide about one call, by its newest entry.
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.model import Parent
-from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain
+from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
 from airflow_durable.core.stored import KEY, load, position_of
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 
@@ -82,6 +82,17 @@ class Journal:
     entries: tuple[Entry, ...]
     ids: tuple[int, ...]
     calls: int
+
+    @property
+    def newest(self) -> Entry | None:
+        """The entry that counts."""
+        return newest_of(self.entries)
+
+    @property
+    def record(self) -> Record | None:
+        """What that entry says; None: it cannot be understood."""
+        newest = self.newest
+        return newest.record if newest else None
 
 
 class Asked:
@@ -156,8 +167,14 @@ class Asked:
             run_ids = {parent[0] for parent in chunk}
             statement = (
                 sa.select(
-                    columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key,
-                    columns.id, columns.updated_at, value,
+                    columns.dag_run_id,
+                    columns.task_id,
+                    store.key.map_index,
+                    store.key.region_id,
+                    columns.key,
+                    columns.id,
+                    columns.updated_at,
+                    value,
                 )
                 .where(columns.dag_run_id.in_(run_ids), columns.task_id.in_({parent[1] for parent in chunk}))
                 .where(_is_entry(store.table))
@@ -219,19 +236,62 @@ class Asked:
                 by_dag.setdefault(dag_id, []).append(run_id)
             for dag_id, ids in by_dag.items():
                 statement = sa.select(
-                    run.id, run.dag_id, run.run_id, run.state, run.clear_number, run.queued_at,
-                    self._tables.run_created_at, run.logical_date, run.run_after, run.triggered_by,
+                    run.id,
+                    run.dag_id,
+                    run.run_id,
+                    run.state,
+                    run.clear_number,
+                    run.queued_at,
+                    self._tables.run_created_at,
+                    run.logical_date,
+                    run.run_after,
+                    run.triggered_by,
                 ).where(run.dag_id == dag_id, run.run_id.in_(ids))
                 for row in self._execute(statement):
                     found[row[1], row[2]] = row[0], _child(row)
         return found
+
+    def key_of(self, row_id: int) -> CallKey | None:
+        """Return the call that a row is of; None: there is none, or it is none of ours."""
+        columns = self._store.table.c
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, self._store.key.map_index, self._store.key.region_id, columns.key
+        ).where(columns.id == row_id)
+        return next((_call_key(row) for row in self._execute(statement)), None)
+
+    def find(self, dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> list[int]:
+        """Return the ids of the rows of one call of a parent, in their order."""
+        columns, key = self._store.table.c, self._store.key
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key, columns.id
+        ).where(key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index)
+        rows = list(self._execute(statement.where(_is_entry(self._store.table)).order_by(columns.id)))
+        return [row[5] for row in rows if (found := _call_key(row)) is not None and found.call == call]
+
+    def rows_of_parent(self, key: CallKey) -> list[int]:
+        """Return the ids of all our rows of a parent, of all its calls."""
+        columns, store = self._store.table.c, self._store
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key, columns.id
+        ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, _is_entry(store.table))
+        return sorted(
+            row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
+        )
+
+    def delete(self, ids: Collection[int]) -> Any:  # noqa: ANN401 - a statement
+        """Return the statement that deletes these rows."""
+        return self._store.table.delete().where(self._store.table.c.id.in_(ids))
 
     def named_elsewhere(self, record: Record, but: CallKey) -> list[CallKey]:
         """Return the calls of other parents with a record that names this run: a search of all values."""
         columns = self._store.table.c
         text = json.dumps({"run_id": record.run_id})[1:-1]
         statement = sa.select(
-            columns.id, columns.dag_run_id, columns.task_id, self._store.key.map_index, self._store.key.region_id,
+            columns.id,
+            columns.dag_run_id,
+            columns.task_id,
+            self._store.key.map_index,
+            self._store.key.region_id,
             columns.key,
         ).where(_is_entry(self._store.table), columns.value.contains(text, autoescape=True))
         keys = {key for row in self._execute(statement) if (key := _call_key(row[1:]))}
@@ -293,12 +353,11 @@ def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN4
     if latest is not None:
         now = ParentNow(str(as_uuid(latest[0])), as_text(latest[1]), as_utc(latest[2]), as_text(run_state))
     plain = Parent(dag_id, run_id, key.task_id, key.map_index, after, started_at=started_at)
-    identities = (plain,)
+    identities: tuple[Parent, ...] = (plain,)
     if key.region_id and key.map_index >= 0:
         # A loop's task sees its pass beside the map index, and a mapped one in a loop both (3.4).
         identities += tuple(
-            Parent(dag_id, run_id, key.task_id, index, after, loop_index=key.map_index)
-            for index in (-1, key.map_index)
+            Parent(dag_id, run_id, key.task_id, index, after, loop_index=key.map_index) for index in (-1, key.map_index)
         )
     return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities)
 

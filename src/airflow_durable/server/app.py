@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import UNFINISHED_STATES
+from airflow_durable.server import action_routes
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -115,6 +116,7 @@ def make_app(url_prefix: str) -> FastAPI:
     app.get("/wait/{wait_id}")(show_wait)
     app.get("/run/{dag_id}/{run_id:path}")(show_run)
     app.get("/static/{name}")(send_static)
+    action_routes.add_routes(app)
     return app
 
 

@@ -126,9 +126,17 @@ def reset_run(session: Session, dag_id: str, run_id: str) -> Changed:
 
 def resumable(session: Session, dag: Any, run: Any) -> list[Any]:  # noqa: ANN401 - Airflow's
     """Return the task instances that a resume clears."""
-    tis = list(session.scalars(sa.select(TaskInstance).where(TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)))
+    tis = list(
+        session.scalars(
+            sa.select(TaskInstance).where(TaskInstance.dag_id == run.dag_id, TaskInstance.run_id == run.run_id)
+        )
+    )
     failed = {TaskInstanceState.FAILED, TaskInstanceState.UPSTREAM_FAILED}
-    chosen = [ti for ti in tis if ti.state in failed or (ti.state == TaskInstanceState.SKIPPED and not _has_begun(session, ti))]
+    chosen = [
+        ti
+        for ti in tis
+        if ti.state in failed or (ti.state == TaskInstanceState.SKIPPED and not _has_begun(session, ti))
+    ]
     task_ids = {ti.task_id for ti in chosen} & set(dag.task_dict)
     if not task_ids:
         return chosen
@@ -139,7 +147,9 @@ def resumable(session: Session, dag: Any, run: Any) -> list[Any]:  # noqa: ANN40
     return [*chosen, *(ti for ti in tis if ti.task_id in around and ti.id not in ids)]
 
 
-def write_audit_log(session: Session, event: str, run: Mapping[str, str], owner: str, details: Mapping[str, Any]) -> None:
+def write_audit_log(
+    session: Session, event: str, run: Mapping[str, str], owner: str, details: Mapping[str, Any]
+) -> None:
     """Add a row to Airflow's audit log, in this transaction."""
     session.add(Log(event=event, owner=owner, extra=json.dumps(details), dag_id=run["dag_id"], run_id=run["run_id"]))
 

@@ -17,15 +17,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from airflow.models.dag import DagModel
 from airflow.utils.session import create_session
 
-from airflow_durable.compat import Stats, conf
+from airflow_durable.compat import Stats
 from airflow_durable.core.model import Proof
-from airflow_durable.core.reconcile import Act, ParentNow, Reason, Verdict, decide, newest_of, prove
-from airflow_durable.metadata.asked import Asked, CallKey, Journal
+from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, prove
+from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
+from airflow_durable.server.proof import Claim, find_unproven, is_same_team
 from airflow_durable.server.watch_list import WatchList
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import ChildNow, Entry
+    from airflow_durable.core.reconcile import ChildNow, Verdict
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import ParentRow
+    from airflow_durable.metadata.asked import CallKey, ParentRow
     from airflow_durable.server.watch_list import Watched
 
 log = logging.getLogger("airflow_durable.reconciler")
@@ -94,6 +94,7 @@ class Reconciler:
         self._open_session = open_session
         self.watching = WatchList(clock)
         self._reported: set[tuple[CallKey, Reason]] = set()
+        self._failed: set[tuple[CallKey, type[Exception]]] = set()
 
     def turn(self) -> Turn:
         """Look once, and do what there is to do."""
@@ -107,9 +108,10 @@ class Reconciler:
         for one in due:
             try:
                 done = self._act(one)
-            except Exception:
-                # Such as a lock that was not had, or a connection that was lost.
-                log.exception("What a record asks for could not be done. The next turn tries again.")
+            except changes.DagUnknownError:  # noqa: PERF203 - one that fails must not stop the others
+                self._report(one.key, Reason.DAG_UNKNOWN)
+            except Exception as error:  # noqa: BLE001 - one that fails must not stop the others
+                self._report_failure(one.key, error)
             else:
                 turn.done += [done] if done else []
         turn.watched = len(self.watching.calls)
@@ -191,16 +193,15 @@ class Reconciler:
         journals = asked.journals({due.key})
         self.watching.take({due.key}, journals)
         journal = journals.get(due.key)
-        entry = journal and newest_of(journal.entries)
-        record = entry and entry.record
-        if journal is None or record is None or (record.dag_id, record.run_id) != (due.child.dag_id, due.child.run_id):
+        record = journal.record if journal else None
+        if not journal or not record or (record.dag_id, record.run_id) != (due.child.dag_id, due.child.run_id):
             return None
         now = datetime.now(tz=timezone.utc)
         found = asked.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
-        verdict = decide(entry, row.now, found and found[1], now)
+        verdict = decide(journal.newest, row.now, found and found[1], now)
         if verdict.act is Act.NOTHING or not found:
             return None
-        unproven = self._prove(session, asked, due.key, row, journal, record, found[1])
+        unproven = find_unproven(session, asked, Claim(due.key, row, journal, record), found[1])
         if unproven is not None:
             self._report(due.key, unproven)
             self.watching.drop(due.key)
@@ -222,46 +223,11 @@ class Reconciler:
             return None
         verdict = decide(watched.entry, _DELETED, due.child, datetime.now(tz=timezone.utc))
         unproven = prove(parent.identities, (), watched.record, due.child, calls=0)
-        if not unproven and not _is_same_team(session, parent.dag_id, due.child.dag_id):
+        if not is_same_team(session, parent.dag_id, due.child.dag_id):
             unproven = Reason.UNPROVEN_TEAM
         if unproven or verdict.act is not Act.CANCEL:
             return None
         return verdict, watched.record, parent
-
-    def _prove(  # noqa: PLR0913, PLR0917 - what a proof rests on
-        self,
-        session: Session,
-        asked: Asked,
-        key: CallKey,
-        row: ParentRow,
-        journal: Journal,
-        record: Record,
-        child: ChildNow,
-    ) -> Reason | None:
-        unproven = prove(row.identities, journal.entries, record, child, calls=journal.calls)
-        if unproven is not None:
-            return unproven
-        if not _is_same_team(session, row.dag_id, child.dag_id):
-            return Reason.UNPROVEN_TEAM
-        if record.is_fixed and self._is_proven_elsewhere(asked, key, record, child):
-            return Reason.UNPROVEN_TWICE
-        return None
-
-    @staticmethod
-    def _is_proven_elsewhere(asked: Asked, key: CallKey, record: Record, child: ChildNow) -> bool:
-        """Return whether another parent's record proves the same: then one of the two is forged."""
-        others = asked.named_elsewhere(record, key)
-        if not others:
-            return False
-        journals, parents = asked.journals(others), asked.parents(others)
-        for other in others:
-            journal, row = journals.get(other), parents.get(other)
-            entry = journal and newest_of(journal.entries)
-            if journal is None or row is None or entry is None or entry.record is None:
-                continue
-            if prove(row.identities, journal.entries, entry.record, child, calls=journal.calls) is None:
-                return True
-        return False
 
     def _say(self, done: Done, verdict: Verdict, changed: changes.Changed) -> None:
         log.info(
@@ -278,6 +244,18 @@ class Reconciler:
                 changes.call_listeners(changed, f"airflow-durable: {verdict.reason.value}.")
             except Exception:
                 log.exception("Airflow's listeners could not be called.")
+
+    def _report_failure(self, key: CallKey, error: Exception) -> None:
+        """Log an error, such as a lock that was not had or a connection that was lost; once for each kind."""
+        is_known = (key, type(error)) in self._failed
+        if len(self._failed) >= MAX_REPORTED:
+            self._failed.clear()
+        self._failed.add((key, type(error)))
+        log.log(
+            logging.DEBUG if is_known else logging.ERROR,
+            "What a record asks for could not be done. The next turn tries again.",
+            exc_info=error,
+        )
 
     def _report(self, key: CallKey, reason: Reason) -> None:
         """Log once why something is left alone. Nothing of the record is quoted: anybody may have written it."""
@@ -302,11 +280,3 @@ def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:
 def _text_of(parent: ParentRow) -> str:
     index = f"[{parent.map_index}]" if parent.map_index >= 0 else ""
     return f"{parent.dag_id}.{parent.task_id}{index} in {parent.run_id}"
-
-
-def _is_same_team(session: Session, dag_id: str, other_id: str) -> bool:
-    """Return whether both Dags are of one team, or neither of any, where Airflow has teams (``[core] multi_team``)."""
-    if not conf.getboolean("core", "multi_team", fallback=False):
-        return True
-    teams = DagModel.get_dag_id_to_team_name_mapping([dag_id, other_id], session=session)
-    return bool(teams.get(dag_id) == teams.get(other_id))

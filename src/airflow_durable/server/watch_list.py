@@ -13,7 +13,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.reconcile import newest_of
 from airflow_durable.metadata.asked import IDS_AT_ONCE, ROWS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -60,7 +59,9 @@ class WatchList:
         """Read what is new in the store."""
         now, last = self._clock(), asked.last_id()
         if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
-            found = {key for low in range(0, last, IDS_AT_ONCE) for key in asked.scan(low, min(low + IDS_AT_ONCE, last))}
+            found = {
+                key for low in range(0, last, IDS_AT_ONCE) for key in asked.scan(low, min(low + IDS_AT_ONCE, last))
+            }
             self._searched_at, self._seen, self._marks = now, set(), deque()
         else:
             found = self._new(asked, self._low(now, last))
@@ -72,11 +73,11 @@ class WatchList:
         """Put calls on the list, or off it, by what their journals say now."""
         for key in keys:
             journal = journals.get(key)
-            entry = journal and newest_of(journal.entries)
-            record = entry and entry.record
-            if record is not None and record.asks is not None and not record.is_consumed:
+            entry = journal.newest if journal else None
+            record = entry.record if entry else None
+            if entry and record and record.asks and not record.is_consumed:
                 old = self.calls.get(key)
-                self.calls[key] = Watched(entry, record, old and old.parent)  # type: ignore[arg-type] # has the record
+                self.calls[key] = Watched(entry, record, old.parent if old else None)
                 continue
             self.calls.pop(key, None)
             if record is None:
@@ -87,7 +88,7 @@ class WatchList:
         self.calls.pop(key, None)
 
     def _low(self, now: float, last: int) -> int:
-        """Return the id above which rows may be new. (SQLite gives the ids of deleted rows out again.)"""
+        """Return the id above which rows may be new. SQLite gives the ids of deleted rows out again."""
         while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
             self._marks.popleft()
         low = min(last, *(mark for _, mark in self._marks)) if self._marks else last

@@ -57,7 +57,11 @@ def test_child_of_a_failed_parent_is_ended_once(world: World) -> None:
     parent = world.parent(state="failed", tasks={"first": "running"})
     assert turn(world) == 1
     assert world.child(parent) == ("failed", 0)
-    assert world.tasks(parent.record.dag_id, parent.record.run_id) == {"first": "failed", "second": "skipped", "apart": "skipped"}
+    assert world.tasks(parent.record.dag_id, parent.record.run_id) == {
+        "first": "failed",
+        "second": "skipped",
+        "apart": "skipped",
+    }
     assert turn(world) == 0
     ((event, dag_id, run_id, details),) = world.audit_log()
     assert (event, dag_id, run_id) == ("durable.cancel", parent.record.dag_id, parent.record.run_id)
@@ -70,7 +74,11 @@ def test_failed_child_is_resumed_once(world: World) -> None:
     parent = world.parent(asking("resume"), state="running", child_state="failed", tasks=tasks)
     assert turn(world) == 1
     assert world.child(parent) == ("queued", 1)
-    assert world.tasks(parent.record.dag_id, parent.record.run_id) == {"first": "success", "second": None, "apart": "success"}
+    assert world.tasks(parent.record.dag_id, parent.record.run_id) == {
+        "first": "success",
+        "second": None,
+        "apart": "success",
+    }
     assert turn(world) == 0
     assert [row[0] for row in world.audit_log()] == ["durable.resume"]
 

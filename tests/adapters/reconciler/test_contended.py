@@ -25,7 +25,9 @@ TURNS = 40
 
 def make_parents(world: World) -> list[Asking]:
     tasks = {"first": "success", "second": "failed", "apart": "success"}
-    resuming = [world.parent(asking("resume"), state="running", child_state="failed", tasks=tasks) for _ in range(PARENTS)]
+    resuming = [
+        world.parent(asking("resume"), state="running", child_state="failed", tasks=tasks) for _ in range(PARENTS)
+    ]
     return [*resuming, *(world.parent(state="failed", tasks={"first": "running"}) for _ in range(PARENTS))]
 
 
@@ -74,8 +76,7 @@ reconciler.Reconciler(World(sa.create_engine(url)).open).turn()
 """
 
 
-@pytest.mark.parametrize("kind", ["cancel", "resume"])
-@pytest.mark.parametrize("point", ["locked", "acted"])
+@pytest.mark.parametrize(("kind", "point"), [("cancel", "locked"), ("resume", "acted")])
 def test_killed_reconciler_has_done_nothing_and_the_next_one_does_it(world: World, kind: str, point: str) -> None:
     if kind == "cancel":
         parent = world.parent(state="failed", tasks={"first": "running"})
@@ -85,7 +86,11 @@ def test_killed_reconciler_has_done_nothing_and_the_next_one_does_it(world: Worl
         before, after = ("failed", 0), ("queued", 1)
     url = world.engine.url.render_as_string(hide_password=False)
     killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, point, url], capture_output=True, text=True, check=False, env=os.environ
+        [sys.executable, "-W", "ignore", "-c", KILLED, point, url],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
     )
     assert (killed.returncode, "dies" in killed.stdout) == (-signal.SIGKILL, True), killed.stderr
     assert (world.child(parent), world.audit_log()) == (before, [])

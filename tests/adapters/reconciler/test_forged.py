@@ -15,7 +15,7 @@ from airflow_durable.core.model import Parent, Proof
 from airflow_durable.core.run_ids import child_run_id, tag_of_parent
 from airflow_durable.core.stored import dump
 from airflow_durable.metadata.asked import MAX_VALUE
-from airflow_durable.server import reconciler as module
+from airflow_durable.server import proof
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, OTHER_DAG, PARENT_DAG, asking
 
@@ -61,9 +61,7 @@ def test_another_parents_entry_put_in_again_is_left_alone(world: World, caplog: 
 
 
 @pytest.mark.parametrize("generation", [-1, -2, -1_000_000])
-def test_run_id_of_release_0_1_0_is_not_proven(
-    world: World, caplog: pytest.LogCaptureFixture, generation: int
-) -> None:
+def test_run_id_of_release_0_1_0_is_not_proven(world: World, caplog: pytest.LogCaptureFixture, generation: int) -> None:
     run_id = f"manual__durable_{'0' * 24}_1"
     world.run(OTHER_DAG, run_id)
     attack(world, (OTHER_DAG, run_id), caplog, generation=generation)
@@ -133,7 +131,7 @@ def test_run_of_another_team_is_left_alone(
     monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", "True")
     teams = {PARENT_DAG: "red", parent.record.dag_id: "blue"}
     monkeypatch.setattr(
-        module.DagModel, "get_dag_id_to_team_name_mapping", lambda ids, session: {key: teams[key] for key in ids}
+        proof.DagModel, "get_dag_id_to_team_name_mapping", lambda ids, session: {key: teams[key] for key in ids}
     )
     expect_nothing(world, (parent.record.dag_id, parent.record.run_id), caplog)
     teams[parent.record.dag_id] = "red"
@@ -204,7 +202,7 @@ def test_keys_that_are_none_of_ours_are_left_alone(world: World) -> None:
 
 
 def test_child_run_id_of_the_parent_proves_it_in_any_dag(world: World) -> None:
-    """Who could trigger a run in another Dag may end it: it is theirs. (Teams are asked for separately.)"""
+    """Who could trigger a run in another Dag may end it: it is theirs."""
     parent = world.parent(state="failed", child_dag=OTHER_DAG)
     assert parent.record.run_id == child_run_id(parent.parent, epoch=0, call=1, generation=0)
     assert len(Reconciler(world.open).turn().done) == 1
