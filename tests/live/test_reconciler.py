@@ -20,7 +20,7 @@ def _resume(stage: Stage) -> None:
     stage.wait_until_waiting(1)
     _fail_child(stage)
     stage.wait_for(lambda: stage.children()[-1].clear_number == 1, "the child to be resumed")
-    stage.wait_for(lambda: stage.parent().try_number == 2, "the second try")  # noqa: PLR2004 - the second
+    stage.wait_for(lambda: stage.parent().try_number == 2, "the second try")
     stage.finish(2)
     assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 1)]
     assert stage.audit_log() == ["durable.resume"]

@@ -270,6 +270,17 @@ class World:
         """Return the state of each task of a run."""
         return {task_id: self._text(self._task(dag_id, run_id, task_id).state) for task_id in TASKS}
 
+    def state_of(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+        """Return a task's state."""
+        return self._text(self._task(dag_id, run_id, task_id).state)
+
+    def entries(self, asking_parent: Asking) -> int:
+        """Return how many entries a parent has."""
+        store = self._store()
+        with self.open() as session:
+            statement = sa.select(sa.func.count()).where(store.c.dag_run_id == asking_parent.dag_run_id)
+            return int(session.scalar(statement) or 0)
+
     def _task(self, dag_id: str, run_id: str, task_id: str) -> Any:  # noqa: ANN401 - a row
         from airflow_durable.metadata.tables import load_tables
 

@@ -154,7 +154,7 @@ def perform(row_id: int, person: Person, action: Action, seal: str) -> Plan:
         if seen.child and not changes.lock_run(session, seen.child[0], seen.child[1].state, seen.child[1].clear_number):
             raise SituationChangedError
         situation = read_situation(session, row_id, is_locked=True)
-        if situation is None or not hmac.compare_digest(seal, _seal(situation, person, action)):
+        if situation is None or not hmac.compare_digest(seal.encode(), _seal(situation, person, action).encode()):
             raise SituationChangedError
         done = plan(session, situation, person, action)
         if done.refusal:
