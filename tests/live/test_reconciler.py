@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import psutil
 
 from .lab import RUN_ID, Stage, scenario
@@ -15,13 +13,15 @@ def _fail_child(stage: Stage) -> None:
     stage.mark_child("failed")
 
 
-def _resume(stage: Stage) -> None:
+def _resume(stage: Stage, state: str) -> None:
     stage.start()
-    stage.wait_until_waiting(1)
+    stage.wait_for_parent(state, 1)
+    stage.wait_for_children(1)
     _fail_child(stage)
     stage.wait_for(lambda: stage.children()[-1].clear_number == 1, "the child to be resumed")
-    stage.wait_for(lambda: stage.parent().try_number == 2, "the second try")
-    stage.finish(2)
+    stage.wait_for_parent(state, 2)
+    stage.mark_child()
+    stage.wait_for_parent("success", 2)
     assert [(run.state, run.clear_number) for run in stage.children()] == [("success", 1)]
     assert stage.audit_log() == ["durable.resume"]
 
@@ -29,13 +29,13 @@ def _resume(stage: Stage) -> None:
 @scenario
 def test_resumed(stage: Stage) -> None:
     """A failed child continues as the same run, once, when the parent is retried."""
-    _resume(stage)
+    _resume(stage, "running")
 
 
 @scenario
 def test_resumed_deferred(stage: Stage) -> None:
     """The same with deferrable=True."""
-    _resume(stage)
+    _resume(stage, "deferred")
 
 
 def _expect_ended(stage: Stage) -> None:
@@ -114,7 +114,5 @@ def test_kept_by_termination(stage: Stage) -> None:
     """A child whose parent's worker gets SIGTERM, as when a pod is evicted, is kept for the retry."""
     stage.start()
     stage.wait_until_waiting(1)
-    supervisor = psutil.Process(stage.parent().pid).parent()
-    assert supervisor is not None
-    supervisor.send_signal(signal.SIGTERM)
+    psutil.Process(stage.parent().pid).terminate()
     _expect_kept(stage)

@@ -195,11 +195,10 @@ class Asked:
         for start in range(0, len(ordered), CALLS_AT_ONCE):
             chunk = ordered[start : start + CALLS_AT_ONCE]
             runs = self._runs_by_id({key.dag_run_id for key in chunk})
-            pairs = {(runs[key.dag_run_id][0], runs[key.dag_run_id][1]) for key in chunk if key.dag_run_id in runs}
-            tries = self._tries(pairs, {key.task_id for key in chunk}, is_locked=is_locked)
+            tries = self._tries({key.dag_run_id for key in chunk}, {key.task_id for key in chunk}, is_locked=is_locked)
             for key in chunk:
                 if (row := runs.get(key.dag_run_id)) is not None:
-                    found[key] = _parent_row(key, row, tries.get((row[0], row[1], *key[1:4])))
+                    found[key] = _parent_row(key, row, tries.get(key[:4]))
         return found
 
     def _runs_by_id(self, ids: Collection[int]) -> dict[int, Any]:
@@ -210,19 +209,20 @@ class Asked:
         return {row[5]: row for row in self._execute(statement)}
 
     def _tries(
-        self, runs: Collection[tuple[str, str]], task_ids: Collection[str], *, is_locked: bool
-    ) -> dict[tuple[str, str, str, int, str], Any]:
-        latest = self._tables.latest
+        self, dag_run_ids: Collection[int], task_ids: Collection[str], *, is_locked: bool
+    ) -> dict[tuple[int, str, int, str], Any]:
+        """Return the current task instances by Dag run, task, index and region: found by each Dag run's own names."""
+        latest, run = self._tables.latest, self._tables.dag_run
         key, columns = latest.key, latest.columns
-        statement = sa.select(*key, latest.id, columns.state, columns.end_date).where(
-            latest.is_included,
-            key.dag_id.in_({dag_id for dag_id, _ in runs}),
-            key.run_id.in_({run_id for _, run_id in runs}),
-            key.task_id.in_(task_ids),
+        joined = run.join(latest.table, sa.and_(key.dag_id == run.c.dag_id, key.run_id == run.c.run_id))
+        statement = (
+            sa.select(run.c.id, key.task_id, key.map_index, key.region_id, latest.id, columns.state, columns.end_date)
+            .select_from(joined)
+            .where(latest.is_included, run.c.id.in_(dag_run_ids), key.task_id.in_(task_ids))
         )
         if is_locked:
-            statement = statement.with_for_update()
-        return {(row[0], row[1], row[2], row[3], as_region(row[4])): row[5:] for row in self._execute(statement)}
+            statement = statement.with_for_update(of=latest.table)
+        return {(row[0], row[1], row[2], as_region(row[3])): row[4:] for row in self._execute(statement)}
 
     def children(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, ChildNow]]:
         """Return those of these Dag runs that exist, each with its row's id."""
