@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from airflow_durable import child_commands
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -191,28 +193,10 @@ def inspect(  # noqa: PLR0913 - a command's arguments
         Console().print(inspection.build_text(found))
 
 
-@app.command()
-def reconcile(
-    *,
-    is_once: Annotated[bool, typer.Option("--once", help="Look once, do what there is to do, and end.")] = False,
-) -> None:
-    """
-    Do what durable parents ask for and a task cannot do: end, resume or reset their child runs.
-
-    The API server does the same, unless [durable] reconciler = False. Works on the metadata database that this
-    machine's Airflow (3.3 or later) is configured for. Runs until it is interrupted. There may be several at once.
-    """
-    from airflow_durable.server.standalone import NoRecordsError, run_here
-
-    progress = Console(stderr=True, highlight=False)
-    try:
-        with _stdout_kept():
-            run_here(lambda line: progress.print(line, markup=False), is_once=is_once)
-    except NoRecordsError as error:
-        progress.print(str(error), markup=False, style="red")
-        raise typer.Exit(_UNREADABLE) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
+app.command()(child_commands.reconcile)
+app.command()(child_commands.end)
+app.command()(child_commands.resume)
+app.command()(child_commands.forget)
 
 
 def _stdout_kept() -> contextlib.AbstractContextManager[object]:

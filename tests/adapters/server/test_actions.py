@@ -10,7 +10,7 @@ from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastapi.testclient import TestClient
 
@@ -184,3 +184,58 @@ def test_person_is_told_that_the_author_is_not_proven(application: Client, world
     asking = world.parent(state="failed", child_state=None, dag_id="others_dag", run_id="by_hand")
     _, plans = plans_of(application("admin"), asking)
     assert "not proven" in plans["end-child"]["effects"][0]
+
+
+@pytest.fixture
+def command(application: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Return what runs a command against the application, as admin, and returns its exit code and its output."""
+    from typer.testing import CliRunner
+
+    from airflow_durable import child_commands
+    from airflow_durable.cli import app
+
+    def run_command(*arguments: str, user: str = "admin", answer: str = "") -> tuple[int, str]:
+        client = application(user)
+        client.base_url = "http://testserver/durable-waits"  # type: ignore[assignment] # httpx takes a text
+        monkeypatch.setattr(child_commands.httpx, "Client", lambda **_: client)
+        monkeypatch.setenv("AIRFLOW_DURABLE_TOKEN", "the client has its own")
+        result = CliRunner().invoke(app, [*arguments, "--url", "http://testserver"], input=answer)
+        return result.exit_code, result.output
+
+    return run_command
+
+
+def names(asking: Asking) -> tuple[str, str, str]:
+    return asking.parent.dag_id, asking.parent.run_id, asking.parent.task_id
+
+
+def test_command_asks_first(command: Callable[..., tuple[int, str]], world: World) -> None:
+    asking = world.parent(state="running")
+    code, output = command("end", *names(asking), "--preview")
+    assert (code, asking.record.run_id in output) == (0, True)
+    command("end", *names(asking), answer="n\n")
+    assert world.child(asking) == ("running", 0)
+    assert command("end", *names(asking), answer="y\n")[0] == 0
+    assert world.child(asking) == ("failed", 0)
+    assert world.state_of(*names(asking)) == "failed"
+
+
+def test_commands_do_what_they_say(command: Callable[..., tuple[int, str]], world: World) -> None:
+    asking = world.parent(state="up_for_retry", child_state="failed", tasks=TASKS)
+    assert command("resume", *names(asking), "--yes")[0] == 0
+    assert world.child(asking) == ("queued", 1)
+    assert command("end", *names(asking), "--child-only", "--yes")[0] == 0
+    assert (world.child(asking)[0], world.state_of(*names(asking))) == ("failed", "up_for_retry")
+    assert command("forget", *names(asking), "--yes")[0] == 0
+    assert world.entries(asking) == 0
+
+
+def test_command_says_why_it_does_nothing(command: Callable[..., tuple[int, str]], world: World) -> None:
+    asking = world.parent(state="running")
+    code, output = command("resume", *names(asking), "--yes")
+    assert (code, "has not failed" in output) == (1, True)
+    code, output = command("end", *names(asking), "--yes", user="viewer")
+    assert (code, "may not" in output) == (1, True)
+    code, output = command("forget", "no_such_dag", "run", "task", "--yes")
+    assert (code, "no record" in output) == (1, True)
+    assert world.child(asking) == ("running", 0)
