@@ -98,6 +98,7 @@ class Reconciler:
 
     def turn(self) -> Turn:
         """Look once, and do what there is to do."""
+        began = time.monotonic()
         with self._open_session() as session:
             asked = Asked(load_tables(), session.execute)
             self.watching.update(asked)
@@ -116,6 +117,7 @@ class Reconciler:
                 turn.done += [done] if done else []
         turn.watched = len(self.watching.calls)
         Stats.gauge("durable.reconciler.watched", turn.watched)
+        Stats.gauge("durable.reconciler.turn_seconds", time.monotonic() - began)
         return turn
 
     def _find_due(self, asked: Asked) -> list[_Due]:
