@@ -88,6 +88,7 @@ def print_line(text: str, stream: TextIO = sys.stdout) -> None:
 
 @contextlib.contextmanager
 def open_database(kind: str, home: Path) -> Iterator[str]:
+    """Yield the URL of an empty database of this kind."""
     if kind == "sqlite":
         yield f"sqlite:///{home}/airflow.db"
         return

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.compat import conf
@@ -27,6 +29,29 @@ MAX_SHARE = 10
 """A turn that took long is followed by a pause of so many times its length: at most a tenth of a core is used."""
 
 LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass
+class Status:
+    """
+    How this process's reconciler stands.
+
+    :param looked_at: when it last looked, with its time zone; None: it has not, or there is none.
+    :param watched: how many calls have asked for something.
+    :param done: how much it has done since the process began.
+    """
+
+    looked_at: datetime | None = None
+    watched: int = 0
+    done: int = 0
+
+    def note(self, turn: Turn) -> None:
+        """Note what a turn did."""
+        self.looked_at, self.watched = datetime.now(tz=timezone.utc), turn.watched
+        self.done += len(turn.done)
+
+
+status = Status()
 
 
 def is_enabled() -> bool:
@@ -78,7 +103,7 @@ def _run_in_server(stop: threading.Event) -> None:
     try:
         if is_enabled():
             log.info("The reconciler runs in this server. [durable] reconciler = False turns it off.")
-            run(stop)
+            run(stop, status.note)
     except Exception:
         # An Airflow of another version than we know, for instance. The server serves without it.
         log.exception("The reconciler has ended: nothing that records ask for is done by this server.")

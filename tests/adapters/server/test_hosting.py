@@ -37,6 +37,7 @@ class Host:
             raise RuntimeError
 
     def serve(self, **scope: object) -> None:
+        """Serve one scope."""
         asyncio.run(plugin.ReconcilerMiddleware(self._app)(scope, None, None))
 
 
@@ -71,7 +72,7 @@ def test_server_starts_although_the_reconciler_does_not(monkeypatch: pytest.Monk
 def test_server_does_not_wait_for_the_reconciler(monkeypatch: pytest.MonkeyPatch) -> None:
     began, may_end = threading.Event(), threading.Event()
 
-    def run(_: threading.Event) -> None:
+    def run(*_: object) -> None:
         began.set()
         may_end.wait()
 
@@ -135,3 +136,17 @@ def test_command_looks_once(world: World) -> None:
     assert world.child(asking) == ("failed", 0)
     assert lines[0].startswith(f"Ended {asking.record.dag_id} {asking.record.run_id}")
     assert lines[1:] == ["Watching 2 records."]
+
+
+@needs_store
+def test_page_can_say_how_the_reconciler_stands(application: Client) -> None:
+    from airflow_durable.server.reconciler import Turn
+
+    status = hosting.Status()
+    status.note(Turn(watched=3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hosting, "status", status)
+        shown = application("admin").get("/durable-waits/reconciler").json()
+    assert status.looked_at is not None
+    assert shown == {"is_enabled": True, "looked_at": status.looked_at.isoformat(), "watched": 3, "done": 0}
+    assert application(None).get("/durable-waits/reconciler").status_code == 401
