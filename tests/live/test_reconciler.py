@@ -111,8 +111,10 @@ def test_kept_by_clear(stage: Stage) -> None:
 
 @scenario
 def test_kept_by_termination(stage: Stage) -> None:
-    """A child whose parent's worker gets SIGTERM, as when a pod is evicted, is kept for the retry."""
+    """A child whose parent's worker gets SIGTERM and then SIGKILL, as when a pod is evicted, is kept for the retry."""
     stage.start()
     stage.wait_until_waiting(1)
+    # The task runs its on_kill then, and goes on until it is killed (3.3, ``sdk/execution_time/task_runner.py``).
     psutil.Process(stage.parent().pid).terminate()
+    stage.kill_worker()
     _expect_kept(stage)

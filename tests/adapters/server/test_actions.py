@@ -191,13 +191,12 @@ def command(application: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     """Return what runs a command against the application, as admin, and returns its exit code and its output."""
     from typer.testing import CliRunner
 
-    from airflow_durable import child_commands
     from airflow_durable.cli import app
 
     def run_command(*arguments: str, user: str = "admin", answer: str = "") -> tuple[int, str]:
         client = application(user)
-        client.base_url = "http://testserver/durable-waits"  # type: ignore[assignment] # httpx takes a text
-        monkeypatch.setattr(child_commands.httpx, "Client", lambda **_: client)
+        client.base_url = "http://testserver/durable-waits"
+        monkeypatch.setattr("airflow_durable.child_commands.httpx.Client", lambda **_: client)
         monkeypatch.setenv("AIRFLOW_DURABLE_TOKEN", "the client has its own")
         result = CliRunner().invoke(app, [*arguments, "--url", "http://testserver"], input=answer)
         return result.exit_code, result.output
