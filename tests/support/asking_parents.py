@@ -25,7 +25,7 @@ BUNDLE = "tests"
 CANCEL = Asks(OnParentEnd.CANCEL)
 PARENT_DAG, CHILD_DAG, OTHER_DAG = "asking_parent", "asked_child", "others_dag"
 TEARDOWN_DAG = "with_teardown"
-"""Its task ``apart`` is a teardown."""
+"""Its task ``first`` is a setup, and ``apart`` its teardown."""
 
 TASKS = ("first", "second", "apart")
 """Of a child: the first, one after it, and one apart."""
@@ -84,7 +84,7 @@ class World:
             dags.append(dag)
         with DAG(TEARDOWN_DAG, schedule=None) as dag:
             first, second, apart = (EmptyOperator(task_id=task_id) for task_id in TASKS)
-            first >> second >> apart.as_teardown()
+            first >> second >> apart.as_teardown(setups=first)
         dags.append(dag)
         with self.open() as session, warnings.catch_warnings():
             warnings.simplefilter("ignore")

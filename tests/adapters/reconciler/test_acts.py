@@ -110,6 +110,13 @@ def test_resume_leaves_what_has_skipped_itself(world: World) -> None:
     assert world.tasks(*child) == {"first": "skipped", "second": None, "apart": "success"}
 
 
+def test_resume_sets_up_again_and_tears_down_again(world: World) -> None:
+    tasks = {"first": "success", "second": "failed", "apart": "success"}
+    parent = world.parent(asking("resume"), state="running", child_state="failed", child_dag=TEARDOWN_DAG, tasks=tasks)
+    turn(world)
+    assert world.tasks(TEARDOWN_DAG, parent.record.run_id) == {"first": None, "second": None, "apart": None}
+
+
 def test_run_with_nothing_to_resume_is_queued_again(world: World) -> None:
     tasks = {"first": "success", "second": "success", "apart": "success"}
     parent = world.parent(asking("resume"), state="running", child_state="failed", tasks=tasks)
@@ -212,7 +219,8 @@ def test_consumed_outcome_takes_the_call_off_the_list(world: World) -> None:
 
 
 def test_teardown_of_an_ended_child_runs_and_nothing_is_written_twice(world: World) -> None:
-    parent = world.parent(state="failed", child_dag=TEARDOWN_DAG, tasks={"first": "running"})
+    tasks = {"first": "success", "second": "running"}
+    parent = world.parent(state="failed", child_dag=TEARDOWN_DAG, tasks=tasks)
     assert turn(world) == 1
     assert world.child(parent)[0] == "running"
     assert turn(world) == 0

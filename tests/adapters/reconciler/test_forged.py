@@ -22,6 +22,9 @@ from tests.support.asking_parents import CANCEL, OTHER_DAG, PARENT_DAG, asking
 if TYPE_CHECKING:
     from tests.support.asking_parents import Asking, World
 
+on_one_database = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""For what the core decides: there the databases do not differ."""
+
 NOW = datetime.now(tz=timezone.utc).replace(microsecond=0)
 
 
@@ -43,16 +46,19 @@ def expect_nothing(world: World, victim: tuple[str, str], caplog: pytest.LogCapt
     assert victim[1] not in caplog.text
 
 
+@on_one_database
 def test_run_that_a_person_made_is_left_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.run(OTHER_DAG, "manual__by_hand", triggered_by="UI")
     attack(world, (OTHER_DAG, "manual__by_hand"), caplog)
 
 
+@on_one_database
 def test_another_parents_child_is_left_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     victim = world.parent(state="running")
     attack(world, (victim.record.dag_id, victim.record.run_id), caplog)
 
 
+@on_one_database
 def test_another_parents_entry_put_in_again_is_left_alone(world: World, caplog: pytest.LogCaptureFixture) -> None:
     victim = world.parent(state="running")
     forger = world.parent(asks=None, state="failed", child_state=None)
@@ -60,6 +66,7 @@ def test_another_parents_entry_put_in_again_is_left_alone(world: World, caplog: 
     expect_nothing(world, (victim.record.dag_id, victim.record.run_id), caplog)
 
 
+@on_one_database
 @pytest.mark.parametrize("generation", [-1, -2, -1_000_000])
 def test_run_id_of_release_0_1_0_is_not_proven(world: World, caplog: pytest.LogCaptureFixture, generation: int) -> None:
     run_id = f"manual__durable_{'0' * 24}_1"
@@ -67,6 +74,7 @@ def test_run_id_of_release_0_1_0_is_not_proven(world: World, caplog: pytest.LogC
     attack(world, (OTHER_DAG, run_id), caplog, generation=generation)
 
 
+@on_one_database
 def test_reply_proves_nothing_here(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.run(OTHER_DAG, "fixed")
     attack(world, (OTHER_DAG, "fixed"), caplog, proof=Proof.REPLY)
@@ -82,6 +90,7 @@ def search_tag(microsecond: int) -> Parent:
     )
 
 
+@on_one_database
 def test_date_that_was_read_from_the_run_proves_nothing_whatever_the_tag(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,6 +133,7 @@ def test_run_that_two_parents_prove_to_be_theirs_is_left_alone(world: World, cap
         expect_nothing(world, (OTHER_DAG, "fixed"), caplog)
 
 
+@on_one_database
 def test_run_of_another_team_is_left_alone(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +203,7 @@ def test_values_that_no_database_takes_are_left_alone(world: World, changes: dic
     assert world.child(bystander) == ("running", 0)
 
 
+@on_one_database
 def test_keys_that_are_none_of_ours_are_left_alone(world: World) -> None:
     parent = world.parent(asks=None, state="failed")
     value = json.dumps({**dump(replace(parent.record, asks=CANCEL)), "root": "root"})
@@ -201,6 +212,7 @@ def test_keys_that_are_none_of_ours_are_left_alone(world: World) -> None:
         assert not Reconciler(world.open).turn().done, number
 
 
+@on_one_database
 def test_child_run_id_of_the_parent_proves_it_in_any_dag(world: World) -> None:
     """Who could trigger a run in another Dag may end it: it is theirs."""
     parent = world.parent(state="failed", child_dag=OTHER_DAG)
