@@ -42,9 +42,7 @@ WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
 
 
 def add_routes(app: FastAPI) -> None:
-    """Add the routes to the page's application, where Airflow keeps records (from 3.3)."""
-    if load_tables().store is None:
-        return
+    """Add the routes to the page's application. Only where Airflow keeps records (from 3.3)."""
     app.get("/reconciler")(show_reconciler)
     app.get("/actions")(find_actions)
     app.get("/wait/{wait_id}/actions")(show_actions)

@@ -20,7 +20,6 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import UNFINISHED_STATES
-from airflow_durable.server import action_routes
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -116,7 +115,11 @@ def make_app(url_prefix: str) -> FastAPI:
     app.get("/wait/{wait_id}")(show_wait)
     app.get("/run/{dag_id}/{run_id:path}")(show_run)
     app.get("/static/{name}")(send_static)
-    action_routes.add_routes(app)
+    if has_store():
+        # What they import is not there in an older Airflow.
+        from airflow_durable.server.action_routes import add_routes
+
+        add_routes(app)
     return app
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
-from airflow.api_fastapi.common.dagbag import resolve_run_on_latest_version
 from airflow.models import taskinstance
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
@@ -117,7 +116,7 @@ def reset_run(session: Session, dag_id: str, run_id: str) -> Changed:
     :raises DagUnknownError: see there.
     """
     run, dag = _load(session, dag_id, run_id)
-    is_latest = resolve_run_on_latest_version(None, dag_id, session)
+    is_latest = _is_latest_wanted(session, dag_id)
     count = dag.clear(run_id=run_id, run_on_latest_version=is_latest, session=session)
     if not count:
         _clear(session, run, [])
@@ -190,7 +189,7 @@ def _load(session: Session, dag_id: str, run_id: str) -> tuple[Any, Any]:
 
 
 def _clear(session: Session, run: Any, tis: list[Any]) -> None:  # noqa: ANN401 - Airflow's
-    is_latest = resolve_run_on_latest_version(None, run.dag_id, session)
+    is_latest = _is_latest_wanted(session, run.dag_id)
     if not tis:
         run.clear_number += 1
         run.state = DagRunState.QUEUED
@@ -207,6 +206,14 @@ def _clear(session: Session, run: Any, tis: list[Any]) -> None:  # noqa: ANN401 
     else:
         taskinstance.clear_task_instances(tis, session, run_on_latest_version=is_latest)
     session.flush()
+
+
+def _is_latest_wanted(session: Session, dag_id: str) -> bool:
+    """Return whether a cleared run is to go on with the Dag's latest version, as Airflow's own clear asks (3.3.2)."""
+    from airflow.api_fastapi.common import dagbag
+
+    resolve = getattr(dagbag, "resolve_run_on_latest_version", None)
+    return bool(resolve(None, dag_id, session)) if resolve else False
 
 
 def _has_begun(session: Session, ti: Any) -> bool:  # noqa: ANN401 - Airflow's

@@ -90,6 +90,7 @@ def test_server_does_not_wait_for_the_reconciler(monkeypatch: pytest.MonkeyPatch
     thread.join()
 
 
+@needs_store
 def test_turn_that_fails_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_durable.server import reconciler
 
