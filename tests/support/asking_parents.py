@@ -274,6 +274,12 @@ class World:
         """Return a task's state."""
         return self._text(self._task(dag_id, run_id, task_id).state)
 
+    def forget(self, asking_parent: Asking) -> None:
+        """Delete all entries of a parent, as the clear of Airflow 3.4 does."""
+        store = self._store()
+        with self.open() as session:
+            session.execute(store.delete().where(store.c.dag_run_id == asking_parent.dag_run_id))
+
     def entries(self, asking_parent: Asking) -> int:
         """Return how many entries a parent has."""
         store = self._store()

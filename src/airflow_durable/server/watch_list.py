@@ -44,6 +44,7 @@ class WatchList:
     """
     The calls that ask for something, or will when their parent ends.
 
+    :ivar unreadable: calls that asked for something which cannot be understood, for who reports it.
     :param clock: seconds that only grow.
     """
 
@@ -80,7 +81,7 @@ class WatchList:
                 self.calls[key] = Watched(entry, record, old.parent if old else None)
                 continue
             self.calls.pop(key, None)
-            if record is None:
+            if journal and record is None:
                 self.unreadable.append(key)
 
     def drop(self, key: CallKey) -> None:

@@ -225,3 +225,14 @@ def test_teardown_of_an_ended_child_runs_and_nothing_is_written_twice(world: Wor
     assert world.child(parent)[0] == "running"
     assert turn(world) == 0
     assert len(world.audit_log()) == 1
+
+
+def test_record_that_is_deleted_asks_for_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    parent = world.parent(state="running")
+    reconciler = Reconciler(world.open)
+    reconciler.turn()
+    world.forget(parent)
+    world.set_task(parent.parent.dag_id, parent.parent.run_id, "trigger", "failed")
+    assert not reconciler.turn().done
+    assert reconciler.turn().watched == 0
+    assert (world.child(parent), caplog.records) == (("running", 0), [])
