@@ -176,6 +176,15 @@ class World:
         with self.open() as session:
             session.execute(store.insert().values(**names, **row, updated_at=datetime.now(tz=timezone.utc)))
 
+    def write_many(self, asking_parent: Asking, calls: range, value: str) -> None:
+        """Write the same value as the first entry of many calls."""
+        parent, store = asking_parent.parent, self._store()
+        names = {"dag_id": parent.dag_id, "run_id": parent.run_id, "task_id": "trigger"}
+        row = {**names, "dag_run_id": asking_parent.dag_run_id, "value": value}
+        at = datetime.now(tz=timezone.utc)
+        with self.open() as session:
+            session.execute(store.insert(), [{**row, "key": key_of(call + 2, 0), "updated_at": at} for call in calls])
+
     def write(  # noqa: PLR0913 - a row's columns
         self,
         asking_parent: Asking,
