@@ -33,11 +33,16 @@ _ADVICE = {
     ),
 }
 
-Url = Annotated[str, typer.Option(help="Airflow's address, e.g. https://airflow.example.com")]
+DagId = Annotated[str, typer.Argument(metavar="DAG_ID", help="The parent's Dag.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The parent's Dag run.")]
+TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="The parent task.")]
+Url = Annotated[str, typer.Option(metavar="URL", help="Airflow's address, e.g. https://airflow.example.com")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Say what would be done, and do nothing.")]
-MapIndex = Annotated[int, typer.Option(help="Of a mapped task instance; in a loop, the iteration.")]
-Call = Annotated[int, typer.Option(help="Of a task that starts several child runs, which of them, from 1.")]
+MapIndex = Annotated[int, typer.Option(metavar="N", help="Of a mapped task instance; in a loop, the iteration.")]
+Call = Annotated[
+    int, typer.Option(metavar="N", help="Of a task that starts several child runs, which of them, from 1.")
+]
 
 
 def reconcile(
@@ -65,9 +70,9 @@ def reconcile(
 
 
 def end(  # noqa: PLR0913 - a command's options
-    dag_id: str,
-    run_id: str,
-    task_id: str,
+    dag_id: DagId,
+    run_id: RunId,
+    task_id: TaskId,
     *,
     url: Url,
     map_index: MapIndex = -1,
@@ -89,9 +94,9 @@ def end(  # noqa: PLR0913 - a command's options
 
 
 def resume(  # noqa: PLR0913 - a command's options
-    dag_id: str,
-    run_id: str,
-    task_id: str,
+    dag_id: DagId,
+    run_id: RunId,
+    task_id: TaskId,
     *,
     url: Url,
     map_index: MapIndex = -1,
@@ -110,9 +115,9 @@ def resume(  # noqa: PLR0913 - a command's options
 
 
 def forget(  # noqa: PLR0913 - a command's options
-    dag_id: str,
-    run_id: str,
-    task_id: str,
+    dag_id: DagId,
+    run_id: RunId,
+    task_id: TaskId,
     *,
     url: Url,
     map_index: MapIndex = -1,
