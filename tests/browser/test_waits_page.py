@@ -219,7 +219,6 @@ def test_page_follows_what_happens_and_leaves_the_reader_alone(sign_in: SignIn, 
     row = row_of(frame, "publish")
     state = row.locator("td").nth(2)
     link = row.get_by_role("link", name="publish")
-    link.focus()
     row.evaluate("row => { row.isTheSame = true; window.scrollTo(0, 50); }")
     try:
         # As long as text is selected, nothing moves.
@@ -228,9 +227,11 @@ def test_page_follows_what_happens_and_leaves_the_reader_alone(sign_in: SignIn, 
         frame.get_by_text(re.compile(r"updated ([7-9]|\d\d) s ago, paused while text is selected")).wait_for()
         assert state.get_by_text("success").count() == 1
         inner_frame(page).evaluate("getSelection().removeAllRanges()")
+        link.focus()  # Chromium takes the focus away where text is selected.
         state.get_by_text("skipped").wait_for()
         assert frame.get_by_role("img", name="Timeline").count() == 1, "it stays open"
-        assert row.evaluate("row => row.isTheSame && document.activeElement.closest('tr') === row")
+        assert row.evaluate("row => row.isTheSame"), "it was changed in its place"
+        assert link.evaluate("link => document.activeElement === link"), "the focus stays"
         assert row.evaluate("() => window.scrollY") == 50
         # A control holds it, and lets it go on.
         frame.get_by_role("button", name="Pause updates").click()

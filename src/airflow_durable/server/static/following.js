@@ -8,6 +8,7 @@ const QUIET_MS = 1500;
 // What a reader has opened or folded, and what a script has written: no change of the server's.
 const OWN_ATTRIBUTES = new Set(["open", "hidden", "aria-expanded"]);
 
+const isBlank = (node) => node?.nodeType === Node.TEXT_NODE && !node.data.trim();
 const keyOf = (node) => node.dataset?.wait ?? node.dataset?.key;
 
 const changeAttributes = (now, next) => {
@@ -30,6 +31,9 @@ const changeChildren = (now, next) => {
   const known = new Map([...now.children].filter(keyOf).map((child) => [keyOf(child), child]));
   let at = now.firstChild;
   for (const wanted of [...next.childNodes]) {
+    // White space between elements is not always the same: it must not stand in for one of them.
+    if (isBlank(wanted) && !isBlank(at)) { now.insertBefore(wanted, at); continue; }
+    while (!isBlank(wanted) && isBlank(at)) { const gone = at; at = at.nextSibling; gone.remove(); }
     const key = keyOf(wanted);
     let kept = key ? known.get(key) : at;
     if (!key && kept && keyOf(kept)) kept = null;
