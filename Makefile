@@ -116,8 +116,8 @@ test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a he
 	$(BIN)/pytest tests/browser
 
 .PHONY: screenshots
-screenshots: $(VENV)/.dev ## Take the documentation's pictures of the waits page anew.
-	SCREENSHOTS=docs/images $(BIN)/pytest tests/browser
+screenshots: $(VENV)/.dev ## Take the documentation's pictures of the waits page anew, on Airflow's default settings (about a quarter of an hour).
+	SCREENSHOTS=docs/images $(BIN)/pytest tests/browser/test_screenshots.py
 
 FAULTS ?= 300
 SEED ?= 1

@@ -240,9 +240,9 @@ def analyze(session: Session, kind: str) -> None:
 
 def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
     """Return the requests that are measured: their names, and what serves them."""
-    from airflow_durable.server import totals
+    from airflow_durable.server import attention, totals
     from airflow_durable.server.model import Filters
-    from airflow_durable.server.queries import Cursor, Waits
+    from airflow_durable.server.queries import Cursor, Order, Sort, Waits
 
     every = {parent_dag(number) for number in range(PARENT_DAGS)} | {child_dag(number) for number in range(CHILD_DAGS)}
     all_of = Waits(session, every)
@@ -250,8 +250,15 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
     newest = all_of.page(Filters(), Cursor()).waits[0].id
     top, deep, last = Cursor(), Cursor(before=newest // 2), Cursor(before=newest // 1000)
 
-    def page(waits: Waits, cursor: Cursor, **filters: Any) -> Callable[[], object]:  # noqa: ANN401 - the filters' own
-        return lambda: waits.page(Filters(**filters), cursor)
+    def page(
+        waits: Waits,
+        cursor: Cursor,
+        order: Order | None = None,
+        **filters: Any,  # noqa: ANN401 - the filters' own
+    ) -> Callable[[], object]:
+        return lambda: waits.page(Filters(**filters), cursor, order=order)
+
+    longest = Order(Sort.DURATION, is_descending=True)
 
     return {
         "first page": page(all_of, top),
@@ -263,6 +270,23 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
         "one parent Dag": page(all_of, top, dag_id=parent_dag(7)),
         "one parent Dag, middle": page(all_of, deep, dag_id=parent_dag(7)),
         "one child Dag": page(all_of, top, child_dag_id=child_dag(7)),
+        "parent Dags by a part of the name (half of them)": page(all_of, top, dag_id="PARENT_0"),
+        "child Dags by a part of the name (ten)": page(all_of, top, child_dag_id="CHILD_1"),
+        "task by a part of its id (all)": page(all_of, top, task_id="RIG"),
+        "run id by a part of it (one)": page(all_of, top, run_id=f"RUN_{records // 2}"),
+        "run id that there is not": page(all_of, top, run_id="nothing"),
+        "changed in one hour, long ago": page(
+            all_of, top, changed_from=BEGIN + timedelta(hours=1), changed_to=BEGIN + timedelta(hours=2)
+        ),
+        "mode that there is not": page(all_of, top, mode="defer"),
+        "longest waiting first": page(all_of, top, longest, state="waiting"),
+        "parents without heartbeat (none)": page(all_of, top, state="no_heartbeat"),
+        "all, by duration": page(all_of, top, longest),
+        "one parent Dag, by duration": page(all_of, top, longest, dag_id=parent_dag(7)),
+        "count of all": lambda: all_of.count(Filters()),
+        "count of one parent Dag": lambda: all_of.count(Filters(dag_id=parent_dag(7))),
+        "what needs attention, read anew": lambda: attention.take_snapshot(session),
+        "export of 10,000": lambda: list(all_of.iterate(Filters(), 10_000)),
         "a child Dag that may not be read": page(all_of, top, child_dag_id="none"),
         "waiting now": page(all_of, top, state="waiting"),
         "failed parents (1 %)": page(all_of, top, state="failed"),

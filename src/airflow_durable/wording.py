@@ -116,6 +116,8 @@ DECISIONS: Mapping[Decision, DecisionWords] = {
         "success repeated", "An earlier try had recorded its success, and died before it could report it"
     ),
     Decision.TERMINAL_RESUBMIT: DecisionWords("started anew", "The child run had failed: started a new one"),
+    Decision.RESUME: DecisionWords("resumed", "The child run had failed: asked for its failed tasks to run again"),
+    Decision.GIVE_UP: DecisionWords("gave up", "The child run had failed: failed, and started nothing"),
     Decision.WAIT_OUT: DecisionWords(
         "waiting it out", "Waits for the end of the active child run, then starts a new one"
     ),

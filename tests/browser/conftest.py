@@ -51,6 +51,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def default_lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Return an Airflow on default settings, for the pictures of the documentation."""
+    with open_lab(tmp_path_factory.mktemp("default"), is_default=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Return the running Airflow. It is not started where there is no browser."""
     with open_lab(tmp_path_factory.mktemp("airflow")) as opened:

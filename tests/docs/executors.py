@@ -19,6 +19,9 @@ from packaging.requirements import Requirement
 
 from airflow_durable import cli
 from airflow_durable.core.stored import dump, load
+from airflow_durable.server.attention import Snapshot
+from airflow_durable.server.metrics import PATH, write_metrics
+from airflow_durable.server.plugin import URL_PREFIX
 
 from .blocks import ROOT
 
@@ -31,8 +34,14 @@ COUNTERS = frozenset(
 )
 _VARIABLE = re.compile(r"AIRFLOW__([A-Z0-9_]+?)__([A-Z0-9_]+)")
 _METRIC = re.compile(r"airflow_resumable_job_([a-z_]+)")
+_GAUGE = re.compile(r"airflow_durable_[a-z_]+")
 _READ_ONLY_COMMANDS = {("providers", "list"), ("config", "get-value")}
 _LIMIT_SECONDS = 120
+
+
+def gauge_names() -> set[str]:
+    """Return the names of all gauges."""
+    return set(re.findall(r"^(airflow_durable_[a-z_]+) ", write_metrics(Snapshot()), re.MULTILINE))
 
 
 def run_python(text: str, folder: Path, namespace: dict[str, Any]) -> None:
@@ -65,7 +74,7 @@ def check_configuration(text: str) -> None:
 
 
 def check_yaml(text: str) -> None:
-    """Check a pod template, a mapping of the statsd_exporter, or rules of Prometheus."""
+    """Check a pod template, a mapping of the statsd_exporter, or rules or targets of Prometheus."""
     document = yaml.safe_load(text)
     if document.get("kind") == "Pod":
         spec = document["spec"]
@@ -79,12 +88,16 @@ def check_yaml(text: str) -> None:
             found = re.fullmatch(pattern, f"airflow.resumable_job.{counter}")
             assert found is not None
             assert mapping["name"].replace("$1", found.group(1)) == f"airflow_resumable_job_{counter}"
+    elif "scrape_configs" in document:
+        (scrape,) = document["scrape_configs"]
+        assert scrape["metrics_path"] == f"{URL_PREFIX}{PATH}"
     else:
         for group in document["groups"]:
             for rule in group["rules"]:
-                metrics = _METRIC.findall(rule["expr"])
-                assert metrics
+                metrics, gauges = _METRIC.findall(rule["expr"]), _GAUGE.findall(rule["expr"])
+                assert metrics or gauges
                 assert set(metrics) <= COUNTERS
+                assert set(gauges) <= gauge_names()
 
 
 def check_json(text: str) -> None:

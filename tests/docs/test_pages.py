@@ -18,7 +18,7 @@ from airflow_durable.metadata.tables import load_tables
 from airflow_durable.task import observability
 
 from .blocks import DOCS, ROOT, pages
-from .executors import COUNTERS
+from .executors import COUNTERS, gauge_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +201,7 @@ def test_dashboard() -> None:
     variables = {variable["name"] for variable in dashboard["templating"]["list"]}
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    asked = set()
+    asked, gauges = set(), set()
     for panel in panels:
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
@@ -209,9 +209,18 @@ def test_dashboard() -> None:
             expression = target["expr"]
             assert expression.count("(") == expression.count(")")
             asked |= set(re.findall(r"airflow_resumable_job_([a-z_]+)\$total", expression))
+            gauges |= set(re.findall(r"airflow_durable_[a-z_]+", expression))
             used = set(re.findall(r"\$\{?([a-z]+)", expression))
             assert used <= variables
     assert asked == COUNTERS
+    assert gauges == gauge_names()
+
+
+def testgauge_names() -> None:
+    """The page of metrics lists the gauges that there are, and its alerts ask for no others."""
+    page = _read("metrics.md")
+    assert set(re.findall(r"^\| `(airflow_durable_[a-z_]+)`", page, re.MULTILINE)) == gauge_names()
+    assert set(re.findall(r"airflow_durable_[a-z_]+", page)) == gauge_names()
 
 
 def _airflow() -> Path:

@@ -81,6 +81,12 @@ class Rows:
         if not self.session.scalar(sa.select(dag.c.dag_id).where(dag.c.dag_id == dag_id)):
             self.insert("dag", dag_id=dag_id, bundle_name=bundle, is_paused=False)
 
+    def pause(self, dag_id: str) -> None:
+        """Pause a Dag."""
+        dag = self._tables.tables["dag"]
+        self.session.execute(dag.update().where(dag.c.dag_id == dag_id).values(is_paused=True))
+        self.session.commit()
+
     def run(
         self,
         dag_id: str,
@@ -121,6 +127,7 @@ class Rows:
         child_start: datetime | None = NOON,
         child_end: datetime | None = None,
         value: str | None = None,
+        last_heartbeat_at: datetime | None = None,
     ) -> int:
         """
         Make a parent whose tries are ten minutes apart, from noon; return the id of its record.
@@ -145,6 +152,8 @@ class Rows:
             state=state,
             start_date=minutes(begin),
             end_date=minutes(begin + 5) if is_done else None,
+            max_tries=3,
+            last_heartbeat_at=last_heartbeat_at,
         )
         for number in range(1, len(decisions)):
             begin = 10 * (number - 1)

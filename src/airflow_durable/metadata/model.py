@@ -115,7 +115,7 @@ class Loss:
     What the audit log says of a lost worker.
 
     :param at: when the scheduler noticed.
-    :param timeout: for how long it had heard nothing by then; None: it does not say.
+    :param timeout: for how long it had heard nothing by then; None: it does not say. 0: the executor reported the loss.
     """
 
     at: datetime

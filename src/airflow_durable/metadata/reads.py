@@ -107,12 +107,13 @@ class Reads:
             tries = self.tables.latest
             ids = sa.select(tries.id).where(is_of(tries.key, key))
             is_own = sa.or_(log.task_instance_id.in_(ids), sa.and_(log.task_instance_id.is_(None), by_name))
-        statement = sa.select(log.try_number, log.dttm, log.extra).where(is_own, log.event.in_(SILENCE))
+        lost = log.event.in_(SILENCE)
+        statement = sa.select(log.try_number, log.dttm, log.event, log.extra).where(is_own, lost)
         found: dict[int, Loss] = {}
-        for number, at, extra in self._execute(statement.order_by(log.dttm)):
+        for number, at, event, extra in self._execute(statement.order_by(log.dttm)):
             noticed_at = as_utc(at)
             if number is not None and noticed_at is not None and number not in found:
-                found[number] = Loss(noticed_at, _timeout_in(extra))
+                found[number] = Loss(noticed_at, _timeout_in(extra) if event == SILENCE[0] else timedelta(0))
         return found
 
     # Dag runs.
@@ -159,6 +160,15 @@ class Reads:
                 run_ids[dag_id].append(run_id)
             are_of_dag = [sa.and_(run.dag_id == dag_id, run.run_id.in_(ids)) for dag_id, ids in run_ids.items()]
             found |= {one.key: one for one in self.runs(sa.or_(*are_of_dag))}
+        return found
+
+    def paused_dags(self, dag_ids: Iterable[str]) -> set[str]:
+        """Return those of these Dags that are paused: the scheduler neither starts their runs nor continues them."""
+        dag = self.tables.dag.c
+        found: set[str] = set()
+        for chunk in chunks(sorted(set(dag_ids))):
+            statement = sa.select(dag.dag_id).where(dag.dag_id.in_(chunk), dag.is_paused.is_(True))
+            found |= {row[0] for row in self._execute(statement)}
         return found
 
     def confs(self, dag_id: str, run_ids: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -24,14 +24,14 @@ from airflow_durable.core.stored import CALL_DIGITS
 from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey, TaskKey
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, as_key
 from airflow_durable.metadata.records import KEY_PREFIX
-from airflow_durable.metadata.values import as_text, is_of
+from airflow_durable.metadata.values import as_text, as_utc, is_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from airflow_durable.metadata.reads import Execute
-    from airflow_durable.metadata.tables import Condition, Store, Tables
+    from airflow_durable.metadata.tables import Column, Condition, Store, Tables
 
 FEW_DAGS = 10
 """Of so few Dags, the records are found by the Dag; of more, in the order of the ids."""
@@ -46,6 +46,9 @@ class RecordRow:
     :param value: see :mod:`airflow_durable.metadata.records`.
     :param state: the parent's, in its latest try. With no try the parent is not there any more.
     :param is_mapped: the parent is of a mapped task. If not, a map index is the iteration of a loop (3.4).
+    :param ended_at: when the parent's latest try ended; None: it has not.
+    :param last_heartbeat_at: when the parent's latest try was last heard of.
+    :param changed_at: when the record was last written.
     """
 
     id: int
@@ -54,6 +57,10 @@ class RecordRow:
     state: str | None
     try_number: int | None
     is_mapped: bool
+    max_tries: int | None = None
+    ended_at: datetime | None = None
+    last_heartbeat_at: datetime | None = None
+    changed_at: datetime | None = None
 
 
 class NoStoreError(Exception):
@@ -75,6 +82,7 @@ class RecordRows:
         self._is_mapped = tables.is_mapped(tables.store.key)
         self._execute = execute
         self.id = tables.store.table.c.id
+        self.changed_at = tables.store.table.c.updated_at
 
     # Conditions.
 
@@ -107,6 +115,25 @@ class RecordRows:
         text = _escape(json.dumps({name: value})[1:-1])
         return self._store.table.c.value.like(f"%{text}%", escape="!")
 
+    def mentions(self, text: str) -> Condition:
+        """Return the condition that a record contains a text, in capitals or not, as far as its own text tells."""
+        return contains(self._store.table.c.value, json.dumps(text)[1:-1])
+
+    def is_of_task_like(self, text: str) -> Condition:
+        """Return the condition that the parent's task id contains a text, in capitals or not."""
+        return contains(self._store.key.task_id, text)
+
+    def is_of_run_like(self, text: str) -> Condition:
+        """Return the condition that the run id of the parent's Dag run contains a text, in capitals or not."""
+        return contains(self._store.key.run_id, text)
+
+    def has_silent_parent(self, since: datetime) -> Condition:
+        """Return the condition that a record's parent counts as running and was not heard of since then."""
+        latest = self._latest
+        return self._has_parent_among(
+            sa.and_(latest.columns.state == "running", latest.columns.last_heartbeat_at < since)
+        )
+
     def has_parent_in(self, state: str) -> Condition:
         """Return the condition that a record's parent is in this state."""
         is_it = self._latest.columns.state == state
@@ -120,10 +147,21 @@ class RecordRows:
 
     # Rows.
 
-    def ids(self, *conditions: Condition, after: int = 0, before: int = 0, limit: int) -> list[int]:
-        """Return ids of records: just above one id, in their order, or else just below one, the newest first."""
+    def count(self, *conditions: Condition, limit: int) -> int:
+        """Return how many records there are for which the conditions hold; more than the limit are not counted."""
+        some = sa.select(self.id).where(self._is_record(self._store), *conditions).limit(limit).subquery()
+        return next(int(row[0]) for row in self._execute(sa.select(sa.func.count()).select_from(some)))
+
+    def ids(
+        self, *conditions: Condition, after: int = 0, before: int = 0, limit: int, is_upward: bool = False
+    ) -> list[int]:
+        """
+        Return ids of records: just above one id, in their order, or else just below one, the newest first.
+
+        :param is_upward: in their order, from the lowest one on if none is given.
+        """
         statement = sa.select(self.id).where(self._is_record(self._store), *conditions).limit(limit)
-        if after:
+        if after or is_upward:
             statement = statement.where(self.id > after).order_by(self.id.asc())
         else:
             statement = statement.where(self.id < before) if before else statement
@@ -133,7 +171,17 @@ class RecordRows:
     def rows(self, *conditions: Condition) -> Iterator[RecordRow]:
         """Yield the records for which the conditions hold, the newest first, at most :data:`KEYS_AT_ONCE`."""
         latest = self._latest
-        columns = (self.id, self._store.table.c.value, latest.columns.state, latest.columns.try_number)
+        tried = latest.columns
+        columns = (
+            self.id,
+            self._store.table.c.value,
+            tried.state,
+            tried.try_number,
+            tried.max_tries,
+            tried.end_date,
+            latest.last_heartbeat_at,
+            self.changed_at,
+        )
         statement = (
             sa.select(*self._store.key, *columns, self._is_mapped)
             .select_from(self._store.table.outerjoin(latest.table, self._is_parent_of(self._store)))
@@ -142,8 +190,19 @@ class RecordRows:
             .limit(KEYS_AT_ONCE)
         )
         for row in self._execute(statement):
-            row_id, value, state, try_number, is_mapped = row[5:]
-            yield RecordRow(row_id, as_key(row[:5]), value, as_text(state), try_number, bool(is_mapped))
+            row_id, value, state, try_number, max_tries, end, heartbeat, changed, is_mapped = row[5:]
+            yield RecordRow(
+                row_id,
+                as_key(row[:5]),
+                value,
+                as_text(state),
+                try_number,
+                bool(is_mapped),
+                max_tries,
+                as_utc(end),
+                as_utc(heartbeat),
+                as_utc(changed),
+            )
 
     def count_by_dag(self) -> dict[str, int]:
         """Return how many records the parents of each Dag have."""
@@ -227,6 +286,11 @@ def _call_of(store: Store) -> Any:  # noqa: ANN401 - an expression
     key, prefix = store.table.c.key, f"{KEY_PREFIX}.call_"
     is_numbered = key.like(f"{_escape(prefix)}%", escape="!")
     return sa.case((is_numbered, sa.func.substr(key, len(prefix) + 1, CALL_DIGITS)), else_="")
+
+
+def contains(column: Column, text: str) -> Condition:
+    """Return the condition that a column contains a text. Beyond ASCII, SQLite takes capitals for other letters."""
+    return sa.func.lower(column).like(f"%{_escape(text.lower())}%", escape="!")
 
 
 def _escape(text: str) -> str:

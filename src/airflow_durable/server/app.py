@@ -7,19 +7,19 @@ through a template that escapes it, and the content security policy admits no sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
-from airflow_durable.metadata.model import UNFINISHED_STATES
+from airflow_durable.server import api, attention, metrics
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -27,76 +27,50 @@ from airflow_durable.server.access import (
     may_read_audit_log,
     read_dag_ids,
 )
-from airflow_durable.server.model import WAITING, Filters, Wait
-from airflow_durable.server.queries import Cursor, Waits, has_store
-from airflow_durable.server.rendering import FOLDER, render, render_error
+from airflow_durable.server.cache import Cache
+from airflow_durable.server.queries import Waits, has_store
+from airflow_durable.server.rendering import FOLDER, hash_of_style, render, render_error
+from airflow_durable.server.requests import STATES, RequestedTable, TableRequest
 from airflow_durable.server.timeline import draw
-from airflow_durable.server.totals import TotalsCache, count
+from airflow_durable.server.totals import FRESH_SECONDS, count
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from airflow_durable.server.model import Wait
     from airflow_durable.server.timeline import Timeline
 
+_SCRIPT = "text/javascript; charset=utf-8"
 _STATIC = {
     "waits.css": "text/css; charset=utf-8",
-    "waits.js": "text/javascript; charset=utf-8",
-    "theme.js": "text/javascript; charset=utf-8",
+    "timeline.css": "text/css; charset=utf-8",
+    "theme.js": _SCRIPT,
+    "main.js": _SCRIPT,
+    "airflow.js": _SCRIPT,
+    "times.js": _SCRIPT,
+    "timelines.js": _SCRIPT,
+    "following.js": _SCRIPT,
+    "filters.js": _SCRIPT,
     "icon.svg": "image/svg+xml",
     "icon-dark.svg": "image/svg+xml",
 }
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self' {styles}; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-store",
 }
-STATES = (WAITING, *UNFINISHED_STATES, "success", "failed", "upstream_failed", "skipped", "removed")
-"""What the filter by state offers."""
 
-MAX_ID_LENGTH = 250
-"""Of Dag ids and run ids, in Airflow's database."""
+NO_MAP_INDEX = "{MAP_INDEX}"
+"""What Airflow leaves in a tab's address where a task instance is of no mapped task (3.1 to 3.4, ``Iframe.tsx``)."""
 
-counts = TotalsCache(count)
+WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
 
-
-@dataclass(frozen=True)
-class TableRequest:
-    """Which part of the table is requested, checked by FastAPI."""
-
-    filters: Filters
-    cursor: Cursor
-
-    def link(self, **cursor: int) -> str:
-        """Return the query string of another page of the same table."""
-        fields = {
-            "dag_id": self.filters.dag_id,
-            "child_dag_id": self.filters.child_dag_id,
-            "state": self.filters.state,
-            "recovered": "true" if self.filters.is_recovered_only else "",
-            **cursor,
-        }
-        query = urlencode({name: value for name, value in fields.items() if value})
-        return f"?{query}" if query else ""
-
-
-def read_table_request(  # noqa: PLR0913, PLR0917 - the form's fields
-    dag_id: Annotated[str, Query(max_length=MAX_ID_LENGTH)] = "",
-    child_dag_id: Annotated[str, Query(max_length=MAX_ID_LENGTH)] = "",
-    state: Annotated[str, Query(max_length=20)] = "",
-    recovered: Annotated[bool, Query()] = False,  # noqa: FBT002 - FastAPI's
-    before: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-    after: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-) -> TableRequest:
-    """Read the query string."""
-    filters = Filters(dag_id.strip(), child_dag_id.strip(), state if state in STATES else "", recovered)
-    return TableRequest(filters, Cursor(before, after))
-
-
-RequestedTable = Annotated[TableRequest, Depends(read_table_request)]
+counts = Cache(count, FRESH_SECONDS)
+snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
 
 
 def make_app(url_prefix: str) -> FastAPI:
@@ -105,16 +79,28 @@ def make_app(url_prefix: str) -> FastAPI:
         title="Durable waits",
         openapi_url=None,
         dependencies=[Depends(read_dag_ids)],
-        exception_handlers={StarletteHTTPException: _show_error},
+        exception_handlers={
+            StarletteHTTPException: _show_error,
+            RequestValidationError: _show_bad_request,
+            Exception: _show_failure,
+        },
     )
     app.state.url_prefix = url_prefix
     app.middleware("http")(_add_headers)
     app.get("/")(show_table)
     app.get("/rows")(show_rows)
+    app.get("/count")(show_count)
     app.get("/totals")(show_totals)
     app.get("/wait/{wait_id}")(show_wait)
     app.get("/run/{dag_id}/{run_id:path}")(show_run)
+    app.get("/task/{dag_id}/{task_id}/{map_index}/{run_id:path}")(show_task_instance)
     app.get("/static/{name}")(send_static)
+    app.get("/export.csv")(export_csv)
+    app.get("/export.json")(export_json)
+    app.get("/api/waits")(list_waits)
+    app.get("/api/waits/{wait_id}")(get_wait)
+    app.get("/api/totals")(get_totals)
+    app.get(metrics.PATH)(get_metrics)
     if has_store():
         # What they import is not there in an older Airflow.
         from airflow_durable.server.action_routes import add_routes
@@ -134,23 +120,31 @@ def show_table(request: Request, session: DatabaseSession, readable: ReadableDag
     if not has_store():
         runs, has_older = Waits(session, readable).derived_children(table.cursor)
         return render("storeless.html", request, runs=runs, has_older=has_older, requested=table)
-    return render("table.html", request, requested=table, states=STATES, **_rows(session, readable, table))
+    return render("table.html", request, states=STATES, **_rows(session, readable, table))
 
 
 def show_rows(request: Request, session: DatabaseSession, readable: ReadableDags, table: RequestedTable) -> Response:
     """Show the table alone: the page requests it every few seconds."""
     _require_store()
-    return render("rows.html", request, requested=table, **_rows(session, readable, table))
+    return render("rows.html", request, **_rows(session, readable, table))
+
+
+def show_count(session: DatabaseSession, readable: ReadableDags, table: RequestedTable) -> Response:
+    """Return how many waits pass the filters: it may take longer than a page of the table."""
+    _require_store()
+    found = Waits(session, readable).count(table.filters)
+    return JSONResponse({"count": found.number, "is_capped": found.is_capped} if found else {"count": None})
 
 
 def show_totals(request: Request, session: DatabaseSession, readable: ReadableDags) -> Response:
-    """Show the numbers alone: they may take longer than a page of the table."""
+    """Show the numbers and what needs attention: they may take longer than a page of the table."""
     _require_store()
-    return render("totals.html", request, totals=counts.get(session).visible_to(readable))
+    totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
+    return render("totals.html", request, totals=totals, snapshot=snapshot, dag_ids=sorted(readable))
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's
-    wait_id: Annotated[int, PathParameter(ge=0, lt=2**31)],
+    wait_id: WaitId,
     request: Request,
     session: DatabaseSession,
     readable: ReadableDags,
@@ -162,13 +156,7 @@ def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's
 
     :param part: without the page around it.
     """
-    _require_store()
-    waits = Waits(session, readable)
-    wait = waits.get(wait_id)
-    if wait is None:
-        # The same for one that is not there and for one that may not be seen.
-        raise HTTPException(404, "There is no such wait, or you may not read its Dag.")
-    timeline = _draw(waits, wait, user) if wait.record else None
+    wait, timeline = _find_wait(Waits(session, readable), wait_id, user)
     return render("timeline.html" if part else "wait.html", request, wait=wait, timeline=timeline)
 
 
@@ -185,6 +173,27 @@ def show_run(  # noqa: PLR0913, PLR0917 - FastAPI's
     return render("run.html", request, parents=parents, own=waits.of_parent_run(dag_id, run_id), has_store=True)
 
 
+def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's
+    dag_id: str,
+    task_id: str,
+    map_index: str,
+    run_id: str,
+    request: Request,
+    session: DatabaseSession,
+    readable: ReadableDags,
+    user: SignedInUser,
+) -> Response:
+    """Show, in a tab of a task instance's page, for whom it waits."""
+    if dag_id not in readable:
+        raise HTTPException(404, "There is no such task instance, or you may not read its Dag.")
+    if not has_store():
+        return render("task.html", request, waits=[], has_store=False)
+    index = int(map_index) if map_index.removeprefix("-").isdecimal() and len(map_index) < 10 else -1  # noqa: PLR2004
+    waits = Waits(session, readable)
+    found = waits.of_task_instance(dag_id, run_id, task_id, index)
+    return render("task.html", request, waits=[(one, _draw(waits, one, user)) for one in found], has_store=True)
+
+
 def send_static(name: str) -> Response:
     """Send a style sheet, a script or an icon."""
     media_type = _STATIC.get(name)
@@ -194,28 +203,92 @@ def send_static(name: str) -> Response:
     return Response(body, media_type=media_type, headers={"Cache-Control": "private, max-age=300"})
 
 
+def export_csv(session: DatabaseSession, readable: ReadableDags, table: RequestedTable) -> Response:
+    """Send what passes the filters as a CSV file."""
+    _require_store()
+    waits = Waits(session, readable).iterate(table.filters, api.MOST_EXPORTED)
+    body = "".join(api.write_csv(waits))
+    return Response(body, media_type="text/csv; charset=utf-8", headers=_as_file("csv"))
+
+
+def export_json(session: DatabaseSession, readable: ReadableDags, table: RequestedTable) -> Response:
+    """Send what passes the filters as a JSON file."""
+    _require_store()
+    waits = Waits(session, readable).iterate(table.filters, api.MOST_EXPORTED)
+    body = json.dumps({"waits": [api.wait_json(wait) for wait in waits]}, indent=1)
+    return Response(body, media_type="application/json", headers=_as_file("json"))
+
+
+def list_waits(request: Request, session: DatabaseSession, readable: ReadableDags, table: RequestedTable) -> Response:
+    """Return a page of the table as JSON."""
+    _require_store()
+    here = str(request.scope.get("root_path", ""))
+    shown = _rows(session, readable, table)
+    page, following = shown["page"], shown["next"] or shown["further"]
+    return JSONResponse(
+        {
+            "waits": [api.wait_json(wait) for wait in page.waits],
+            "next": f"{here}/api/waits{following}" if following else None,
+        }
+    )
+
+
+def get_wait(wait_id: WaitId, session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> Response:
+    """Return one wait and its timeline as JSON."""
+    wait, timeline = _find_wait(Waits(session, readable), wait_id, user)
+    return JSONResponse({**api.wait_json(wait), **api.timeline_json(timeline)})
+
+
+def get_totals(session: DatabaseSession, readable: ReadableDags) -> Response:
+    """Return the numbers above the table as JSON."""
+    _require_store()
+    totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
+    return JSONResponse(api.totals_json(totals, snapshot))
+
+
+def get_metrics(session: DatabaseSession, readable: ReadableDags) -> Response:
+    """Return the numbers of the present for Prometheus."""
+    _require_store()
+    body = metrics.write_metrics(snapshots.get(session).visible_to(readable))
+    return Response(body, media_type=metrics.MEDIA_TYPE)
+
+
 def _rows(session: Any, readable: frozenset[str], table: TableRequest) -> dict[str, Any]:  # noqa: ANN401 - a session
-    page = Waits(session, readable).page(table.filters, table.cursor)
-    if table.cursor.after and not page.has_newer:
-        # Nothing newer is left: this is the first page, which may have become longer meanwhile.
-        table = replace(table, cursor=Cursor())
-        page = Waits(session, readable).page(table.filters, table.cursor)
+    waits = Waits(session, readable)
+    page = waits.page(table.filters, table.cursor, order=table.order)
+    if (table.cursor.after or table.cursor.before) and not page.has_previous:
+        # Nothing is left before it: this is the first page, which may have become longer meanwhile.
+        table = table.at_top()
+        page = waits.page(table.filters, table.cursor, order=table.order)
     return {
+        "requested": table,
         "page": page,
-        "newer": table.link(after=page.waits[0].id) if page.has_newer and page.waits else None,
-        "older": table.link(before=page.waits[-1].id) if page.has_older and page.waits else None,
+        "now": waits.now,
+        "previous": table.previous(page),
+        "next": table.next(page),
+        "further": table.further(page),
     }
+
+
+def _find_wait(waits: Waits, wait_id: int, user: Any) -> tuple[Wait, Timeline | None]:  # noqa: ANN401 - see _draw
+    _require_store()
+    wait = waits.get(wait_id)
+    if wait is None:
+        # The same for one that is not there and for one that may not be seen.
+        raise HTTPException(404, "There is no such wait, or you may not read its Dag.")
+    return wait, _draw(waits, wait, user)
 
 
 def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN401 - the auth manager's own
     record = wait.record
     if record is None:
         return None
-    silent = waits.silent_tries(wait.parent) if may_read_audit_log(user, wait.parent.dag_id) else ()
+    losses = waits.losses(wait.parent) if may_read_audit_log(user, wait.parent.dag_id) else {}
     keys = records.runs_in(record)
     found = waits.runs(keys)
     runs = {key.run_id: found[key] for key in keys if key in found}
-    return draw(record, waits.tries(wait.parent), runs, datetime.now(tz=timezone.utc), silent)
+    now = datetime.now(tz=timezone.utc)
+    return draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
 
 
 def _require_store() -> None:
@@ -223,14 +296,39 @@ def _require_store() -> None:
         raise HTTPException(404, "This Airflow has no task state store.")
 
 
+def _as_file(kind: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="durable-waits.{kind}"'}
+
+
 async def _add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
+    return _with_headers(await call_next(request))
+
+
+def _with_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+        response.headers.setdefault(name, value.replace("{styles}", hash_of_style()))
     return response
 
 
 async def _show_error(request: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
     detail = str(getattr(error, "detail", "")) or "Something went wrong."
-    return render_error(request, status, detail, getattr(error, "headers", None))
+    return _report(request, status, detail, getattr(error, "headers", None))
+
+
+async def _show_bad_request(request: Request, error: Exception) -> Response:
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    names = sorted({str(one["loc"][-1]) for one in found})
+    return _report(request, 422, f"This address is not valid. Check: {', '.join(names)}.")
+
+
+async def _show_failure(request: Request, _: Exception) -> Response:
+    # The error's own words may quote a value of the database: they are in the API server's log.
+    return _with_headers(_report(request, 500, "The server could not read the waits. Its log has the reason."))
+
+
+def _report(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    is_for_program = "/api/" in request.url.path or "/export" in request.url.path
+    if is_for_program:
+        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+    return render_error(request, status, detail, headers)

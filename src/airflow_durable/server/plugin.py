@@ -40,6 +40,15 @@ _TAB_OF_RUN = {
     "destination": "dag_run",
     **_ICONS,
 }
+_TAB_OF_TASK_INSTANCE = {
+    "name": "Durable waits",
+    # A task instance that is of no mapped task has no map index: Airflow leaves the braces in the address then.
+    "href": f"{_HERE}/task/{{DAG_ID}}/{{TASK_ID}}/{{MAP_INDEX}}/{{RUN_ID}}",
+    "url_route": "durable-waits-of-task",
+    "destination": "task_instance",
+    **_ICONS,
+}
+_VIEWS = [_NAVIGATION, _TAB_OF_RUN, _TAB_OF_TASK_INSTANCE]
 
 
 async def serve(
@@ -144,12 +153,12 @@ _MIDDLEWARE = {"middleware": ReconcilerMiddleware, "name": "Durable reconciler"}
 
 
 class DurableWaitsPlugin(AirflowPlugin):
-    """The page in the navigation, the tab on each Dag run's page, and the application behind both."""
+    """The page in the navigation, the tabs of Dag runs and task instances, and the application behind all of them."""
 
     name = "durable_waits"
     fastapi_apps: list[Any] = [_APPLICATION] if is_enabled() else []
     fastapi_root_middlewares: list[Any] = [_MIDDLEWARE] if is_reconciler_enabled() else []
-    external_views: list[Any] = [_NAVIGATION, _TAB_OF_RUN] if is_enabled() else []
+    external_views: list[Any] = _VIEWS if is_enabled() else []
 
     @classmethod
     def on_load(cls, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Airflow's own

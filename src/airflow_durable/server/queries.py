@@ -9,30 +9,42 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from enum import Enum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from airflow_durable.core.run_ids import date_in
+from airflow_durable.heartbeats import load_limits
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRun
-from airflow_durable.metadata.reads import Reads
+from airflow_durable.metadata.reads import KEYS_AT_ONCE, Reads
 from airflow_durable.metadata.record_rows import RecordRows
 from airflow_durable.metadata.tables import load_tables
-from airflow_durable.server.model import TAKEOVERS, WAITING, Filters, Wait
+from airflow_durable.server.model import Filters, Wait
+from airflow_durable.server.selection import is_countable, select
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskTry
+    from airflow_durable.metadata.model import DagRunKey, InstanceKey, Loss, TaskTry
     from airflow_durable.metadata.record_rows import RecordRow
     from airflow_durable.metadata.tables import Condition
 
 PAGE_SIZE = 50
+
+MOST_SORTED = 2_000
+"""Among so many waits that pass the filters a page is sorted by what no index knows."""
+
+MOST_READ = 5_000
+"""So many records are read for one page; then it ends, and says from where the search can continue."""
+
+MOST_COUNTED = 10_000
 
 _OF_TRY = re.compile(r"manual__durable_([0-9a-f]{32})_\d+")
 """The run ids of release 0.1.0 on Airflow 3.3: they hold the id of the try."""
@@ -55,26 +67,86 @@ def open_records(session: Session) -> RecordRows:
     return RecordRows(load_tables(), session.execute)
 
 
+class Sort(str, Enum):
+    """What a table is sorted by. The values are in addresses."""
+
+    CHANGED = "changed"
+    PARENT = "parent"
+    STATE = "state"
+    CHILD = "child"
+    CHILD_STATE = "child_state"
+    SINCE = "since"
+    DURATION = "duration"
+    TRIES = "tries"
+
+
+_KEYS: dict[Sort, Callable[[Wait], tuple[object, ...]]] = {
+    Sort.PARENT: lambda wait: (wait.parent.dag_id, wait.parent.task_id, wait.parent.run_id, wait.parent.map_index),
+    Sort.STATE: lambda wait: (wait.state or "",),
+    Sort.CHILD: lambda wait: (wait.child.dag_id, wait.child.run_id) if wait.child else ("", ""),
+    Sort.CHILD_STATE: lambda wait: ((wait.child.state or "") if wait.child else "",),
+    Sort.SINCE: lambda wait: (wait.since.timestamp() if wait.since else 0.0,),
+    Sort.DURATION: lambda wait: (wait.seconds or 0.0,),
+    Sort.TRIES: lambda wait: (len(wait.record.tries) if wait.record else 0,),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    In which order. By the latest change the ids of the records are in order; any other has to be sorted.
+
+    :param is_descending: the largest, the latest or the last of the alphabet first.
+    """
+
+    by: Sort = Sort.CHANGED
+    is_descending: bool = True
+
+    @property
+    def is_by_id(self) -> bool:
+        """Whether the records are read in this order."""
+        return self.by is Sort.CHANGED
+
+
 @dataclass(frozen=True)
 class Page:
     """
-    Some waits, the newest first.
+    Some waits.
 
-    :param has_newer: there are newer ones, before the first.
-    :param has_older: there are older ones, after the last.
+    :param has_previous: there are others, before the first.
+    :param has_next: there are others, after the last.
+    :param total: how many pass the filters; None: not counted.
+    :param is_total_capped: there are more than that.
+    :param searched_to: the search ended here, at :data:`MOST_READ`; 0: it did not.
     """
 
     waits: tuple[Wait, ...]
-    has_newer: bool = False
-    has_older: bool = False
+    has_previous: bool = False
+    has_next: bool = False
+    total: int | None = None
+    is_total_capped: bool = False
+    searched_to: int = 0
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a page begins: below one id, or above one (then it is the page that ends just above it). 0: at the top."""
+    """
+    Where a page begins: below one id, or above one (then it is the page that ends just above it). 0: at the top.
+
+    :param number: of the page, from 1, where the order is not that of the ids.
+    """
 
     before: int = 0
     after: int = 0
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many waits pass the filters, as far as the text of the records tells."""
+
+    number: int
+    is_capped: bool
 
 
 class Waits:
@@ -88,20 +160,51 @@ class Waits:
         self._session = session
         self._readable = readable
         self._reads = Reads(load_tables(), session.execute)
+        self._limits = load_limits()
+        self.now = datetime.now(tz=timezone.utc)
 
     @property
     def _records(self) -> RecordRows:
         return open_records(self._session)
 
-    def page(self, filters: Filters, cursor: Cursor, size: int = PAGE_SIZE) -> Page:
+    def page(self, filters: Filters, cursor: Cursor, size: int = PAGE_SIZE, order: Order | None = None) -> Page:
         """Return one page of the waits that pass the filters."""
-        is_upward = bool(cursor.after)
-        found = self._collect(filters, cursor, size + 1)
-        has_more = len(found) > size
-        waits = found[:size]
-        if is_upward:
-            return Page(tuple(reversed(waits)), has_newer=has_more, has_older=True)
-        return Page(tuple(waits), has_newer=bool(cursor.before), has_older=has_more)
+        order = order or Order()
+        if not order.is_by_id:
+            return self._sorted_page(filters, cursor, size, order)
+        is_backward = bool(cursor.after if order.is_descending else cursor.before)
+        at = cursor.after or cursor.before
+        is_upward = is_backward is order.is_descending
+        found, searched_to = self._collect(filters, at, size + 1, is_upward=is_upward)
+        has_more, waits = len(found) > size, found[:size]
+        if is_backward:
+            return Page(tuple(reversed(waits)), has_previous=has_more, has_next=True)
+        return Page(tuple(waits), has_previous=bool(at), has_next=has_more, searched_to=searched_to)
+
+    def count(self, filters: Filters) -> Count | None:
+        """Return how many waits pass the filters, up to :data:`MOST_COUNTED`; None: that may not be counted."""
+        if not is_countable(filters, self._readable):
+            return None
+        number = self._records.count(*self._select(filters), limit=MOST_COUNTED + 1)
+        return Count(min(number, MOST_COUNTED), number > MOST_COUNTED)
+
+    def iterate(self, filters: Filters, limit: int) -> Iterator[Wait]:
+        """Yield the waits that pass the filters, the latest change first, at most that many."""
+        at, left = 0, limit
+        while left > 0:
+            wanted = min(left, KEYS_AT_ONCE)
+            found, at = self._collect(filters, at, wanted)
+            yield from found
+            left -= len(found)
+            if not at:
+                if len(found) < wanted:
+                    return
+                at = found[-1].id
+
+    def waiting(self, limit: int) -> list[Wait]:
+        """Return the waits that have not ended, those first whose record was not changed for longest."""
+        ids = self._records.ids(*self._select(Filters(state="waiting")), limit=limit, is_upward=True)
+        return [wait for wait in self._of_ids(ids) if wait.is_waiting]
 
     def get(self, wait_id: int) -> Wait | None:
         """Return one wait; None if there is none, or none that the user may see."""
@@ -110,6 +213,11 @@ class Waits:
     def of_parent_run(self, dag_id: str, run_id: str) -> list[Wait]:
         """Return the waits of one Dag run's own tasks."""
         return list(reversed(self._read(self._records.is_of_run(dag_id, run_id))))
+
+    def of_task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[Wait]:
+        """Return the waits of one task instance: one for each of its calls. In a loop (3.4), of all iterations."""
+        found = self.of_parent_run(dag_id, run_id)
+        return [one for one in found if (one.parent.task_id, one.parent.map_index) == (task_id, map_index)]
 
     def of_child_run(self, dag_id: str, run_id: str) -> list[Wait]:
         """
@@ -134,9 +242,9 @@ class Waits:
         """Return all tries of a parent, the first first."""
         return [one for one in self._reads.tries_of(parent) if one.try_number > 0]
 
-    def silent_tries(self, parent: InstanceKey) -> set[int]:
-        """Return the tries of a parent whose worker went silent. Only for who may read the Dag's audit log."""
-        return set(self._reads.losses(parent))
+    def losses(self, parent: InstanceKey) -> dict[int, Loss]:
+        """Return the tries of a parent whose worker was lost. Only for who may read the Dag's audit log."""
+        return self._reads.losses(parent)
 
     def runs(self, keys: Iterable[tuple[str, str]]) -> dict[DagRunKey, DagRun]:
         """Return those of these Dag runs that exist and that the user may read."""
@@ -157,67 +265,77 @@ class Waits:
         found = list(self._reads.runs(*conditions, newest=size + 1))
         return found[:size], len(found) > size
 
-    def _collect(self, filters: Filters, cursor: Cursor, wanted: int) -> list[Wait]:
+    def _sorted_page(self, filters: Filters, cursor: Cursor, size: int, order: Order) -> Page:
+        """Of those that have not ended, the oldest are among those that are sorted; of all others, the newest."""
+        found, searched_to = self._collect(filters, 0, MOST_SORTED + 1, is_upward=filters.is_of_unfinished)
+        is_capped = len(found) > MOST_SORTED or bool(searched_to)
+        found = sorted(found[:MOST_SORTED], key=_KEYS[order.by], reverse=order.is_descending)
+        begin = size * (cursor.number - 1)
+        end = begin + size
+        return Page(tuple(found[begin:end]), begin > 0, len(found) > end, len(found), is_capped)
+
+    def _collect(self, filters: Filters, at: int, wanted: int, *, is_upward: bool = False) -> tuple[list[Wait], int]:
         """
-        Return that many waits from the cursor on.
+        Return that many waits from an id on, and where the search ended if it was for the number of records.
 
         Where the text of a record has misled the query (a record that cannot be understood, a child that may not be
         seen), it is asked for more, from where it stopped.
         """
-        is_upward = bool(cursor.after)
-        at = cursor.after or cursor.before
         conditions = self._select(filters)
         found: list[Wait] = []
+        read, limit = 0, wanted
         while True:
             after, before = (at, 0) if is_upward else (0, at)
-            ids = self._records.ids(*conditions, after=after, before=before, limit=wanted)
-            waits = self._read(self._records.id.in_(ids)) if ids else []
-            if is_upward:
-                waits.reverse()
-            found.extend(wait for wait in waits if filters.matches(wait))
-            if len(found) >= wanted or len(ids) < wanted:
-                return found[:wanted]
+            ids = self._records.ids(*conditions, after=after, before=before, limit=limit, is_upward=is_upward)
+            found.extend(wait for wait in self._of_ids(ids) if filters.matches(wait))
+            read += len(ids)
+            if len(found) >= wanted or len(ids) < limit:
+                return found[:wanted], 0
             at = ids[-1]
+            if read >= MOST_READ:
+                return found, at
+            limit = KEYS_AT_ONCE
 
     def _select(self, filters: Filters) -> list[Condition]:
-        """
-        Return conditions as narrow as the filters and the text of a record allow.
+        return select(self._records, filters, self._readable, self.now, self._limits)
 
-        :meth:`Filters.matches` has the last word.
-        """
-        of = self._records
-        if filters.dag_id:
-            conditions = [of.is_of_dag(filters.dag_id) if filters.dag_id in self._readable else sa.false()]
-        else:
-            conditions = [of.is_of_dags(self._readable)]
-        if filters.child_dag_id:
-            is_readable = filters.child_dag_id in self._readable
-            conditions.append(of.has_field("dag_id", filters.child_dag_id) if is_readable else sa.false())
-        if filters.state == WAITING:
-            conditions += [of.has_unfinished_parent(), of.is_unconsumed()]
-        elif filters.state:
-            conditions.append(of.has_parent_in(filters.state))
-        if filters.is_recovered_only:
-            conditions.append(is_taken_over(of))
-        return conditions
+    def _of_ids(self, ids: list[int]) -> list[Wait]:
+        """Return the waits that may be seen of those, in the order of the ids."""
+        found: dict[int, Wait] = {}
+        for start in range(0, len(ids), KEYS_AT_ONCE):
+            some = ids[start : start + KEYS_AT_ONCE]
+            found |= {wait.id: wait for wait in self._read(self._records.id.in_(some))}
+        return [found[one] for one in ids if one in found]
 
     def _read(self, *conditions: Condition) -> list[Wait]:
         """Return the waits that may be seen of those, the newest first."""
         rows = [row for row in self._records.rows(*conditions) if row.parent.dag_id in self._readable]
         found = {row.id: records.read(row.value) for row in rows}
         runs = self.runs((record.dag_id, record.run_id) for record in found.values() if record)
-        return [self._wait(row, found[row.id], runs) for row in rows]
+        unfinished = {key.dag_id for key, run in runs.items() if run.state in {"queued", "running"}}
+        paused = self._reads.paused_dags(unfinished) if unfinished else set()
+        return [self._wait(row, found[row.id], runs, paused) for row in rows]
 
-    def _wait(self, row: RecordRow, record: Record | None, runs: dict[DagRunKey, DagRun]) -> Wait:
-        wait = Wait(row.id, row.parent, row.state, row.try_number, row.is_mapped, record)
+    def _wait(
+        self, row: RecordRow, record: Record | None, runs: dict[DagRunKey, DagRun], paused: Collection[str]
+    ) -> Wait:
+        wait = Wait(
+            row.id,
+            row.parent,
+            row.state,
+            row.try_number,
+            row.is_mapped,
+            record,
+            self.now,
+            max_tries=row.max_tries,
+            ended_at=row.ended_at,
+            last_heartbeat_at=row.last_heartbeat_at,
+            changed_at=row.changed_at,
+            limits=self._limits,
+        )
         if record is None:
             return wait
         if record.dag_id not in self._readable:
             return replace(wait, is_child_hidden=True)
         missing = DagRun(record.dag_id, record.run_id)
-        return replace(wait, child=runs.get(missing.key, missing))
-
-
-def is_taken_over(of: RecordRows) -> Condition:
-    """Return the condition that a record has a try that took over the run of an earlier one."""
-    return sa.or_(*(of.has_field("decision", decision.value) for decision in sorted(TAKEOVERS)))
+        return replace(wait, child=runs.get(missing.key, missing), is_child_paused=record.dag_id in paused)

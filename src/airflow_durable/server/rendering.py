@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-from airflow_durable.core.model import Decision
+from airflow_durable.core.model import Decision, Mode
+from airflow_durable.durations import format_duration
+from airflow_durable.server.model import QUEUED_LONG, Concern
+from airflow_durable.server.queries import MOST_READ, PAGE_SIZE
+from airflow_durable.wording import DECISIONS, format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from fastapi import Request
 
+    from airflow_durable.metadata.model import InstanceKey
+    from airflow_durable.server.model import Wait
+
 FOLDER = Path(__file__).parent
 
-_SECONDS_PER_MINUTE = 60
+_HOURS_UNTIL_DAYS = 48
 _SECONDS_PER_HOUR = 3600
+_TAIL = 14
+_GENERATED = re.compile(r"(?P<head>\w+?__)(?P<middle>\d{4}-\d\d-\d\dT[0-9:.+-]+)(?P<tail>_\w{12}(?:_\w+)?)?")
+"""Run ids of Airflow's form, with or without the end that this package gives them."""
 
-_DECISIONS = {
-    Decision.FRESH_SUBMIT: ("started", "Started a fresh child run"),
-    Decision.RESUBMIT: ("resubmitted", "The recorded run was not there: asked for it again, under the same run id"),
-    Decision.RECONNECT: ("reconnected", "Took over the child run that an earlier try had started"),
-    Decision.ALREADY_SUCCEEDED: (
-        "found done",
-        "The child run of an earlier try had done its part: nothing was started",
+MODES = {Mode.WAIT: "waiting", Mode.DEFER: "deferrable", Mode.FIRE_AND_FORGET: "fire and forget"}
+
+
+class Words(NamedTuple):
+    """A label, and a sentence without its full stop."""
+
+    label: str
+    says: str
+
+
+CONCERNS = {
+    Concern.SILENT: Words(
+        "no heartbeat", "Parents that count as running and send no heartbeat: the worker is most likely dead"
     ),
-    Decision.SUCCEED_AGAIN: (
-        "succeeded again",
-        "An earlier try had recorded its success and died before it reported it",
+    Concern.QUEUED: Words(
+        "child queued",
+        f"Child runs that have been queued for more than {format_duration(QUEUED_LONG.total_seconds())}",
     ),
-    Decision.TERMINAL_RESUBMIT: ("restarted", "The child run had failed: started a fresh one"),
-    Decision.RESET: ("reset", "Reset the run that exists under the fixed run id"),
-    Decision.FOREIGN: (
-        "foreign",
-        "A run that this task did not start has its fixed run id: did as the stock operator does",
+    Concern.PAUSED: Words(
+        "child paused", "Child Dags that are paused: Airflow neither starts nor continues their runs"
     ),
-    Decision.REFUSE: ("refused", "The run under the fixed run id had failed, and it may not be reset"),
 }
+
+
+class Parts(NamedTuple):
+    """A name in three parts: where there is no room, the first one is shortened first, the last one never."""
+
+    head: str
+    middle: str
+    tail: str
 
 
 def render(template: str, request: Request, **context: Any) -> HTMLResponse:  # noqa: ANN401 - what a template shows
@@ -56,19 +81,75 @@ def render(template: str, request: Request, **context: Any) -> HTMLResponse:  # 
 
 
 def render_error(request: Request, status: int, detail: str, headers: Mapping[str, str] | None) -> HTMLResponse:
-    """Return a page that says what went wrong. Without static files: a user who is not signed in gets none."""
+    """Return a page that says what went wrong. Its style is in it: a user who is not signed in gets no files."""
     here = str(request.scope.get("root_path", ""))
     html = _templates().get_template("error.html").render(here=here, status=status, detail=detail)
     return HTMLResponse(html, status_code=status, headers=dict(headers or {}))
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration in the unit that fits it: from two minutes on in minutes, from two hours on in hours."""
-    if seconds < 2 * _SECONDS_PER_MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * _SECONDS_PER_HOUR:
-        return f"{seconds / _SECONDS_PER_MINUTE:.0f} min"
-    return f"{seconds / _SECONDS_PER_HOUR:,.1f} h"
+@cache
+def hash_of_style() -> str:
+    """Return the source by which a content security policy admits the style sheet of that page."""
+    digest = hashlib.sha256(_templates().get_template("error.css").render().encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def split_name(name: str) -> Parts:
+    """Return a name in the parts by which it is shortened: of a run id, its date and its end are kept longest."""
+    if found := _GENERATED.fullmatch(name):
+        return Parts(found["head"], found["middle"], found["tail"] or "")
+    return Parts("", name[:-_TAIL], name[-_TAIL:])
+
+
+def format_length(seconds: float) -> str:
+    """Return a length of time: in hours up to 48 of them, then in days."""
+    hours = seconds / _SECONDS_PER_HOUR
+    if hours < 1 or hours > _HOURS_UNTIL_DAYS:
+        return format_duration(seconds)
+    whole, minutes = divmod(round(seconds / 60), 60)
+    return f"{whole} h {minutes} min" if minutes else f"{whole} h"
+
+
+def with_times(words: str, moments: Iterable[datetime | None], now: datetime) -> Markup:
+    """
+    Return a sentence of :mod:`airflow_durable.wording` with its times marked up, so that the reader's zone is used.
+
+    :param moments: that may be in the sentence.
+    """
+    marked = str(escape(words))
+    for moment in moments:
+        if moment is not None:
+            shown = format_moment(moment, now)
+            element = f'<time data-brief datetime="{moment.isoformat()}">{shown}</time>'
+            marked = re.sub(rf"(?<![\d>T:-]){re.escape(shown)}(?![\d<])", element, marked)
+    return Markup(marked)  # noqa: S704 - escaped above; what is put in holds digits only
+
+
+def silence_of(wait: Wait) -> Markup:
+    """Return what there is to say of a parent without heartbeat."""
+    heard = wait.last_heartbeat_at
+    moments = (heard, wait.limits.noticed_by(heard)) if heard else ()
+    return with_times(wait.silence or "", moments, wait.seen_at)
+
+
+def group_mapped(waits: Iterable[Wait]) -> Iterator[tuple[InstanceKey, list[Wait]]]:
+    """Yield waits, the instances of one mapped task in one run together, at the place of the first of them."""
+    groups: dict[object, list[Wait]] = {}
+    for wait in waits:
+        parent = wait.parent
+        key = (*parent[:3], parent.region_id) if wait.is_mapped else wait.id
+        groups.setdefault(key, []).append(wait)
+    for members in groups.values():
+        yield members[0].parent, members
+
+
+def count_states(waits: Iterable[Wait]) -> dict[str, int]:
+    """Return how many parents are in each state."""
+    counts: dict[str, int] = {}
+    for wait in waits:
+        state = wait.state or "none"
+        counts[state] = counts.get(state, 0) + 1
+    return counts
 
 
 @cache
@@ -82,6 +163,16 @@ def _templates() -> Environment:
     )
     environment.filters["path"] = lambda text: quote(str(text), safe="")
     environment.filters["label"] = lambda state: str(state or "none").replace("_", " ")
-    environment.filters["duration"] = format_duration
-    environment.globals["decisions"] = _DECISIONS
+    environment.filters["duration"] = format_length
+    environment.filters["parts"] = split_name
+    environment.filters["silence"] = silence_of
+    environment.filters["with_times"] = with_times
+    environment.filters["grouped"] = group_mapped
+    environment.filters["states"] = count_states
+    environment.globals["decisions"] = DECISIONS
+    environment.globals["every_decision"] = tuple(Decision)
+    environment.globals["page_size"] = PAGE_SIZE
+    environment.globals["most_read"] = MOST_READ
+    environment.globals["modes"] = MODES
+    environment.globals["concern_words"] = CONCERNS
     return environment

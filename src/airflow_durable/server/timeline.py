@@ -1,8 +1,10 @@
 """
 The picture of one wait: the parent's tries above the child runs, on one axis of time. Pure: it is told the present.
 
-A try is *cut off* if it ended without success while its child run was there and had not ended: it was killed,
-timed out, or a person ended it. It has *crashed* if, beside that, Airflow's audit log says that its worker was lost.
+A try has *crashed* if Airflow ended it since its worker was not heard of any more, whether or not its child run had
+ended by then. Its bar ends at the last heartbeat; when Airflow noticed is a mark of its own. A try is *without
+heartbeat* from :data:`~airflow_durable.wording.QUIET_AFTER` after the last one until then. It is *cut off* if it ended
+in another way without success while its child run was there and had not ended: it timed out, or a person ended it.
 """
 
 from __future__ import annotations
@@ -11,22 +13,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_durable.metadata.model import UNFINISHED_STATES
+from airflow_durable.server.endings import find_ending, is_over
 from airflow_durable.server.model import TAKEOVERS
+from airflow_durable.wording import HeartbeatLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_durable.core.record import Record, TryEntry
-    from airflow_durable.metadata.model import DagRun, TaskTry
+    from airflow_durable.metadata.model import DagRun, Loss, TaskTry
+    from airflow_durable.server.endings import Ending
 
 TICKS = 4
 LONG = timedelta(hours=12)
-"""From here on the axis tells dates, and no seconds."""
+"""From here on the axis shows dates, and no seconds."""
 
 _MIN_WIDTH = 0.5
-_DONE_STATES = frozenset({"success", "skipped"})
+_LIMITS = HeartbeatLimits()
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,15 @@ class TryRow:
 
     :param entry: what it decided; None: it has recorded nothing.
     :param bar: None: it has not started.
+    :param ending: how it ended, or that it sends no heartbeat; None: it succeeded, goes on, or has not begun.
+    :param unnoticed: from its last heartbeat to when Airflow noticed, or to the present if it has not.
     """
 
     task_try: TaskTry
     entry: TryEntry | None
     bar: Bar | None
-    is_cut_off: bool = False
-    is_crashed: bool = False
+    ending: Ending | None = None
+    unnoticed: Bar | None = None
 
     @property
     def is_takeover(self) -> bool:
@@ -126,61 +132,53 @@ class _Axis:
         return tuple(Tick(100 / TICKS * number, self.begin + number * step) for number in range(TICKS + 1))
 
 
-def draw(
+def draw(  # noqa: PLR0913 - all that the picture shows
     record: Record,
     tries: Sequence[TaskTry],
     runs: Mapping[str, DagRun],
     now: datetime,
-    silent: Collection[int] = (),
+    *,
+    losses: Mapping[int, Loss] | None = None,
+    limits: HeartbeatLimits = _LIMITS,
 ) -> Timeline:
     """
     Draw the picture.
 
-    :param silent: the tries that the scheduler ended since their workers had gone silent, as far as the user may know.
+    :param losses: what the audit log says of lost workers, by try, as far as the user may know.
     :param runs: the child runs that exist and may be seen, by run id. Empty where the user may not see any.
     """
     entries = {entry.try_number: entry for entry in record.tries}
+    endings = {}
+    for one in tries:
+        entry = entries.get(one.try_number)
+        run = runs.get(entry.run_id) if entry else None
+        endings[one.try_number] = find_ending(one, run, (losses or {}).get(one.try_number), now, limits)
     spans = [(item.start_date, item.end_date) for item in tries]
     spans += [(item.start_date, item.end_date) for item in runs.values()]
     moments = [moment for span in spans for moment in span] + [run.queued_at for run in runs.values()]
+    moments += [ending.noticed_at for ending in endings.values() if ending]
     is_anything_open = any(start and not end for start, end in spans)
     known = [moment for moment in moments if moment is not None]
     if is_anything_open or not known:
         known.append(now)
     axis = _Axis(known)
-
-    def draw_try(one: TaskTry) -> TryRow:
-        entry = entries.get(one.try_number)
-        if one.start_date is None:
-            return TryRow(one, entry, None)
-        bar = axis.bar(one.state, one.start_date, one.end_date if _is_over(one) else None, None, now)
-        is_cut_off = entry is not None and is_cut_off_before(one, runs.get(entry.run_id))
-        return TryRow(one, entry, bar, is_cut_off, is_cut_off and one.try_number in silent)
-
     return Timeline(
-        tuple(draw_try(one) for one in tries),
+        tuple(_draw_try(one, entries.get(one.try_number), endings[one.try_number], axis, now) for one in tries),
         tuple(_draw_run(run, axis, now) for run in runs.values()),
         axis.ticks(),
         is_long=axis.end - axis.begin > LONG,
     )
 
 
-def is_cut_off_before(one: TaskTry, run: DagRun | None) -> bool:
-    """
-    Return whether a try ended without success while its child run was there and had not ended.
-
-    A run that started (again) after the try's end proves nothing: it may have been cleared meanwhile.
-    """
-    end = one.end_date
-    if end is None or run is None or one.state in _DONE_STATES or not _is_over(one):
-        return False
-    begin = run.queued_at or run.start_date
-    return begin is not None and begin <= end and (run.end_date is None or run.end_date > end)
-
-
-def _is_over(one: TaskTry) -> bool:
-    """Return whether the try has ended; one that waits for its retry has."""
-    return one.state == "up_for_retry" or one.state not in UNFINISHED_STATES
+def _draw_try(one: TaskTry, entry: TryEntry | None, ending: Ending | None, axis: _Axis, now: datetime) -> TryRow:
+    if one.start_date is None:
+        return TryRow(one, entry, None, ending)
+    end = one.end_date if is_over(one) else None
+    if ending is None or ending.died_at is None:
+        return TryRow(one, entry, axis.bar(one.state, one.start_date, end, None, now), ending)
+    bar = axis.bar(one.state, one.start_date, ending.died_at, None, now)
+    unnoticed = axis.bar("unnoticed", ending.died_at, ending.noticed_at, None, now)
+    return TryRow(one, entry, bar, ending, unnoticed)
 
 
 def _draw_run(run: DagRun, axis: _Axis, now: datetime) -> RunRow:

@@ -7,8 +7,6 @@ user over the pairs that they may read.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,10 +15,11 @@ from airflow_durable.metadata import records
 from airflow_durable.metadata.reads import Reads
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server.model import is_recovered, takeovers, worked_until
-from airflow_durable.server.queries import is_taken_over, open_records
+from airflow_durable.server.queries import open_records
+from airflow_durable.server.selection import is_taken_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -82,32 +81,6 @@ class Counts:
             seconds_not_repeated=seconds,
             dag_ids=tuple(sorted(dag_id for dag_id in self.records if dag_id in readable)),
         )
-
-
-class TotalsCache:
-    """
-    The latest counts, of one process.
-
-    While they are counted anew, whoever asks gets the old ones.
-    """
-
-    def __init__(self, count: Callable[[Session], Counts], clock: Callable[[], float] = time.monotonic) -> None:
-        self._count = count
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._latest: tuple[float, Counts] | None = None
-
-    def get(self, session: Session) -> Counts:
-        """Return the counts: at most :data:`FRESH_SECONDS` old, or those that are just being replaced."""
-        latest = self._latest
-        if latest is not None and (self._clock() - latest[0] < FRESH_SECONDS or self._lock.locked()):
-            return latest[1]
-        with self._lock:
-            current = self._latest
-            if current is latest or current is None:
-                current = (self._clock(), self._count(session))
-                self._latest = current
-            return current[1]
 
 
 def count(session: Session) -> Counts:

@@ -70,13 +70,14 @@ def rows(application: Client) -> Iterator[Rows]:
     from airflow import settings
     from sqlalchemy.orm import Session
 
-    from airflow_durable.server import app
-    from airflow_durable.server.totals import TotalsCache, count
+    from airflow_durable.server import app, attention, totals
+    from airflow_durable.server.cache import Cache
 
     with Session(settings.engine) as session:
         made = Rows(session)
         made.clear()
-        app.counts = TotalsCache(count)
+        app.counts = Cache(totals.count, totals.FRESH_SECONDS)
+        app.snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
         yield made
         session.rollback()
         made.clear()

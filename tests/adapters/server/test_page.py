@@ -28,7 +28,7 @@ def get(application: Client, path: str, user: str = "admin") -> str:
 
 
 def ids_in(html: str) -> list[int]:
-    return [int(found) for found in re.findall(r'<tr data-wait="(\d+)"', html)]
+    return [int(found) for found in re.findall(r'<tr [^>]*data-wait="(\d+)"', html)]
 
 
 def number_called(html: str, name: str) -> str:
@@ -72,7 +72,7 @@ def test_record_that_cannot_be_read_is_said_so(application: Client, rows: Rows, 
     wait_id = rows.wait(value=value)
     assert "cannot be read" in get(application, "/rows")
     assert "cannot be read" in get(application, f"/wait/{wait_id}")
-    assert number_called(get(application, "/totals"), "Waits on record") == "1"
+    assert number_called(get(application, "/totals"), "Recorded waits") == "1"
 
 
 def test_other_keys_of_the_store_are_no_waits(application: Client, rows: Rows) -> None:
@@ -101,13 +101,13 @@ def test_filters(application: Client, rows: Rows) -> None:
     )
     assert ids_in(get(application, "/rows")) == [done, deferred, waiting]
     assert ids_in(get(application, "/rows?dag_id=alpha")) == [done, waiting]
-    assert ids_in(get(application, "/rows?dag_id=alph")) == []
+    assert ids_in(get(application, "/rows?dag_id=LPH")) == [done, waiting], "a part of the name, in capitals or not"
     assert ids_in(get(application, "/rows?child_dag_id=beta_child")) == [done, deferred]
     assert ids_in(get(application, "/rows?state=success")) == [done]
     assert ids_in(get(application, "/rows?state=waiting")) == [deferred, waiting]
     assert ids_in(get(application, "/rows?recovered=true")) == [deferred]
     assert ids_in(get(application, "/rows?recovered=true&dag_id=alpha")) == []
-    assert "No wait fits" in get(application, "/rows?dag_id=gamma")
+    assert "No waits match" in get(application, "/rows?dag_id=gamma")
 
 
 def test_filter_is_not_a_pattern(application: Client, rows: Rows) -> None:
@@ -164,7 +164,7 @@ def test_totals(application: Client, rows: Rows) -> None:
     assert number_called(html, "Recovered") == "3"
     assert number_called(html, "Duplicates avoided") == "3"
     assert number_called(html, "Child work not repeated") == "24 min"  # 20 + 4
-    assert number_called(html, "Waits on record") == "4"
+    assert number_called(html, "Recorded waits") == "4"
     assert len(ids_in(get(application, "/rows?recovered=true"))) == 3
     assert len(ids_in(get(application, "/rows?state=waiting"))) == 3
 
@@ -175,18 +175,17 @@ def test_timeline_shows_the_child_straight_through_the_crash(application: Client
     )
     html = get(application, f"/wait/{wait_id}?part=true")
     assert "<html" not in html
-    assert re.findall(r'class="bar (\w+) [^"]*(is-cut-off)?"', html) != []
     bars = re.findall(
         r'<rect class="bar (\w+) fill-([\w-]+)( is-cut-off)?" x="([\d.]+)%" y="\d+" width="([\d.]+)%"', html
     )
-    assert [bar[0] for bar in bars] == ["attempt", "attempt", "child"]
+    assert [bar[0] for bar in bars] == ["try", "try", "child"]
     first, second, child = [(float(left), float(left) + float(width)) for *_, left, width in bars]
-    assert bars[0][2], "the first attempt is marked"
+    assert bars[0][2], "the first try is marked"
     assert not bars[1][2]
     assert child[0] <= first[0]
     assert child[1] > second[0] > first[1]
-    assert "try 1 was cut off" in html
-    assert "crashed" not in html
+    assert "try 1 cut off" in html
+    assert "try 1 crashed" not in html
 
 
 def test_lost_worker_is_called_a_crash(application: Client, rows: Rows) -> None:

@@ -23,7 +23,7 @@ def test_airflow_loads_the_plugin(application: Client) -> None:
     assert entry.load() is DurableWaitsPlugin
     plugins = application("admin").get("/api/v2/plugins").json()["plugins"]
     (ours,) = [found for found in plugins if found["name"] == "durable_waits"]
-    assert [view["destination"] for view in ours["external_views"]] == ["nav", "dag_run"]
+    assert [view["destination"] for view in ours["external_views"]] == ["nav", "dag_run", "task_instance"]
     assert [app["url_prefix"] for app in ours["fastapi_apps"]] == ["/durable-waits"]
     assert application("admin").get("/api/v2/plugins/importErrors").json()["total_entries"] == 0
 
@@ -34,7 +34,7 @@ def test_option_takes_the_page_away() -> None:
         "from airflow_durable.server.plugin import DurableWaitsPlugin as P\n"
         "print(len(P.external_views), len(P.fastapi_apps))"
     )
-    assert run_python(code) == "2 1"
+    assert run_python(code) == "3 1"
     assert run_python(code, AIRFLOW__DURABLE__WAITS_PAGE="False") == "0 0"
 
 

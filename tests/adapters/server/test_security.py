@@ -1,4 +1,4 @@
-"""To whom the page shows what, and that it can change nothing."""
+"""To whom the page shows what, and that looking changes nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,20 @@ ROUTES = (
     "/totals",
     "/wait/{wait_id}",
     "/wait/{wait_id}?part=true",
+    "/wait/{wait_id}/actions",
+    "/reconciler",
     "/run/alpha_child/child",
+    "/task/alpha/trigger/-1/run",
+    "/count",
+    "/count?dag_id=a&child_dag_id=a",
+    "/export.csv",
+    "/export.json",
+    "/api/waits",
+    "/api/waits/{wait_id}",
+    "/api/totals",
+    "/api/metrics",
     "/static/waits.css",
-    "/static/waits.js",
+    "/static/main.js",
     "/static/theme.js",
     "/static/icon.svg",
 )
@@ -34,38 +45,59 @@ SCRIPT = "<script>alert(1)</script>"
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_anonymous_caller_gets_401(application: Client, rows: Rows, route: str) -> None:
-    path = BASE + route.format(wait_id=rows.wait())
-    anonymous = application(None)
-    response = anonymous.get(path)
-    assert response.status_code == 401
-    assert "alpha" not in response.text
-    anonymous.headers["Authorization"] = "Bearer forged"
-    assert anonymous.get(path).status_code in {401, 403}
-    assert application("admin").get(path).status_code == 200
+def test_anonymous_caller_gets_401(application: Client, rows: Rows) -> None:
+    wait_id = rows.wait()
+    anonymous, forger = application(None), application(None)
+    forger.headers["Authorization"] = "Bearer forged"
+    for route in ROUTES:
+        path = BASE + route.format(wait_id=wait_id)
+        response = anonymous.get(path)
+        assert response.status_code == 401, route
+        assert "alpha" not in response.text, route
+        assert forger.get(path).status_code in {401, 403}, route
+        assert application("admin").get(path).status_code == 200, route
 
 
 def test_every_route_is_among_those_tested() -> None:
     from airflow_durable.server.app import make_app
 
     routes = {getattr(route, "path", "") for route in make_app("").routes}
-    tested = {"/", "/rows", "/totals", "/wait/{wait_id}", "/run/{dag_id}/{run_id:path}", "/static/{name}"}
-    assert routes == tested
+    tested = {
+        "/",
+        "/rows",
+        "/count",
+        "/totals",
+        "/wait/{wait_id}",
+        "/run/{dag_id}/{run_id:path}",
+        "/task/{dag_id}/{task_id}/{map_index}/{run_id:path}",
+        "/static/{name}",
+        "/export.csv",
+        "/export.json",
+        "/api/waits",
+        "/api/waits/{wait_id}",
+        "/api/totals",
+        "/api/metrics",
+        "/wait/{wait_id}/actions",
+        "/reconciler",
+    }
+    # What asks by a parent's names, and what acts: test_actions.py.
+    acting = {"/actions", "/wait/{wait_id}/actions/{action}"}
+    assert routes == tested | acting
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_user_without_the_role_gets_403(application: Client, rows: Rows, route: str) -> None:
-    response = application("nobody").get(BASE + route.format(wait_id=rows.wait()))
-    assert response.status_code == 403
-    assert "alpha" not in response.text
+def test_user_without_the_role_gets_403(application: Client, rows: Rows) -> None:
+    wait_id = rows.wait()
+    for route in ROUTES:
+        response = application("nobody").get(BASE + route.format(wait_id=wait_id))
+        assert response.status_code == 403, route
+        assert "alpha" not in response.text, route
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("route", ROUTES)
-def test_nothing_can_be_changed(application: Client, rows: Rows, route: str, method: str) -> None:
-    path = BASE + route.format(wait_id=rows.wait())
-    assert application("admin").request(method, path).status_code == 405
+def test_nothing_can_be_changed(application: Client, rows: Rows, method: str) -> None:
+    wait_id, client = rows.wait(), application("admin")
+    for route in ROUTES:
+        assert client.request(method, BASE + route.format(wait_id=wait_id)).status_code == 405, route
 
 
 def test_no_request_writes(application: Client, rows: Rows) -> None:
@@ -114,7 +146,24 @@ def test_unreadable_parent_is_as_if_it_were_not_there(application: Client, rows:
 
 def test_unreadable_child_is_not_named(application: Client, rows: Rows) -> None:
     wait_id = rows.wait("alpha", "run", child=("secret_child", "secret_run"), decisions=("fresh_submit", "reconnect"))
-    for path in ("/", "/rows", f"/wait/{wait_id}", f"/wait/{wait_id}?part=true", "/run/alpha/run", "/totals"):
+    for path in (
+        "/",
+        "/rows",
+        f"/wait/{wait_id}",
+        f"/wait/{wait_id}?part=true",
+        "/run/alpha/run",
+        "/task/alpha/trigger/-1/run",
+        "/totals",
+        "/rows?sort=child",
+        "/rows?state=waiting&sort=-duration",
+        "/rows?state=child_queued",
+        "/export.csv",
+        "/export.json",
+        "/api/waits",
+        f"/api/waits/{wait_id}",
+        "/api/totals",
+        "/api/metrics",
+    ):
         html = get(application, path, "limited")
         assert "secret" not in html, path
     assert ids_in(get(application, "/rows", "limited")) == [wait_id]
@@ -123,6 +172,13 @@ def test_unreadable_child_is_not_named(application: Client, rows: Rows) -> None:
     assert get(application, "/rows?child_dag_id=secret_child", "limited") == get(
         application, "/rows?child_dag_id=secret_guess", "limited"
     )
+    for field, name in (("child_dag_id", "secret_child"), ("run_id", "secret_run")):
+        for path in ("/rows", "/count", "/api/waits", "/export.csv"):
+            hit, miss = (get(application, f"{path}?{field}={text}", "limited") for text in (name, f"{name}_guess"))
+            assert hit == miss, (path, field)
+            assert get(application, f"{path}?{field}={name}") != get(application, f"{path}?{field}={name}_guess") or (
+                path == "/count" and field == "run_id"
+            )
     assert ids_in(get(application, "/rows?child_dag_id=secret_child")) == [wait_id]
     assert application("limited").get(f"{BASE}/run/secret_child/secret_run").status_code == 404
 
@@ -131,7 +187,7 @@ def test_totals_are_of_readable_dags(application: Client, rows: Rows) -> None:
     rows.wait("alpha", "r1", decisions=("fresh_submit", "reconnect"))
     rows.wait("alpha", "r2", child=("secret_child", "c2"), decisions=("fresh_submit", "reconnect"))
     rows.wait("secret", "r3", child=("alpha_child", "c3"), decisions=("fresh_submit", "reconnect"))
-    names = ("Waiting now", "Recovered", "Duplicates avoided", "Child work not repeated", "Waits on record")
+    names = ("Waiting now", "Recovered", "Duplicates avoided", "Child work not repeated", "Recorded waits")
     # The admin is asked for first: what is counted for one user is not what another one sees.
     for user, expected in (("admin", ["3", "3", "3", "30 min", "3"]), ("limited", ["2", "2", "2", "10 min", "2"])):
         html = get(application, "/totals", user)
@@ -144,8 +200,15 @@ def test_names_are_escaped(application: Client, rows: Rows) -> None:
         SCRIPT, SCRIPT, child=(SCRIPT, f"{SCRIPT}0"), task_id=SCRIPT, decisions=("fresh_submit", "reconnect")
     )
     rows.wait("alpha", "x", child=("alpha_child", "y"), state='"><img src=x>')
-    for path in ("/", "/rows", "/totals", f"/wait/{wait_id}", f"/wait/{wait_id}?part=true"):
-        html = get(application, path)
+    for path in (
+        "/",
+        "/rows",
+        "/totals",
+        f"/wait/{wait_id}",
+        f"/wait/{wait_id}?part=true",
+        "/task/%3Cscript%3Ealert(1)%3C/script%3E/x/-1/run",
+    ):
+        html = application("admin").get(f"{BASE}{path}").text
         assert SCRIPT not in html, path
         assert "<img" not in html, path
     html = get(application, "/rows")
@@ -153,6 +216,22 @@ def test_names_are_escaped(application: Client, rows: Rows) -> None:
     assert 'href="/dags/%3Cscript%3Ealert%281%29%3C%2Fscript%3E"' in html
     reflected = get(application, "/?dag_id=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
     assert SCRIPT not in reflected
+    for field in ("child_dag_id", "task_id", "run_id", "state", "decision", "mode", "from", "sort", SCRIPT):
+        for path in ("/", "/rows", "/api/waits"):
+            response = application("admin").get(f"{BASE}{path}", params={field: SCRIPT})
+            assert SCRIPT not in response.text or response.headers["content-type"] == "application/json", (path, field)
+
+
+def test_spreadsheet_does_not_take_a_name_for_a_formula(application: Client, rows: Rows) -> None:
+    rows.wait(task_id="=1+1", child=("alpha_child", "@cmd"))
+    lines = get(application, "/export.csv").splitlines()
+    assert ",'=1+1," in lines[1]
+    assert ",'@cmd," in lines[1]
+
+
+def test_anonymous_caller_learns_nothing_from_a_wrong_address(application: Client, rows: Rows) -> None:
+    assert application(None).get(f"{BASE}/?sort=nothing").status_code == 401
+    assert application("nobody").get(f"{BASE}/?sort=nothing").status_code == 403
 
 
 def test_every_answer_has_the_headers(application: Client, rows: Rows) -> None:
@@ -171,9 +250,11 @@ def test_page_asks_nobody_else_for_anything(application: Client, rows: Rows) -> 
     from pathlib import Path
 
     import airflow_durable.server
+    from airflow_durable.server.app import _STATIC
 
     wait_id = rows.wait()
     files = [*(Path(airflow_durable.server.__file__).parent / "static").iterdir()]
+    assert {file.name for file in files} == set(_STATIC)
     texts = [file.read_text() for file in files]
     texts += [get(application, path) for path in ("/", "/totals", f"/wait/{wait_id}")]
     for text in texts:
@@ -183,7 +264,7 @@ def test_page_asks_nobody_else_for_anything(application: Client, rows: Rows) -> 
 def test_no_conf_is_shown(application: Client, rows: Rows) -> None:
     rows.run("alpha_child", "child", conf={"password": "hunter2"})
     wait_id = rows.wait(child_state=None)
-    for path in ("/", f"/wait/{wait_id}", "/run/alpha_child/child"):
+    for path in ("/", f"/wait/{wait_id}", "/run/alpha_child/child", "/export.json", f"/api/waits/{wait_id}"):
         html = get(application, path)
         assert "hunter2" not in html
         assert "sha256:" not in html

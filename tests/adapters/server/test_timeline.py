@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
-from airflow_durable.server.timeline import TICKS, draw, is_cut_off_before
+from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
+from airflow_durable.server.endings import is_cut_off_before
+from airflow_durable.server.timeline import TICKS, draw
 from tests.support.waits_rows import NOON, make_record, minutes
 
 if TYPE_CHECKING:
@@ -46,14 +48,25 @@ def test_cut_off(one: TaskTry, run: DagRun | None, expected: bool) -> None:  # n
     assert is_cut_off_before(one, run) is expected
 
 
-def test_only_a_silent_worker_makes_it_a_crash() -> None:
+def test_bar_of_a_crash_ends_at_the_last_heartbeat_and_its_notice_is_a_mark_of_its_own() -> None:
     record = make_record(("c", "run"), ("fresh_submit",))
-    for silent, expected in (({1}, True), ({2}, False), ((), False)):
-        (row,) = draw(record, [FIRST], {"run": child()}, minutes(30), silent).tries
-        assert row.is_cut_off
-        assert row.is_crashed is expected
-    (row,) = draw(record, [FIRST], {}, minutes(30), {1}).tries
-    assert not row.is_crashed
+    losses = {1: Loss(minutes(10), timedelta(minutes=5))}
+    (row,) = draw(record, [FIRST], {"run": child()}, minutes(30), losses=losses).tries
+    assert row.bar is not None
+    assert row.unnoticed is not None
+    assert row.bar.end == row.unnoticed.start == minutes(5)
+    assert row.unnoticed.end == minutes(10)
+    assert row.bar.right == pytest.approx(row.unnoticed.left)
+
+
+def test_dead_parent_is_drawn_to_its_last_heartbeat_and_on_to_the_present() -> None:
+    record = make_record(("c", "run"), ("fresh_submit",))
+    one = replace(tried(1, "running", minutes(0), None), last_heartbeat_at=minutes(6))
+    (row,) = draw(record, [one], {"run": child("running", end=None)}, minutes(8)).tries
+    assert row.bar is not None
+    assert row.unnoticed is not None
+    assert (row.bar.end, row.unnoticed.end) == (minutes(6), minutes(8))
+    assert row.unnoticed.is_open
 
 
 def test_bars_stay_within_the_picture() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_durable.server.totals import FRESH_SECONDS, Counts, TotalsCache
+from airflow_durable.server.cache import Cache
+from airflow_durable.server.totals import FRESH_SECONDS, Counts
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ def test_counts_are_given_again_while_they_are_fresh() -> None:
         made.append(Counts())
         return made[-1]
 
-    cache = TotalsCache(count, clock=lambda: now[0])
+    cache = Cache(count, FRESH_SECONDS, clock=lambda: now[0])
     assert cache.get(SESSION) is cache.get(SESSION)
     now[0] = FRESH_SECONDS - 1
     assert cache.get(SESSION) is made[0]
@@ -42,7 +43,7 @@ def test_old_counts_are_given_while_they_are_counted_anew() -> None:
             assert may_end.wait(60)
         return next(results)
 
-    cache = TotalsCache(count, clock=lambda: now[0])
+    cache = Cache(count, FRESH_SECONDS, clock=lambda: now[0])
     assert cache.get(SESSION) is first
     now[0] = FRESH_SECONDS + 1
     counter = threading.Thread(target=cache.get, args=(SESSION,))

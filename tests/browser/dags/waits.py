@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,9 @@ from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+
+SLOWER = float(os.environ.get("DURABLE_TEST_SLOWER", "1"))
+"""The children of parents that crash live so much longer: on default settings Airflow takes five minutes to notice."""
 
 DEFAULTS: dict[str, Any] = {
     "durable": True,
@@ -48,10 +52,18 @@ def make_parent(dag_id: str, task_id: str, child_dag_id: str, **given: Any) -> N
         TriggerDagRunOperator(task_id=task_id, trigger_dag_id=child_dag_id, **{**DEFAULTS, **given})
 
 
-make_child("reconcile_ledger", 50)
+make_child("reconcile_ledger", 50 * SLOWER)
 make_parent("nightly_finance", "reconcile", "reconcile_ledger")
 
-make_child("close_books", 90)
+# Long names, and a child that ends before Airflow notices that its parent has crashed.
+make_child("reconcile_general_ledger_against_all_subledgers_of_all_legal_entities", 4)
+make_parent(
+    "finance_emea_nightly_reconciliation_and_regulatory_reporting_pipeline",
+    "trigger_reconciliation_of_all_legal_entities",
+    "reconcile_general_ledger_against_all_subledgers_of_all_legal_entities",
+)
+
+make_child("close_books", 90 * SLOWER)
 make_parent("weekly_close", "close_books", "close_books")
 
 make_child("train_forecast", None)

@@ -4,7 +4,7 @@
   // Airflow's own tokens (Chakra UI), so that a theme of the deployment's ([api] theme) is this page's too.
   const tokens = {
     bg: "bg", subtle: "bg-subtle", muted: "bg-muted", emphasized: "bg-emphasized",
-    fg: "fg", "fg-muted": "fg-muted", "fg-subtle": "fg-subtle", border: "border", "border-emphasized": "border-emphasized",
+    fg: "fg", "fg-muted": "fg-muted", border: "border", "border-emphasized": "border-emphasized",
     accent: "brand-solid", link: "fg-info", success: "success-solid", failed: "failed-solid", running: "running-solid",
     queued: "queued-solid", scheduled: "scheduled-solid", deferred: "deferred-solid", retry: "up_for_retry-solid",
     reschedule: "up_for_reschedule-solid", restarting: "restarting-solid", skipped: "skipped-solid",

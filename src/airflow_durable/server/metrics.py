@@ -1,0 +1,46 @@
+"""The numbers of the present in Prometheus' text format. They are read when asked for, and else cost nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_durable.server.model import Concern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_durable.server.attention import Snapshot
+
+PATH = "/api/metrics"
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_OF_CONCERNS = {
+    Concern.SILENT: (
+        "airflow_durable_parents_without_heartbeat",
+        "Parents that count as running and send no heartbeat.",
+    ),
+    Concern.QUEUED: ("airflow_durable_children_queued", "Child runs that have been queued for more than 5 minutes."),
+    Concern.PAUSED: ("airflow_durable_children_paused", "Child runs whose Dag is paused."),
+}
+
+
+def write_metrics(snapshot: Snapshot) -> str:
+    """
+    Return the gauges of what a user may see.
+
+    They have no labels: the name of a Dag is chosen by whoever writes it.
+    """
+    return "".join(_write(snapshot))
+
+
+def _write(snapshot: Snapshot) -> Iterator[str]:
+    yield _gauge("airflow_durable_waiting", "Parents that wait for a child run.", len(snapshot.waits))
+    yield _gauge(
+        "airflow_durable_oldest_wait_seconds", "For how long the oldest of them has waited.", snapshot.oldest_seconds
+    )
+    for concern, (name, says) in _OF_CONCERNS.items():
+        yield _gauge(name, says, snapshot.concerns.get(concern, 0))
+
+
+def _gauge(name: str, says: str, value: float) -> str:
+    return f"# HELP {name} {says}\n# TYPE {name} gauge\n{name} {value:.0f}\n"

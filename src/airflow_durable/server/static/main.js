@@ -1,0 +1,16 @@
+// What the page does without being loaded anew.
+import { leadIntoAirflow } from "./airflow.js";
+import { shareFilters } from "./filters.js";
+import { follow } from "./following.js";
+import { markFolded, openTimelines } from "./timelines.js";
+import { showTimes } from "./times.js";
+
+showTimes(document);
+leadIntoAirflow();
+openTimelines();
+const main = document.querySelector("main[data-page]");
+if (main) {
+  markFolded(document.getElementById("rows"));
+  shareFilters(document.querySelector("form.filters"));
+  follow(main);
+}
