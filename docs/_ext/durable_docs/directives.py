@@ -101,6 +101,26 @@ class ConfigOptions(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
+class ConfigOption(SphinxDirective):
+    """``{config-option} <name>``: type, default, variable and first release of an option of ``[durable]``."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table of them, and the description that ``airflow config list`` shows."""
+        name = self.arguments[0]
+        option = get_provider_info()["config"]["durable"]["options"][name]
+        lines = [
+            " ".join(option["description"].split()),
+            "",
+            "| type | default | environment variable | since |",
+            "| --- | --- | --- | --- |",
+            f"| {option['type']} | `{option['default']}` | `AIRFLOW__DURABLE__{name.upper()}` | {option['version_added']} |",
+        ]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 class CommandHelp(SphinxDirective):
     """``{command-help}``: the commands and their options, from the command line itself."""
 
@@ -136,6 +156,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "sequence": Sequence,
         "error-message": ErrorMessage,
         "config-options": ConfigOptions,
+        "config-option": ConfigOption,
         "command-help": CommandHelp,
     }
     for name, directive in known.items():
