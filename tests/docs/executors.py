@@ -68,7 +68,7 @@ def check_configuration(text: str) -> None:
 
 
 def check_yaml(text: str) -> None:
-    """Check a pod template, values of Airflow's Helm chart, a mapping of the statsd_exporter, or rules of Prometheus."""
+    """Check a pod template, values of the Helm chart, a mapping of the statsd_exporter, or rules of Prometheus."""
     document = yaml.safe_load(text)
     if "images" in document:
         assert set(document["images"]["airflow"]) == {"repository", "tag"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -23,12 +24,14 @@ from .blocks import DOCS, ROOT, blocks, pages
 if TYPE_CHECKING:
     from pathlib import Path
 
-_NOT_OPTIONS = {("tool", "pytest")}
-_WRITTEN = ("chaos-report", "benchmarks", "matrix", "changelog", "README")
-
 
 def _read(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _known_options() -> dict[str, Any]:
+    return dict(retrieve_configuration_description(include_providers=True))
 
 
 def _own_options() -> dict[str, Any]:
@@ -49,7 +52,7 @@ def test_every_option_has_its_section() -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_options_exist(page: Path) -> None:
     """`[section] option`, on any page, is an option of Airflow, of a provider or of this package."""
-    known = retrieve_configuration_description(include_providers=True)
+    known = _known_options()
     for section, option in re.findall(r"`\[([a-z_]+)\] ([a-z_]+)`", page.read_text(encoding="utf-8")):
         assert section in known, f"there is no section [{section}]"
         assert option in known[section]["options"], f"there is no option [{section}] {option}"
@@ -57,7 +60,7 @@ def test_options_exist(page: Path) -> None:
 
 def test_defaults_of_airflow() -> None:
     """The defaults that the configuration page gives for Airflow's options are Airflow's."""
-    known = retrieve_configuration_description(include_providers=True)
+    known = _known_options()
     rows = re.findall(r"^\| `\[([a-z_]+)\] ([a-z_]+)` \| (.*?) \|", _read("configuration.md"), re.MULTILINE)
     assert len(rows) > 5
     for section, option, shown in rows:

@@ -92,27 +92,38 @@ def test_diagram_holds_its_notes(name: str) -> None:
             assert max(len(event.request), len(event.reply or "")) * diagram._CHARACTER_WIDTH < room
 
 
-def test_troubleshooting_has_every_error() -> None:
-    """Each error class has its section, which shows its message, and the beginning of that in the table above."""
-    text = _read("troubleshooting.md")
-    headings = set(_HEADING.findall(text))
-    rows = re.findall(r"^\| `(.*?)` \| (.*?) \|$", text, re.MULTILINE)
-    for error in messages.classes():
-        name = error.__name__
-        assert name in headings
-        assert f"```{{error-message}} {name}\n" in text
-        said = messages.message_of(error)
-        beginnings = [beginning for beginning, links in rows if f"[{name}](#{name.lower()})" in links]
-        assert beginnings, f"no row leads to {name}"
-        for beginning in beginnings:
-            pattern = ".*".join(re.escape(part) for part in beginning.split("…"))
-            assert re.match(pattern, said), f"{name} says {said!r}, not {beginning!r}"
+_ERROR_SECTION = re.compile(
+    r"^\((?P<target>\w+error)\)=\n### (?P<heading>.+)\n\n```\{error-message\} (?P<name>\w+)\n", re.MULTILINE
+)
+
+
+def _error_sections() -> dict[str, tuple[str, str]]:
+    """Return the target and the heading of each error's section, by the error's name."""
+    found = _ERROR_SECTION.findall(_read("troubleshooting.md"))
+    return {name: (target, heading) for target, heading, name in found}
+
+
+@pytest.mark.parametrize("error", list(messages.classes()), ids=lambda error: error.__name__)
+def test_troubleshooting_has_every_error(error: type[Exception]) -> None:
+    """Its section has a link target with its name, shows its message, and is headed by the beginning of that."""
+    sections = _error_sections()
+    name = error.__name__
+    assert name in sections, (
+        f"docs/troubleshooting.md has no section for {name}: a line ({name.lower()})=, a heading that begins like its "
+        f"message, and the directive error-message"
+    )
+    target, heading = sections[name]
+    assert target == name.lower()
+    pattern = r"[\s\S]*?".join(re.escape(part.strip()) for part in heading.split("…"))
+    said = messages.message_of(error)
+    assert re.match(pattern, said), f"{name} says {said!r}, which does not begin like {heading!r}"
 
 
 def test_troubleshooting_has_no_error_of_the_past() -> None:
-    """No section is about an error that is no more."""
-    known = {error.__name__ for error in messages.classes()} | {"DurableRetriesWarning"}
-    assert {heading for heading in _HEADING.findall(_read("troubleshooting.md")) if heading.endswith("Error")} <= known
+    """No section is about an error that is no more, and no two have the same heading."""
+    sections = _error_sections()
+    assert sections.keys() == {error.__name__ for error in messages.classes()}
+    assert len(set(_HEADING.findall(_read("troubleshooting.md")))) == len(_HEADING.findall(_read("troubleshooting.md")))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +131,7 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
     [
         ("quickstart.md", observability._MESSAGES[Decision.RECONNECT], None),
         ("metrics.md", observability._MESSAGES[Decision.RECONNECT], None),
-        ("troubleshooting.md", "It is tried again.", "task/observability.py"),
+        ("troubleshooting.md", "Trying again.", "task/observability.py"),
         (
             "troubleshooting.md",
             "find its child run again, until a person clears the task. Set retries.",
@@ -130,12 +141,12 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ("troubleshooting.md", "Dag runs cannot be looked up: ", "triggers/turns.py"),
         (
             "troubleshooting.md",
-            "It is tried again, and this is not said again until it succeeds.",
+            "Trying again; this line is not repeated until that succeeds.",
             "triggers/turns.py",
         ),
         ("troubleshooting.md", " could not be counted: ", "triggers/turns.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
-        ("troubleshooting.md", " is True or False, not ", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", " must be True or False, not ", "operators/trigger_dagrun.py"),
         ("metrics.md", observability._LOST_REPLY, None),
         (
             "troubleshooting.md",

@@ -111,12 +111,13 @@ class ConfigOption(SphinxDirective):
         """Return a table of them, and the description that ``airflow config list`` shows."""
         name = self.arguments[0]
         option = get_provider_info()["config"]["durable"]["options"][name]
+        variable = f"AIRFLOW__DURABLE__{name.upper()}"
         lines = [
             " ".join(option["description"].split()),
             "",
             "| type | default | environment variable | since |",
             "| --- | --- | --- | --- |",
-            f"| {option['type']} | `{option['default']}` | `AIRFLOW__DURABLE__{name.upper()}` | {option['version_added']} |",
+            f"| {option['type']} | `{option['default']}` | `{variable}` | {option['version_added']} |",
         ]
         return self.parse_text_to_nodes("\n".join(lines))
 

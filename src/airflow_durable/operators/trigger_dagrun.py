@@ -104,7 +104,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         # A context without all of these is that of a unit test: there is no try that could be continued.
         missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
         if missing:
-            self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
+            self.log.warning("The context lacks %s: continuing without durable.", ", ".join(missing))
         if not self.durable or missing:
             return super().execute(context)
         return self._guarded(context, lambda: self._execute_durably(context, is_resumed=False))
@@ -160,7 +160,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if request.run_id is not None and not call.journal.has_store:
             self.log.warning(
                 "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
-                "logical_date cannot be told from somebody else's: doing as without durable. dag_id=%s run_id=%s",
+                "logical_date cannot be distinguished from somebody else's: continuing without durable. dag_id=%s "
+                "run_id=%s",
                 request.dag_id,
                 request.run_id,
             )
@@ -382,19 +383,21 @@ def _check_durable(task_id: str, durable: object) -> bool:
     """Return it if it is a bool: a text is true whatever it says, and ``durable`` is no template field."""
     if isinstance(durable, bool):
         return durable
-    message = f"durable of task {task_id!r} is True or False, not {durable!r}."
+    message = f"durable of task {task_id!r} must be True or False, not {durable!r}."
     raise TypeError(message)
 
 
 def _check_on_clear(task_id: str, on_clear: object) -> str:
     if isinstance(on_clear, str) and on_clear in _ON_CLEAR:
         return on_clear
-    message = f"on_clear of task {task_id!r} is one of {', '.join(_ON_CLEAR)}, not {on_clear!r}."
+    message = f"on_clear of task {task_id!r} must be one of {', '.join(_ON_CLEAR)}, not {on_clear!r}."
     raise ValueError(message)
 
 
 def _check_poke_interval(task_id: str, given: object) -> None:
     """Refuse it when the Dag is parsed, not when the child was started."""
     if read_interval(given) is None:
-        message = f"poke_interval of task {task_id!r} is a number of seconds, 0 or more, or a timedelta, not {given!r}."
+        message = (
+            f"poke_interval of task {task_id!r} must be a number of seconds, 0 or more, or a timedelta, not {given!r}."
+        )
         raise ValueError(message)

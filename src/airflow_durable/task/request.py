@@ -151,7 +151,7 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     seconds = read_interval(given)
     if seconds is None:
         raise RequestInvalidError(
-            f"poke_interval has to be a number of seconds, 0 or more, or a timedelta, not {given!r}."
+            f"poke_interval must be a number of seconds, 0 or more, or a timedelta, not {given!r}."
         )
     return seconds
 

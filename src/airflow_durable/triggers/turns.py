@@ -345,7 +345,7 @@ class Turns:
     def _note_failure(self, error: LookUpFailedError, *, is_news: bool) -> None:
         if is_news and not self.health.failures:
             log.warning(
-                "Dag runs cannot be looked up: %s. It is tried again, and this is not said again until it succeeds. "
+                "Dag runs cannot be looked up: %s. Trying again; this line is not repeated until that succeeds. "
                 "dag_id=%s run_id=%s",
                 error.reason,
                 error.dag_id,

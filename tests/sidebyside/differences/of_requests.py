@@ -340,8 +340,8 @@ DIFFERENCES = (
                 "an interval as text",
                 stock="none",
                 durable=(
-                    "ValueError: poke_interval of task 'trigger' is a number of seconds, 0 or more, or a timedelta, "
-                    "not '5'."
+                    "ValueError: poke_interval of task 'trigger' must be a number of seconds, 0 or more, or a "
+                    "timedelta, not '5'."
                 ),
             ),
             Shown(
@@ -349,8 +349,8 @@ DIFFERENCES = (
                 "a negative interval / a negative interval, deferred",
                 stock="none",
                 durable=(
-                    "ValueError: poke_interval of task 'trigger' is a number of seconds, 0 or more, or a timedelta, "
-                    "not -1."
+                    "ValueError: poke_interval of task 'trigger' must be a number of seconds, 0 or more, or a "
+                    "timedelta, not -1."
                 ),
             ),
             Shown("outcome", "a negative interval / an interval as text", stock="failed", durable="", until="3.0"),
