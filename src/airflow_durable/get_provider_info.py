@@ -1,4 +1,4 @@
-"""What Airflow's provider manager is told about this package."""
+"""What Airflow's provider manager reads about this package."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "default_durable": {
                         "description": (
-                            "Whether airflow_durable's TriggerDagRunOperator is durable where a task does not say so "
-                            "itself: after a crash the retry finds the child run that was started, instead of "
-                            "starting a second one."
+                            "The default of `durable` for tasks that use airflow_durable's TriggerDagRunOperator. With "
+                            "True, the retry after a crash finds the child run that was started, instead of starting "
+                            "a second one."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -39,7 +39,7 @@ def get_provider_info() -> dict[str, Any]:
                     "waits_page": {
                         "description": (
                             "Whether Airflow's UI (3.1 and later) has the page *Durable waits*: parents and the "
-                            "child runs they wait for, to whoever may read their Dags."
+                            "child runs they wait for, for people who may read their Dags."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",

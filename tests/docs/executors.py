@@ -136,9 +136,20 @@ def _run_airflow(arguments: list[str], folder: Path) -> None:
         cli_parser.get_parser().parse_args(arguments)
         return
     assert tuple(arguments[:2]) in _READ_ONLY_COMMANDS, f"airflow {shlex.join(arguments)} may do more than read"
+    _run_once(tuple(arguments), folder)
+
+
+_RAN: set[tuple[str, ...]] = set()
+
+
+def _run_once(arguments: tuple[str, ...], folder: Path) -> None:
+    """Run it, unless another page has it as well: Airflow's command takes seconds to start."""
+    if arguments in _RAN:
+        return
     environment = {**os.environ, "AIRFLOW_HOME": str(folder)}
     command = [sys.executable, "-m", "airflow", *arguments]
     subprocess.run(command, env=environment, check=True, capture_output=True, timeout=_LIMIT_SECONDS)
+    _RAN.add(arguments)
 
 
 def _check_own_command(arguments: list[str], _: Path) -> None:
