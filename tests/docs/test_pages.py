@@ -14,6 +14,7 @@ from durable_docs import diagram, messages, scenarios, stage, tables
 from airflow_durable.core.model import Decision, OnClear
 from airflow_durable.core.stored import KEY
 from airflow_durable.task import observability
+from bench import charts
 
 from .blocks import DOCS, ROOT, pages
 from .executors import COUNTERS
@@ -212,6 +213,19 @@ def test_dashboard() -> None:
             used = set(re.findall(r"\$\{?([a-z]+)", expression))
             assert used <= variables
     assert asked == COUNTERS
+
+
+def test_charts_are_of_the_table() -> None:
+    """The benchmarks' charts are drawn from the page's own table (``python -m bench.charts docs/benchmarks.md``)."""
+    page = _read("benchmarks.md")
+    drawn = charts.draw_all(page)
+    assert drawn.keys() == {chart.name for chart in charts.CHARTS}
+    for name, svg in drawn.items():
+        assert _read(f"{name}.svg") == svg, f"docs/{name}.svg is not of this table"
+        assert charts.embed(name) in page
+    assert (
+        "26.3" in charts.draw_all("| 1 waits: look-ups a second, made | 26.3 (1 to 2) | 1 | 2 |")["benchmarks-look-ups"]
+    )
 
 
 def _airflow() -> Path:

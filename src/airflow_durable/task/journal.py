@@ -178,7 +178,7 @@ class _CallEntries:
 @dataclass(frozen=True)
 class NoJournal(Journal):
     """
-    No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table has the answer.
+    No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table has it.
 
     What it cannot know is in :mod:`airflow_durable.core.recovery`.
     """
