@@ -40,8 +40,8 @@ with success and two with failure. One by one, this would take at least one look
 
 _TASKS = {"few": "", "many": ", children with 15 tasks (6 of them mapped)", "none": ", children without tasks"}
 
-_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s. Each row is for durations from 10 % less
-to 10 % more. Stock is Airflow's own handler, ours is the protocol. A request takes no time.
+_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s. Each row is for durations from 10 %
+less to 10 % more. Stock is Airflow's own handler, ours is the protocol. A request takes no time.
 
 To notice the end of a child at most a tenth of its duration late, a wait has to check about fifty times in the first
 ten minutes; stock checks ten times. For children of about 45 minutes and more it checks less than twice as often as
