@@ -155,6 +155,15 @@ def test_our_page_is_called_so(page: str) -> None:
     assert re.search(rf"\*{plugin._NAVIGATION['name']}\*", _read(page))
 
 
+def test_duplicates_avoided_means_one_thing() -> None:
+    """The words are defined on the waits page, and nothing else (the dashboard counts more) is called so."""
+    assert "| Duplicates avoided |" in _read("waits-page.md")
+    others = [page for page in pages() if page.name != "waits-page.md"]
+    named = [page.name for page in others if "uplicates avoided" in page.read_text(encoding="utf-8")]
+    assert named == []
+    assert "uplicates avoided" not in _read("dashboards/airflow-durable.json")
+
+
 def test_readme_has_the_quickstarts_crash() -> None:
     """The Dag file that crashes is the same on both pages."""
     found = [block.text for block in blocks() if block.language == "python" and "def crash_once" in block.text]
