@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from durable_docs import diagram, messages, scenarios, stage, tables
 
+from airflow_durable import stock
 from airflow_durable.core.model import Decision, OnClear
 from airflow_durable.core.stored import KEY
 from airflow_durable.task import observability
@@ -125,6 +126,38 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
     sections = _error_sections()
     assert sections.keys() == {error.__name__ for error in messages.classes()}
     assert len(set(_HEADING.findall(_read("troubleshooting.md")))) == len(_HEADING.findall(_read("troubleshooting.md")))
+
+
+_AIRFLOWS_MESSAGES = {
+    "Server indicated the task shouldn't be running anymore": "sdk/execution_time/supervisor.py",
+    "DagRunAlreadyExists": "exceptions.py",
+    "Dag not found during start up": "sdk/execution_time/task_runner.py",
+    "Trigger failed to load code": "jobs/triggerer_job_runner.py",
+}
+"""Those among the headings, and where they are."""
+
+
+def test_headings_are_messages() -> None:
+    """Each heading about the parsing of a Dag, the task's log and the triggerer's is a message of the code."""
+    text = _read("troubleshooting.md")
+    sections = ("When the Dag is parsed", "In the task's log", "In the triggerer's log")
+    headings = [
+        heading
+        for section in sections
+        for heading in _HEADING.findall(text.partition(f"\n## {section}\n")[2].partition("\n## ")[0])
+    ]
+    assert len(headings) > 15
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src" / "airflow_durable").rglob("*.py"))
+    ours = re.sub(r'"\s*\n\s*f?"', "", code)
+    for placeholder, shown in (("{', '.join(_ON_CLEAR)}", "auto, adopt, fresh"), ("{_PROVIDER}", stock._PROVIDER)):
+        ours = ours.replace(placeholder, shown)
+    for heading in headings:
+        if heading in _AIRFLOWS_MESSAGES:
+            where = (_airflow() / _AIRFLOWS_MESSAGES[heading]).read_text(encoding="utf-8")
+            assert heading in re.sub(r'"\s*\n\s*f?"', "", where)
+            continue
+        for part in heading.split("…"):
+            assert part.strip() in ours, f"nothing in the code says {part.strip()!r}"
 
 
 @pytest.mark.parametrize(
