@@ -188,3 +188,25 @@ def test_readme_quotes_the_chaos_report() -> None:
     assert f"{duplicates} duplicate child runs and {wrong} wrong ends" in readme
     assert re.search(rf"\b{resets.group(1)} healthy child runs? w(as|ere) reset", readme)
     assert f"{stock_duplicates} duplicates and {stock_wrong} wrong ends" in readme
+
+
+_STUMBLES = (
+    "for ever",
+    "whoever",
+    "laid into",
+    "comes of it",
+    "of so many",
+    "nothing is slept",
+    "tells the same",
+    "goes on waiting",
+    "can be mended",
+    "for a whole deployment",
+)
+"""What made a native reader stop; "forever", "anyone" and the like do not."""
+
+
+@pytest.mark.parametrize("page", [*pages(), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"], ids=lambda one: one.name)
+def test_words_that_stop_a_reader(page: Path) -> None:
+    """They are not on any page."""
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert [words for words in _STUMBLES if re.search(rf"\b{words}\b", text)] == []
