@@ -36,6 +36,7 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "False",
                     },
+                    **_child_options(),
                     "waits_page": {
                         "description": (
                             "Whether Airflow's UI (3.1 and later) has the page *Durable waits*: parents and the "
@@ -48,6 +49,64 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
             },
+        },
+    }
+
+
+def _child_options() -> dict[str, Any]:
+    """Return the options for the child's life: the defaults of the operator's parameters, and the reconciler's."""
+    return {
+        "on_child_failure": {
+            "description": (
+                "What the next try of a durable task does about a failed child run, where the task does not say so "
+                "itself: fresh (start a new run), resume (the same run continues from where it failed; Airflow 3.3, "
+                "and a reconciler has to run) or fail (there is no next try)."
+            ),
+            "version_added": "0.2.0",
+            "type": "string",
+            "example": "fail",
+            "default": "fresh",
+        },
+        "on_parent_end": {
+            "description": (
+                "What happens to an active child run when its durable task has ended for good without having taken "
+                "its outcome, where the task does not say so itself: abandon (it stays as it is) or cancel (the "
+                "reconciler ends it; Airflow 3.3)."
+            ),
+            "version_added": "0.2.0",
+            "type": "string",
+            "example": "cancel",
+            "default": "abandon",
+        },
+        "start_timeout": {
+            "description": (
+                "How many seconds a child run may take from being asked for to its first task running, where the "
+                "durable task does not say so itself. Empty: no limit."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": "3600",
+            "default": "",
+        },
+        "run_timeout": {
+            "description": (
+                "How many seconds a child run may take from leaving the queue to its end, where the durable task does "
+                "not say so itself. Empty: no limit."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": "86400",
+            "default": "",
+        },
+        "reconciler_timeout": {
+            "description": (
+                "How many seconds a durable task waits for the reconciler to do what it asked for (to resume its "
+                "child run) before the try fails."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": None,
+            "default": "120",
         },
     }
 

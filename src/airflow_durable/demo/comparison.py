@@ -77,11 +77,14 @@ class Comparison:
         return tuple(found)
 
 
-def compare(home: Path, report: Report) -> Comparison:
+def compare(
+    home: Path, report: Report, show: Callable[[Comparison, str], None] = lambda _comparison, _url: None
+) -> Comparison:
     """
     Start an Airflow in this folder, crash both parents, wait for their ends, and end the Airflow.
 
     :param report: is called with a line of progress at a time.
+    :param show: is called with the result and Airflow's address before the Airflow is ended.
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
     """
     began = time.monotonic()
@@ -99,7 +102,9 @@ def compare(home: Path, report: Report) -> Comparison:
         killed_at = _crash_when_children_run(airflow, report)
         _watch_until_ended(airflow, report)
         parents = tuple(_measure(airflow.database, kind, killed_at[kind]) for kind in KINDS)
-    return Comparison(version, parents, time.monotonic() - began)
+        comparison = Comparison(version, parents, time.monotonic() - began)
+        show(comparison, airflow.url)
+    return comparison
 
 
 def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[str, datetime]:
@@ -162,7 +167,7 @@ def _what_the_retry_did(runs: list[DagRun], killed_at: datetime) -> str:
     later = [run for run in runs if run.queued_at and run.queued_at > killed_at]
     if later:
         return "started a second child run" if len(later) == 1 else f"started {len(later)} more child runs"
-    return "went on with the same child run"
+    return "continued with the same child run"
 
 
 def _work_seconds(database: ScratchDatabase, run: DagRun) -> float:
