@@ -41,6 +41,7 @@ _NOTHING = object()
 __all__ = [
     "AsyncLookUps",
     "Failure",
+    "TaskLookUps",
     "as_submission_error",
     "ask",
     "can_defer",
@@ -487,6 +488,21 @@ def is_event_left_over(*, deferred_in_try: int, try_number: int) -> bool:
     event. Goes with 3.0.
     """
     return deferred_in_try != try_number
+
+
+class TaskLookUps(AsyncLookUps):
+    """
+    The same look-ups from a task that waits in the worker, on an event loop of its own.
+
+    The task's channel answers one request after another, so each is sent as any other of the task's: ``await`` does not
+    give way to anything.
+    """
+
+    async def _send(self, message: Any) -> Any:  # noqa: ANN401 - see AsyncLookUps
+        from airflow.sdk.execution_time import task_runner
+
+        with undisturbed():
+            return task_runner.SUPERVISOR_COMMS.send(message)
 
 
 async def _asend(channel: Any, message: Any) -> Any:  # noqa: ANN401 - as many types as there are messages

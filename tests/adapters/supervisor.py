@@ -26,6 +26,7 @@ from msgspec import msgpack
 from pydantic import TypeAdapter
 
 from airflow_durable.core.stored import position_of
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 from airflow_durable.task import calls
 
 from . import versions
@@ -358,8 +359,8 @@ class Log:
         """Let the operator log here."""
         from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-        # The stock class: ours inherits it.
-        with patch.object(TriggerDagRunOperator, "log", self):
+        # The stock class: ours inherits it. But for the one that starts many runs.
+        with patch.object(TriggerDagRunOperator, "log", self), patch.object(TriggerDagRunsOperator, "log", self):
             yield
 
     def info(self, event: str, *args: object, **fields: object) -> None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 DAGS = """
 from airflow.sdk import DAG
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 with DAG("child", schedule=None):
     pass
@@ -36,6 +37,17 @@ for name, mode in MODES.items():
     with DAG(f"parent_{name}", schedule=None) as parent:
         TriggerDagRunOperator(
             task_id="trigger", trigger_dag_id="child", durable=True, retries=1, poke_interval=1, **mode
+        )
+    globals()[name] = parent
+MANY = {
+    "many_wait": {},
+    "many_defer": {"deferrable": True, "max_active": 1},
+    "many_forget": {"wait_for_completion": False},
+}
+for name, mode in MANY.items():
+    with DAG(f"parent_{name}", schedule=None) as parent:
+        TriggerDagRunsOperator(
+            task_id="trigger", trigger_dag_id="child", items=[{}, {}], retries=1, poke_interval=1, **mode
         )
     globals()[name] = parent
 """
@@ -66,7 +78,7 @@ thread = threading.Thread(target=end_children)
 thread.start()
 states = {}
 try:
-    for name in dags.MODES:
+    for name in (*dags.MODES, *dags.MANY):
         states[name] = str(getattr(dags, name).test().state)
 finally:
     done.set()
@@ -104,9 +116,10 @@ def test_all_modes(tmp_path: Path) -> None:
     # Not always the last line: 3.4.0b2 logs what goes wrong when it closes its asynchronous connections at exit.
     (line,) = [line for line in done.stdout.splitlines() if line.startswith('{"states"')]
     result = json.loads(line)
-    expected = dict.fromkeys(["wait", "defer", "forget", "fixed"], "success")
+    expected = dict.fromkeys(["wait", "defer", "forget", "fixed", "many_wait", "many_defer", "many_forget"], "success")
     assert result["states"] == expected, done.stdout[-6000:] + done.stderr[-6000:]
-    assert len(result["runs"]) == 4
-    assert result["runs"][-1] == "fixed"
-    assert all(GENERATED.fullmatch(run_id) for run_id in result["runs"][:-1])
+    single, many = result["runs"][:4], result["runs"][4:]
+    assert single[-1] == "fixed"
+    assert all(GENERATED.fullmatch(run_id) for run_id in single[:-1])
+    assert [run_id.rpartition("_")[2] for run_id in many] == ["i0", "i1"] * 3
     assert result["links"] == 4

@@ -10,6 +10,7 @@ CHILDREN = {
     "example_durable_fire_and_forget": 1,
     "example_durable_mapped": 3,
     "example_durable_fixed_run_id": 1,
+    "example_durable_many": 3,
 }
 
 

@@ -42,10 +42,10 @@ def demo(
     """
     Crash a real Airflow, and show what its retries do.
 
-    Starts an Airflow of this Python environment in a scratch folder, on free ports of this machine. Two parent tasks,
-    one with durable=False and one with durable=True, each wait for a child run. Their workers are killed, and the
-    scheduler retries them. The figures in the table come from Airflow's database. It takes one to three minutes, and
-    leaves no process behind.
+    Starts an Airflow of this Python environment in a scratch folder, on free ports of this machine. Three parent tasks,
+    one with durable=False, one with durable=True, and a stock operator that [durable] stock_operators makes durable,
+    each wait for a child run. Their workers are killed, and the scheduler retries them. The figures in the table come
+    from Airflow's database. It takes one to three minutes, and leaves no process behind.
 
     With --ui the address of the page of waits is printed at the end (Airflow 3.1 and later). Anyone on this machine can
     open it, as an administrator and without a password.

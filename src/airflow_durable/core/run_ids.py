@@ -29,8 +29,11 @@ _DIGEST_LENGTH = 12
 
 _MICROSECONDS = 1_000_000
 _GENERATED = re.compile(
-    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_r[1-9]\d*)?|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
+    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
+    r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
+_UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
+_SHOWN_LENGTH = 60
 _MANGLED = re.compile(r"[#?/\\%\x00-\x20\x7f]")
 _DOTS = frozenset({".", ".."})
 
@@ -59,7 +62,7 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
     raise RunIdInvalidError(dag_id, run_id, reason)
 
 
-def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> str:
+def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item: str | None = None) -> str:
     """
     Return the run id of one child of this parent: the same for the same arguments, for ever.
 
@@ -70,18 +73,22 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> s
         manual__2026-11-26T03:00:00+00:00_b7m2c5xh6tqd_r1       the run after one failed run
         manual__2026-11-26T03:00:00+00:00_z4u6yf3n2kpa_c2       the second call of the try
         manual__2026-11-26T03:00:00+00:00_p5e7wd4j3sqb_e3       after a clear of try 3
+        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest    the child of one item of many
 
     :param epoch: the try whose clear asked for the work anew; 0: none yet.
     :param call: which child of the try it is, from 1.
     :param generation: how many runs of this epoch and call came before: they failed, or belong to another life of a
         parent of this name.
+    :param item: which item of many it is for: one letter for the kind of identity, then the item's key or position,
+        which the run id shows as far as Airflow admits it (60 characters; others than letters, digits, ``.`` and ``-``
+        as ``-``). None: the task starts one child.
     """
     loop = [] if parent.loop_index is None else [parent.loop_index]
     key = [parent.dag_id, parent.run_id, parent.task_id, parent.map_index, *loop]
-    digest = _digest([key, epoch, call, generation])
-    position = "".join(
-        f"_{letter}{number}" for letter, number in (("e", epoch), ("c", call - 1 and call), ("r", generation)) if number
-    )
+    digest = _digest([key, epoch, call, generation, *([] if item is None else [item])])
+    shown = None if item is None else _UNSHOWN.sub("-", item[1:])[:_SHOWN_LENGTH]
+    parts = (("e", epoch), ("c", call - 1 and call), ("i", shown), ("r", generation))
+    position = "".join(f"_{letter}{part}" for letter, part in parts if part)
     return f"manual__{_in_utc(parent.run_after)}_{digest}{position}"
 
 

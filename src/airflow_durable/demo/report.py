@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from airflow_durable.demo.comparison import Comparison, ParentResult
 
+_COLUMNS = {
+    "stock": "durable=False",
+    "durable": "durable=True",
+    "switched": "stock operator, stock_operators=durable",
+}
 _ROWS: tuple[tuple[str, Callable[[ParentResult], str]], ...] = (
     ("child runs", lambda parent: str(parent.child_runs)),
     ("tries", lambda parent: str(parent.tries)),
@@ -24,7 +29,7 @@ _ROWS: tuple[tuple[str, Callable[[ParentResult], str]], ...] = (
 
 def build_lines(comparison: Comparison) -> list[str]:
     """Return the before/after table."""
-    headings = ("", *(f"durable={parent.kind == 'durable'}" for parent in comparison.parents))
+    headings = ("", *(_COLUMNS[parent.kind] for parent in comparison.parents))
     rows = [(name, *(show(parent) for parent in comparison.parents)) for name, show in _ROWS]
     title = f"A worker was killed while its task waited (Airflow {comparison.airflow_version})"
     return [title, "", *make_table(headings, rows)]

@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 CHILD = "example_durable_child"
 
@@ -78,3 +79,16 @@ with DAG("example_durable_fixed_run_id", schedule=None, catchup=False, default_a
         poke_interval=10,
     )
     # [END durable_fixed_run_id]
+
+with DAG("example_durable_many", schedule=None, catchup=False, tags=["example"]):
+    # [START durable_many]
+    TriggerDagRunsOperator(
+        task_id="run_children",
+        trigger_dag_id=CHILD,
+        items=[{"seconds": seconds} for seconds in (1, 2, 3)],
+        key="seconds",
+        max_active=2,
+        deferrable=True,
+        retries=3,
+    )
+    # [END durable_many]

@@ -146,8 +146,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        # A context without all of these is that of a unit test: there is no try that could be continued.
-        missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
+        missing = _lacks(context) if self.durable else []
         if missing:
             self.log.warning("The context lacks %s: continuing without durable.", ", ".join(missing))
         if not self.durable or missing:
@@ -161,7 +160,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: as :meth:`execute`.
         """
         data = _data_of_our_event(event)
-        if data is None and (not self.durable or self._is_of_stock(event)):
+        if data is None and (not self.durable or _lacks(context) or self._is_of_stock(event)):
             return super().execute_complete(context, event)
         return self._guarded(context, lambda: self._complete_durably(context, data))
 
@@ -199,6 +198,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         from airflow_durable.task.request import build_attempt, build_payload, build_request, poke_interval_of
 
         self._restore_given()
+        if getattr(self, "durable_by_switch", False) and not is_resumed:
+            self.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
         call = next_call(context)
         payload = build_payload(self, context)
         request, attempt = build_request(self, call), build_attempt(context)
@@ -429,6 +430,11 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
         next_due = first_due(request, record) if isinstance(due, EllipsisType) else due
         self.defer(trigger=trigger_of(self, request, record, journal, next_due), method_name="execute_complete")
+
+
+def _lacks(context: Context) -> list[str]:
+    """Return what a try's context has and this one has not: it is that of a unit test, and no try can be continued."""
+    return [name for name in _NEEDED_IN_CONTEXT if name not in context]
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:

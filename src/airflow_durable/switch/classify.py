@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.durations import read_interval
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
 from airflow_durable.stock import MISSING, StockTriggerDagRunOperator, is_deferrable
+from airflow_durable.switch.classes import durable_class
 from airflow_durable.switch.subclasses import why_class_unsafe, why_instance_unsafe
-from airflow_durable.switch.verdict import NOT_STOCK, Kind, Verdict, why_no_subclass
+from airflow_durable.switch.verdict import NOT_STOCK, SWITCHED, Kind, Verdict, why_no_subclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow_durable.switch.settings import Switch
-
-SWITCHED = "durable_by_switch"
-"""The attribute of the classes that the switch makes."""
 
 
 def classify(task: Any, switch: Switch) -> Verdict:  # noqa: ANN401 - an operator, a mapped one among them
@@ -42,7 +40,7 @@ def classify(task: Any, switch: Switch) -> Verdict:  # noqa: ANN401 - an operato
     if excluded:
         return Verdict(Kind.EXCLUDED, excluded)
     impossible = _why_impossible(task) or (
-        None if is_stock else why_class_unsafe(operator_class) or why_instance_unsafe(task)
+        None if is_stock else why_class_unsafe(operator_class) or why_instance_unsafe(task) or _why_no_class(task)
     )
     if impossible:
         return Verdict(Kind.NOT_POSSIBLE, impossible)
@@ -71,6 +69,14 @@ def _why_impossible(task: Any) -> str | None:  # noqa: ANN401 - see classify
         interval, is_waiting = task.poke_interval, task.wait_for_completion or is_deferrable(task)
     if is_waiting and read_interval(interval) is None:
         return f"its poke_interval is {interval!r}, which is no number of seconds, 0 or more, and no timedelta"
+    return None
+
+
+def _why_no_class(task: Any) -> str | None:  # noqa: ANN401 - see classify
+    try:
+        durable_class(task.operator_class)
+    except Exception as error:  # noqa: BLE001 - a class may forbid, in many ways, that one is made of it
+        return f"no class can be made of its class and the durable one ({type(error).__name__})"
     return None
 
 

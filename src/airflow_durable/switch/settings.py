@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 SECTION = "durable"
 TAG = "not-durable"
 """A Dag with this tag is left alone."""
+OPTIONS = (
+    "stock_operators",
+    "stock_operators_only",
+    "stock_operators_except",
+    "stock_subclasses",
+    "stock_operators_min_retries",
+)
 
 
 class Mode(enum.Enum):
@@ -59,41 +66,52 @@ def read_switch(get: Callable[[str], str | None]) -> Switch:
     """
     Read the options. It raises nothing, whatever they are.
 
-    :param get: return the value of an option of the section ``durable``, as text; None: it is not set.
+    :param get: return the value of an option of the section ``durable``, as text; None: it is not set. It may raise:
+        what an option that cannot be read leaves alone is not known, so then the switch is off.
     """
     problems: list[str] = []
-    mode = _choice(get, "stock_operators", [one.value for one in Mode], Mode.AS_IS.value, problems)
-    subclasses = _choice(get, "stock_subclasses", ["durable", "as_is"], "durable", problems)
+    given = {name: _read(get, name, problems) for name in OPTIONS}
+    is_unreadable = bool(problems)
+    mode = _choice(given, "stock_operators", [one.value for one in Mode], Mode.AS_IS.value, problems)
+    subclasses = _choice(given, "stock_subclasses", ["durable", "as_is"], "durable", problems)
     return Switch(
-        mode=Mode(mode),
-        only=_patterns(get("stock_operators_only")),
-        excepted=_patterns(get("stock_operators_except")),
+        mode=Mode.AS_IS if is_unreadable else Mode(mode),
+        only=_patterns(given["stock_operators_only"]),
+        excepted=_patterns(given["stock_operators_except"]),
         is_for_subclasses=subclasses == "durable",
-        min_retries=_number(get, "stock_operators_min_retries", problems),
+        min_retries=_number(given, "stock_operators_min_retries", problems),
         problems=tuple(problems),
     )
 
 
-def _choice(get: Callable[[str], str | None], name: str, choices: list[str], default: str, problems: list[str]) -> str:
+def _read(get: Callable[[str], str | None], name: str, problems: list[str]) -> str:
+    try:
+        return (get(name) or "").strip()
+    except Exception as error:  # noqa: BLE001 - whatever a configuration file can do
+        problems.append(f"[{SECTION}] {name} cannot be read ({type(error).__name__}); stock_operators counts as as_is.")
+        return ""
+
+
+def _choice(given: dict[str, str], name: str, choices: list[str], default: str, problems: list[str]) -> str:
     """Return one of the choices; ``as_is`` for anything else."""
-    given = (get(name) or default).strip()
-    if given.lower() in choices:
-        return given.lower()
-    problems.append(f"[{SECTION}] {name} is one of {', '.join(choices)}, not {given!r}; it counts as as_is.")
+    value = given[name] or default
+    if value.lower() in choices:
+        return value.lower()
+    problems.append(f"[{SECTION}] {name} is one of {', '.join(choices)}, not {value!r}; it counts as as_is.")
     return "as_is"
 
 
-def _number(get: Callable[[str], str | None], name: str, problems: list[str]) -> int:
-    given = (get(name) or "0").strip()
-    if given.isascii() and given.isdigit():
-        return int(given)
-    problems.append(f"[{SECTION}] {name} is a number, 0 or more, not {given!r}; it counts as 0.")
+def _number(given: dict[str, str], name: str, problems: list[str]) -> int:
+    value = given[name] or "0"
+    if value.isascii() and value.isdigit():
+        return int(value)
+    problems.append(f"[{SECTION}] {name} is a number, 0 or more, not {value!r}; it counts as 0.")
     return 0
 
 
-def _patterns(given: str | None) -> tuple[str, ...]:
+def _patterns(given: str) -> tuple[str, ...]:
     """Return the patterns of a list with commas or line ends between them."""
-    return tuple(pattern for part in (given or "").replace("\n", ",").split(",") if (pattern := part.strip()))
+    return tuple(pattern for part in given.replace("\n", ",").split(",") if (pattern := part.strip()))
 
 
 def _fits(pattern: str, dag_id: str, task_id: str) -> bool:

@@ -8,16 +8,19 @@ task is left as it is: a task that only seems durable is worse than one that is 
 
 from __future__ import annotations
 
+import dis
 import inspect
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.operators.parameters import DEFAULTS, OWN
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
 from airflow_durable.stock import PARAMETERS, StockTriggerDagRunOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_OWN = frozenset(OWN)
 _STOCK_NAME = "TriggerDagRunOperator"
 _REQUEST_NAME = "DagRunTriggerException"
 
@@ -46,7 +49,7 @@ def _is_dunder(name: str) -> bool:
 
 _OURS = frozenset(
     {name for name in vars(Ours) if not _is_dunder(name) and name not in vars(StockTriggerDagRunOperator)} - {"partial"}
-    | {"durable", "on_clear", "_durable_given"}
+    | {*OWN, "_durable_given"}
 )
 _OF_STOCK = frozenset(
     name
@@ -69,7 +72,10 @@ def why_class_unsafe(theirs: type) -> str | None:
 def why_instance_unsafe(task: Any) -> str | None:  # noqa: ANN401 - an operator, or a mapped one
     """Return why this task cannot be one of such a class; None: it can."""
     if hasattr(task, "partial_kwargs"):
-        return None
+        expanded = getattr(task.expand_input, "value", None)
+        given = {*task.partial_kwargs, *(expanded if isinstance(expanded, dict) else ())}
+        taken = sorted(given & DEFAULTS.keys())
+        return f"it is given {taken[0]!r}, a name that the durable operator uses" if taken else None
     taken = sorted((_OURS | _OF_STOCK | {"execute", "execute_complete", "defer"}) & vars(task).keys())
     return f"it has an attribute {taken[0]!r}, a name that the durable operator uses" if taken else None
 
@@ -96,6 +102,8 @@ def _why_code_unsafe(owner: type) -> str | None:
     for name, function in functions.items():
         if _names_stock(function):
             return f"{owner.__name__}.{name} names the stock class, where it would have to use super()"
+        if taken := sorted(_assigned(function.__code__) & _OWN):
+            return f"{owner.__name__}.{name} sets an attribute {taken[0]!r}, a name that the durable operator uses"
         if _REQUEST_NAME in _names(function.__code__):
             return f"{owner.__name__}.{name} uses {_REQUEST_NAME}, which a durable task does not raise"
     for name in ("execute", "execute_complete"):
@@ -109,12 +117,17 @@ def _why_code_unsafe(owner: type) -> str | None:
 
 
 def _functions(owner: type) -> Iterator[tuple[str, FunctionType]]:
-    """Yield the functions that a class defines, without what decorates them."""
+    """
+    Yield the functions that a class defines, without what decorates them.
+
+    Not those of the stock operator: with a mixin in front, Airflow's metaclass puts its ``__init__`` into the subclass.
+    """
     for name, value in vars(owner).items():
         parts = (value.fget, value.fset) if isinstance(value, property) else (getattr(value, "__func__", value),)
         for part in parts:
             function = inspect.unwrap(part) if callable(part) else None
-            if isinstance(function, FunctionType):
+            is_theirs = function is not inspect.unwrap(getattr(StockTriggerDagRunOperator, name, int))
+            if isinstance(function, FunctionType) and is_theirs:
                 yield name, function
 
 
@@ -134,6 +147,17 @@ def _content(cell: Any) -> Any:  # noqa: ANN401 - whatever a function refers to
         return cell.cell_contents
     except ValueError:  # not yet set
         return None
+
+
+def _assigned(code: CodeType) -> set[str]:
+    """Return the attributes that a function assigns, of whatever object; empty if none of them could be ours."""
+    found: set[str] = set()
+    if not _OWN.isdisjoint(code.co_names):
+        found = {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_ATTR"}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _assigned(constant)
+    return found
 
 
 def _names(code: CodeType) -> set[str]:

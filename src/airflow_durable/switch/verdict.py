@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 STOCK_MODULE = "airflow.providers.standard.operators.trigger_dagrun"
 OWN_MODULE = "airflow_durable.operators.trigger_dagrun"
 NAME = "TriggerDagRunOperator"
+SWITCHED = "durable_by_switch"
+"""The attribute of the classes that the switch makes."""
+THEIRS = "_durable_theirs"
+"""The attribute by which such a class names the one that it stands for."""
 
 
 class Kind(enum.Enum):

@@ -11,7 +11,7 @@ from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
 from airflow_durable.core.model import ENDED_STATES, Outcome, Phase
 from airflow_durable.core.stored import dump, load
 from airflow_durable.task.request import poke_interval_of
-from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+from airflow_durable.triggers.dag_run import MISSING, DurableDagRunTrigger
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Request
@@ -52,6 +52,7 @@ def trigger_of(
         poll_interval=poke_interval_of(operator),
         record={**dump(record), **journal.position(record.call)},
         due=None if due is None or is_waited_out else due.isoformat(),
+        stock_states=[] if is_waited_out else _states_for_stock(request),
     )
 
 
@@ -87,3 +88,11 @@ def read_event(operator: TriggerDagRunOperator, data: dict[str, Any] | None) -> 
     seen = None if data.get("is_missing") else state
     outcome = Outcome(record.dag_id, record.run_id, seen, datetime.now(tz=timezone.utc))
     return Resumption(record, outcome, is_due=bool(data.get("is_due")))
+
+
+def _states_for_stock(request: Request) -> list[str] | None:
+    """Return the states that the stock operator judges as we do, if the Dag goes back to it; None: all that can be."""
+    listed = request.allowed_states | request.failed_states
+    # A missing run is a failed one to it.
+    states = listed | {MISSING} if "failed" in request.failed_states else listed
+    return None if states >= ENDED_STATES | {MISSING} else sorted(states)

@@ -15,7 +15,7 @@ from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
 from airflow_durable.server_errors import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_durable.core.record import Record
 
@@ -54,6 +54,11 @@ class StoreJournal:
     """
 
     has_store = True
+
+    # What is stored, and under which keys.
+    _key_of: Callable[[int, int], str] = staticmethod(key_of)
+    _dump: Callable[[Record], dict[str, Any]] = staticmethod(dump)
+    _load: Callable[[object], Record] = staticmethod(load)
 
     def __init__(self, store: Any, task_instance_id: str) -> None:  # noqa: ANN401 - differs by version
         self._store = store
@@ -114,13 +119,13 @@ class StoreJournal:
     def _set(self, record: Record, sequence: int, root: str) -> None:
         from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-        key, value = key_of(record.call, sequence), {**dump(record), "root": root}
+        key, value = self._key_of(record.call, sequence), {**self._dump(record), "root": root}
         answer = task_sdk.ask(lambda: self._store.set(key, value, retention=NEVER_EXPIRE))
         if isinstance(answer, Failure):
             raise JournalWriteError(record.dag_id, record.run_id, answer.said, is_transient=answer.is_transient)
 
     def _get(self, call: int, sequence: int) -> Any:  # noqa: ANN401 - whatever is stored
-        key = key_of(call, sequence)
+        key = self._key_of(call, sequence)
         answer = task_sdk.ask(lambda: self._store.get(key))
         if isinstance(answer, Failure):
             raise JournalReadError(answer.said, is_transient=answer.is_transient)
@@ -129,7 +134,7 @@ class StoreJournal:
     def _read_all(self, call: int) -> _CallEntries:
         entries = _CallEntries(self._task_instance_id, is_read=True)
         while (stored := self._get(call, len(entries.found))) is not None:
-            record = load(stored)
+            record = self._load(stored)
             if not entries.found and stored["version"] == FIRST_VERSION:
                 entries.is_first_version = True
             entries.add(record, str(stored.get("root", "")))
@@ -163,6 +168,11 @@ class _CallEntries:
         if not self.found and root:
             self.root = root
         self.found.append((record, root))
+
+    def reopen(self, newest: Record) -> None:
+        """Take note of the newest entry, which is known from elsewhere."""
+        self._start -= 1
+        self.found.append((newest, self.root))
 
     def wrote(self, record: Record) -> None:
         if not self.found or self.found[-1] != (record, self.root):

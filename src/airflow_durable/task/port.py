@@ -75,17 +75,7 @@ class AirflowPort:
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
         """Return whether a task upstream ran again after this moment."""
-        upstream = sorted(self._context["task"].upstream_task_ids)
-        if not upstream:
-            return False
-        logical_date = self._context["dag_run"].logical_date
-        if than is None or logical_date is None:
-            return None
-        ti = self._context["ti"]
-        ends = [task_sdk.task_ended_at(ti.dag_id, ti.run_id, task_id, logical_date) for task_id in upstream]
-        if any(end is not None and end > than for end in ends):
-            return True
-        return None if None in ends else False
+        return is_upstream_newer(self._context, than)
 
     def task_states(self, dag_id: str, run_id: str) -> Mapping[str, str | None] | None:
         """Return the states of the run's tasks; None if they cannot be told."""
@@ -144,3 +134,22 @@ class AirflowPort:
             request.partition_key = self._payload.partition_key  # type: ignore[attr-defined]
         self.has_asked_stock = True
         return request
+
+
+def is_upstream_newer(context: Context, than: datetime | None) -> bool | None:
+    """
+    Return whether a task upstream of the parent ran again after this moment; None: that cannot be known.
+
+    :param than: None: not known either.
+    """
+    upstream = sorted(context["task"].upstream_task_ids)
+    if not upstream:
+        return False
+    logical_date = context["dag_run"].logical_date
+    if than is None or logical_date is None:
+        return None
+    ti = context["ti"]
+    ends = [task_sdk.task_ended_at(ti.dag_id, ti.run_id, task_id, logical_date) for task_id in upstream]
+    if any(end is not None and end > than for end in ends):
+        return True
+    return None if None in ends else False

@@ -84,8 +84,8 @@ def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
         is_date_ours=not stock.is_set(operator.logical_date) and not stock.is_set(given_run_after),
         is_run_after_ours=not has_run_after and task_sdk.can_send_run_after(),
         mode=_mode(operator),
-        allowed_states=_states("allowed_states", operator.allowed_states),
-        failed_states=_states("failed_states", operator.failed_states),
+        allowed_states=read_states("allowed_states", operator.allowed_states),
+        failed_states=read_states("failed_states", operator.failed_states),
         is_reset=bool(operator.reset_dag_run),
         is_skip=bool(operator.skip_when_already_exists),
         on_clear=OnClear(operator.on_clear),
@@ -105,8 +105,8 @@ def rebuild_request(operator: TriggerDagRunOperator, record: Record) -> Request:
         is_date_ours=False,
         is_run_after_ours=False,
         mode=Mode.DEFER,
-        allowed_states=_states("allowed_states", operator.allowed_states),
-        failed_states=_states("failed_states", operator.failed_states),
+        allowed_states=read_states("allowed_states", operator.allowed_states),
+        failed_states=read_states("failed_states", operator.failed_states),
         is_reset=bool(operator.reset_dag_run),
         **_limits(operator, has_store=True),
         call=record.call,
@@ -209,7 +209,12 @@ def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | N
     return rendered
 
 
-def _states(name: str, given: Iterable[Any]) -> frozenset[str]:
+def read_states(name: str, given: Iterable[Any]) -> frozenset[str]:
+    """
+    Return the states of a parameter.
+
+    :raises RequestInvalidError: one is none that Airflow knows.
+    """
     states = frozenset(str(getattr(state, "value", state)) for state in given)
     if unknown := sorted(states - task_sdk.dag_run_states()):
         raise RequestInvalidError(

@@ -33,6 +33,7 @@ class Wait:
 
     :param since: when it began, by the loop's clock.
     :param ended: done when the wait is over: the run's state, or None if there is no such run.
+    :param is_patient: it is one of many that belong together, and may be polled less often.
     """
 
     run_id: str
@@ -40,6 +41,7 @@ class Wait:
     since: float
     ended: asyncio.Future[str | None]
     batch: Batch = field(init=False)
+    is_patient: bool = False
 
     @property
     def query_bytes(self) -> int:
@@ -148,6 +150,11 @@ class Batch:
     def poll_interval(self) -> float:
         """Return the shortest that one of its waits asks for, in seconds."""
         return min(wait.poll_interval for wait in self.waits.values())
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether each of its waits is one of many that belong together."""
+        return all(wait.is_patient for wait in self.waits.values())
 
     def youngest(self) -> float:
         """Return when its latest wait began."""

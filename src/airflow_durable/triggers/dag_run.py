@@ -16,6 +16,7 @@ from airflow_durable.triggers.poller import get_poller
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+MISSING = "missing"
 _MISSING_TO_STOCK = "failed"
 
 
@@ -37,9 +38,12 @@ class DurableDagRunTrigger(BaseTrigger):
     :param record: the stored form of the parent's record, handed back in the event.
     :param due: when to end the wait in any case, as an ISO 8601 text with its time zone; None: never. The task then
         finds out whether a timeout is over.
+    :param stock_states: the states that the stock operator would understand if the parent's Dag went back to it, among
+        them :data:`MISSING` for a run that does not exist. The event of another state lacks what the stock operator
+        needs, so that its try fails: it takes every state that it has not listed as failed for success. None: all.
     """
 
-    def __init__(  # noqa: PLR0913 - what is waited for
+    def __init__(  # noqa: PLR0913 - a contract
         self,
         *,
         dag_id: str,
@@ -48,6 +52,7 @@ class DurableDagRunTrigger(BaseTrigger):
         poll_interval: float,
         record: dict[str, Any],
         due: str | None = None,
+        stock_states: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.dag_id = dag_id
@@ -55,6 +60,7 @@ class DurableDagRunTrigger(BaseTrigger):
         self.states = states
         self.poll_interval = poll_interval
         self.due = due
+        self.stock_states = stock_states
         # As a text it takes a tenth of the memory, and a triggerer has ten thousand of these.
         self._record = json.dumps(record)
 
@@ -76,6 +82,7 @@ class DurableDagRunTrigger(BaseTrigger):
                 "record": self.record,
                 # Only where it is used: an older release in the triggerer takes no argument that it does not know.
                 **({} if self.due is None else {"due": self.due}),
+                **({} if self.stock_states is None else {"stock_states": self.stock_states}),
             },
         )
 
@@ -122,4 +129,6 @@ class DurableDagRunTrigger(BaseTrigger):
             payload["is_due"] = True
         # A fixed run id may be one of these words.
         payload["state" if self.run_id in payload else self.run_id] = _MISSING_TO_STOCK if state is None else state
+        if self.stock_states is not None and (MISSING if state is None else state) not in self.stock_states:
+            del payload["run_ids"]
         return class_path, payload

@@ -72,9 +72,31 @@ class Poller:
         :param wait_log: is written to now and then.
         :raises LookUpFailedError: the run cannot be looked up, for a reason that will not pass.
         """
+        wait = self.begin(dag_id, run_id, states, poll_interval, wait_log)
+        try:
+            return await wait.ended
+        finally:
+            self.leave(wait)
+
+    def begin(  # noqa: PLR0913 - what a wait is about
+        self,
+        dag_id: str,
+        run_id: str,
+        states: frozenset[str],
+        poll_interval: float,
+        wait_log: WaitLog | None = None,
+        *,
+        is_patient: bool = False,
+    ) -> Wait:
+        """
+        Begin a wait, as :meth:`wait` does; its future says when it is over. Whoever began it has to leave.
+
+        :param is_patient: it is one of many that belong together, and may be polled less often.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         wait = Wait(run_id, max(poll_interval, SHORTEST_INTERVAL_SECONDS), now, loop.create_future())
+        wait.is_patient = is_patient
         self._batches.add(wait, dag_id, states, due=now + SHORTEST_INTERVAL_SECONDS * jitter())
         if wait_log is not None:
             self._notes.add(wait, wait_log)
@@ -82,11 +104,12 @@ class Poller:
         if self._task is None or self._task.done():
             # In a context of its own: in this one the logs go to the log of this wait's task.
             self._task = contextvars.Context().run(loop.create_task, self._run())
-        try:
-            return await wait.ended
-        finally:
-            self._batches.remove(wait)
-            self._notes.remove(wait)
+        return wait
+
+    def leave(self, wait: Wait) -> None:
+        """End a wait, whether it is over or not."""
+        self._batches.remove(wait)
+        self._notes.remove(wait)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

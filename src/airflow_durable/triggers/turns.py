@@ -41,6 +41,10 @@ _RATE_SECONDS = 20.0
 LEAST_RATE = 1.0
 """... if that is more than this many requests a second, and..."""
 
+PATIENT_RATE = 0.4
+"""How many requests a second the polls of one task's many children may cost: 24 a minute. The fewer are left, the fewer
+batches there are, and the sooner each is polled again: every 2.5 seconds if they fit into one."""
+
 SHARE_OF_TIME = 0.9
 """... how much of the time, as long as requests take: the rest is for finding what has ended, and for others. Not where
 the waits' own intervals ask for more: then only the rests are left."""
@@ -385,6 +389,8 @@ class Turns:
         search_rate = self._search_rate * math.exp((self._search_at - _now()) / _RATE_SECONDS)
         share = max(SHARE_OF_NOMINAL / 4, min(SHARE_OF_NOMINAL, SHARE_OF_ALL - search_rate / nominal))
         rate = max(LEAST_RATE, min(share * nominal, affordable))
+        if batch.is_patient:
+            rate = min(rate, PATIENT_RATE)
         round_seconds = len(self._batches) / rate
         age = _now() - batch.youngest()
         return max(SHORTEST_INTERVAL_SECONDS, min(round_seconds, age, batch.poll_interval()))

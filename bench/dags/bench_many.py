@@ -1,0 +1,70 @@
+"""Starting many runs from one task: bare trigger requests in a loop, the operator for many, mapped stock operators."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
+from airflow.sdk import DAG, task
+
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+
+NUMBER = int(os.environ.get("BENCH_MANY", "1000"))
+ITEMS = [{"number": number} for number in range(NUMBER)]
+
+for name in ("bare", "many", "mapped"):
+    # Paused: the runs stay queued, and nothing but their start takes time.
+    with DAG(f"bench_many_child_{name}", schedule=None, catchup=False, is_paused_upon_creation=True):
+        EmptyOperator(task_id="work")
+
+
+@task
+def trigger_bare() -> float:
+    """Send the requests, and nothing else; return the seconds that it took."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import TriggerDagRun
+
+    began = time.monotonic()
+    for conf in ITEMS:
+        message: Any = TriggerDagRun(
+            dag_id="bench_many_child_bare",
+            run_id=f"manual__{uuid.uuid4()}",
+            logical_date=datetime.now(tz=timezone.utc),
+            conf=conf,
+        )
+        task_runner.SUPERVISOR_COMMS.send(message)
+    return time.monotonic() - began
+
+
+class Timed(TriggerDagRunsOperator):
+    """Returns the seconds that it took."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's context
+        """Start the runs."""
+        began = time.monotonic()
+        super().execute(context)
+        return time.monotonic() - began
+
+
+with DAG("bench_many_bare", schedule=None, catchup=False):
+    trigger_bare()
+
+with DAG("bench_many_many", schedule=None, catchup=False):
+    Timed(
+        task_id="trigger",
+        trigger_dag_id="bench_many_child_many",
+        items=ITEMS,
+        wait_for_completion=False,
+        retries=2,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG("bench_many_mapped", schedule=None, catchup=False):
+    StockTriggerDagRunOperator.partial(task_id="trigger", trigger_dag_id="bench_many_child_mapped").expand(
+        conf=ITEMS[: int(os.environ.get("BENCH_MAPPED", "50"))]
+    )

@@ -1,0 +1,248 @@
+"""
+The items of a task that starts many children: what identifies each, and which have what status.
+
+Of an item the core knows its position and its key, never its conf.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core import indices, run_ids
+from airflow_durable.core.many_errors import ItemKeysEqualError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_durable.core.model import Parent
+
+BY_POSITION = "position"
+"""The digest of items that have no keys: their number says all."""
+
+
+class Status(IntEnum):
+    """How far one item has come in this try."""
+
+    PENDING = 0
+    """Its run has to be asked for."""
+
+    ACTIVE = 1
+    """Its run exists and is waited for. Perhaps it has ended, and nobody has looked yet."""
+
+    DONE = 2
+    """Its run is in an allowed state."""
+
+    FAILED = 3
+    """Its run failed, or was refused, and this try starts no other."""
+
+    MISSING = 4
+    """Its run was deleted. It counts as failed; the next try sends it again."""
+
+    WAITED_OUT = 5
+    """An active run has its place that is not known to carry its request. When it has ended, a fresh one is started."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """
+    What identifies each item.
+
+    :param count: how many there are.
+    :param keys: their keys, in their order; None: each is identified by its position, from 0.
+    """
+
+    count: int
+    keys: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_keys(cls, keys: Sequence[str]) -> Items:
+        """
+        Return the items with these keys.
+
+        :raises ItemKeysEqualError: two have the same key. It names their positions, never the key.
+        """
+        first: dict[str, int] = {}
+        for position, key in enumerate(keys):
+            if first.setdefault(key, position) != position:
+                raise ItemKeysEqualError(first[key], position)
+        return cls(len(keys), tuple(keys))
+
+    @property
+    def digest(self) -> str:
+        """What tells these items, in this order, from others."""
+        if self.keys is None:
+            return BY_POSITION
+        return hashlib.sha256(json.dumps(self.keys).encode()).hexdigest()[:32]
+
+    def name_of(self, index: int) -> str:
+        """Return the item's key, or its position, as people see it."""
+        return str(index) if self.keys is None else self.keys[index]
+
+    def run_id(self, parent: Parent, index: int, *, epoch: int, generation: int) -> str:
+        """Return the run id of one child of the item."""
+        return run_id_of(
+            parent, None if self.keys is None else self.keys[index], index, epoch=epoch, generation=generation
+        )
+
+
+def run_id_of(parent: Parent, key: str | None, index: int, *, epoch: int, generation: int) -> str:
+    """Return the run id of one child of an item, by its key, or by its position if it has none."""
+    item = f"#{index}" if key is None else f"={key}"
+    return run_ids.child_run_id(parent, epoch=epoch, call=1, generation=generation, item=item)
+
+
+@dataclass
+class Board:
+    """
+    The status of each item, as this try knows it. One byte an item, and what is said of exceptions.
+
+    :ivar generations: of items whose run is not the first of its epoch.
+    :ivar starts: how many runs this try has started for an item, beside the first one.
+    :ivar by_clear: the items that are to be started because a person cleared the task, and are not yet.
+    :ivar ended_unseen: so many of the active ones are known to have ended well, but not which.
+    :ivar refused: positions of the items whose request was refused.
+    """
+
+    items: Items
+    statuses: bytearray = field(default_factory=bytearray)
+    generations: dict[int, int] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+    by_clear: set[int] = field(default_factory=set)
+    ended_unseen: int = 0
+    refused: set[int] = field(default_factory=set)
+    _next: int = 0
+    _counts: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Let all items be pending, unless their status is given."""
+        self.statuses = self.statuses or bytearray(self.items.count)
+        self._counts = [self.statuses.count(status) for status in Status]
+
+    def status(self, index: int) -> Status:
+        """Return the status of an item."""
+        return Status(self.statuses[index])
+
+    def set(self, index: int, status: Status) -> None:
+        """Change the status of an item."""
+        before = self.statuses[index]
+        self._counts[before] -= 1
+        self._counts[status] += 1
+        self.statuses[index] = status
+        if status is Status.PENDING:
+            self._next = min(self._next, index)
+        else:
+            self.by_clear.discard(index)
+        if before == Status.ACTIVE and status is Status.DONE:
+            self.ended_unseen = max(0, self.ended_unseen - 1)
+
+    def generation(self, index: int) -> int:
+        """Return how many runs of this epoch the item had before its present one."""
+        return self.generations.get(index, 0)
+
+    def start_anew(self, index: int) -> None:
+        """Let the item have a fresh run: the next generation, which is to be asked for."""
+        self.generations[index] = self.generation(index) + 1
+        self.set(index, Status.PENDING)
+
+    def next_pending(self) -> int | None:
+        """Return the first item whose run has to be asked for."""
+        found = self.statuses.find(Status.PENDING, self._next)
+        self._next = found if found >= 0 else self.items.count
+        return found if found >= 0 else None
+
+    def of(self, *wanted: Status) -> Iterator[int]:
+        """Iterate over the items with one of these statuses."""
+        for index, status in enumerate(self.statuses):
+            if status in wanted:
+                yield index
+
+    @property
+    def pending(self) -> int:
+        """How many have to be asked for."""
+        return self._counts[Status.PENDING]
+
+    @property
+    def watched(self) -> int:
+        """How many runs are waited for."""
+        return self._counts[Status.ACTIVE] + self._counts[Status.WAITED_OUT]
+
+    @property
+    def running(self) -> int:
+        """How many runs may still be active."""
+        return self.watched - min(self.ended_unseen, self.watched)
+
+    @property
+    def done(self) -> int:
+        """How many have succeeded, as far as it is known."""
+        return self._counts[Status.DONE] + min(self.ended_unseen, self.watched)
+
+    @property
+    def failed(self) -> int:
+        """How many have failed for this try: those whose run is missing among them."""
+        return self._counts[Status.FAILED] + self._counts[Status.MISSING]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be started or waited for."""
+        return not self.pending and not self.watched
+
+    def dump(self) -> dict[str, Any]:
+        """Return what a deferral carries: JSON, a few bytes an item at most."""
+        return {
+            "statuses": _pack(bytes(self.statuses)),
+            "generations": {str(index): number for index, number in self.generations.items()},
+            "starts": {str(index): number for index, number in self.starts.items()},
+            "by_clear": indices.dump(self.by_clear),
+            "ended_unseen": self.ended_unseen,
+            "refused": indices.dump(self.refused),
+        }
+
+    @classmethod
+    def load(cls, items: Items, dumped: dict[str, Any]) -> Board:
+        """
+        Return the board that a deferral carried.
+
+        :raises ValueError: it is not one of these items.
+        """
+        statuses = bytearray(_unpack(dumped["statuses"]))
+        if len(statuses) != items.count or any(status not in set(Status) for status in set(statuses)):
+            message = "the statuses are of other items"
+            raise ValueError(message)
+        return cls(
+            items,
+            statuses,
+            {int(index): number for index, number in dumped["generations"].items()},
+            {int(index): number for index, number in dumped["starts"].items()},
+            set(indices.load(dumped["by_clear"])),
+            dumped["ended_unseen"],
+            set(indices.load(dumped["refused"])),
+        )
+
+
+def pack_keys(keys: Sequence[str]) -> str:
+    """Return keys as a text of a fraction of their size."""
+    return _pack(json.dumps(keys).encode())
+
+
+def unpack_keys(packed: str) -> list[str]:
+    """Return the keys of such a text."""
+    keys: list[str] = json.loads(_unpack(packed))
+    return keys
+
+
+def _pack(data: bytes) -> str:
+    return base64.b85encode(zlib.compress(data, 9)).decode()
+
+
+def _unpack(text: str) -> bytes:
+    try:
+        return zlib.decompress(base64.b85decode(text))
+    except zlib.error as error:
+        message = "it was not packed here"
+        raise ValueError(message) from error

@@ -1,0 +1,123 @@
+"""
+The ledger: what survives between tries of a task with many children.
+
+It is a :class:`.record.Record` of the whole task, of fixed size: it names no item. The record of one item is computed
+(:meth:`Ledger.record_of`), because its run id follows from the parent and the item's key; which of an item's possible
+runs is the present one, the Dag run table says. Stored as a record of version 2 with two more fields::
+
+    "kind": "ledger",
+    "items": {"count": int, "digest": str, "is_clean": bool}
+
+where ``generation`` is the highest that may have been asked for, of any item, and ``child.run_id`` the first item's
+first run, for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core import run_ids, stored
+from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.model import Proof
+from airflow_durable.core.record import Record
+
+if TYPE_CHECKING:
+    from airflow_durable.core.items import Items
+    from airflow_durable.core.model import Attempt, ChildRun, Request
+
+KEY = "durable_child_runs"
+"""The key of the first entry in the parent's task state store; all others start with it."""
+
+KIND = "ledger"
+
+
+@dataclass(frozen=True)
+class ItemRecord(Record):
+    """
+    The record of one item's present run: computed, never stored.
+
+    What is ours of the run are the microseconds of its ``run_after``, where Airflow lets a task choose that (3.3): ten
+    thousand children start within seconds, and their logical dates have to differ.
+    """
+
+    is_tagged: bool = False
+
+    def is_author_of(self, run: ChildRun, attempt: Attempt) -> bool:
+        """Tell whether the run under the item's run id is one that this parent started."""
+        if run.clear_number is None:
+            return super().is_author_of(run, attempt)
+        if self.is_tagged and run.run_after is not None:
+            return run.run_after.microsecond == run_ids.tag_of_life(attempt.parent, self.call)
+        # 3.2: by when it began alone. Its logical date has no tag.
+        return Record.is_author_of(replace(self, is_recovered=False, dates=()), run, attempt)
+
+
+@dataclass(frozen=True)
+class Ledger(Record):
+    """
+    One entry of the ledger.
+
+    :param count: how many items there were.
+    :param digest: of their keys (:attr:`.items.Items.digest`).
+    :param is_clean: before anything of this epoch was sent, none of the items' first run ids existed: those that exist
+        by now are this parent's.
+    """
+
+    count: int = 0
+    digest: str = ""
+    is_clean: bool = False
+
+    def record_of(self, request: Request, run_id: str, generation: int, is_recovered: bool) -> ItemRecord:  # noqa: FBT001
+        """
+        Return the record of one item's run.
+
+        :param is_recovered: whether the run is met, not only just asked for.
+        """
+        return ItemRecord(
+            dag_id=request.dag_id,
+            run_id=run_id,
+            proof=Proof.RUN_ID,
+            mode=request.mode,
+            max_tries=self.max_tries,
+            clear_number=self.clear_number,
+            epoch=self.epoch,
+            generation=generation,
+            is_recovered=is_recovered,
+            is_tagged=request.is_run_after_ours,
+        )
+
+    def is_of(self, items: Items) -> bool:
+        """Tell whether it was written for these items, in this order."""
+        return (self.count, self.digest) == (items.count, items.digest)
+
+
+def key_of(sequence: int) -> str:
+    """Return the key of an entry: ``durable_child_runs``, ``durable_child_runs.1``, ..."""
+    return KEY if sequence == 0 else f"{KEY}.{sequence}"
+
+
+def dump(ledger: Ledger) -> dict[str, Any]:
+    """Return the stored form, JSON-serializable."""
+    return {
+        **stored.dump(ledger),
+        "kind": KIND,
+        "items": {"count": ledger.count, "digest": ledger.digest, "is_clean": ledger.is_clean},
+    }
+
+
+def load(value: object) -> Ledger:
+    """
+    Return the ledger that was stored.
+
+    :raises RecordDamagedError: it is no ledger that this release knows.
+    """
+    record = stored.load(value)
+    items = value.get("items") if isinstance(value, dict) and value.get("kind") == KIND else None
+    if not isinstance(items, dict):
+        raise RecordDamagedError(KEY, "it is no ledger of many children")
+    count, digest, is_clean = (items.get(name) for name in ("count", "digest", "is_clean"))
+    if type(count) is not int or not isinstance(digest, str) or not isinstance(is_clean, bool):
+        raise RecordDamagedError(KEY, "its items have no count, digest or is_clean")
+    known = {each.name: getattr(record, each.name) for each in fields(Record)}
+    return Ledger(**known, count=count, digest=digest, is_clean=is_clean)

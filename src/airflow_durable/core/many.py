@@ -1,0 +1,194 @@
+"""
+Many children of one task: each item is a child like any other, decided by the same functions.
+
+:func:`.many_begin.begin` finds out how each item stands and writes the ledger; :func:`send` asks for the runs that the
+window has room for; :func:`note_ends` takes what became of runs; :func:`finish` consumes. Between, the caller waits, in
+the worker or in a trigger (:class:`Wake` says until when).
+
+The invariants are those of :mod:`.protocol`. **The ledger says from which epoch and up to which generation run ids may
+have been asked for, before the request is sent**; an item's next generation is asked for only when its run of the one
+before has failed, or when a person's clear asked for the work anew and that run has ended. So at any moment an item has
+at most one healthy run, and a try that knows nothing finds it by counting the run ids that it can have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from airflow_durable.core import sending
+from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
+from airflow_durable.core.items import Status
+from airflow_durable.core.many_begin import begin
+from airflow_durable.core.many_state import Goal, Many, ManyPort
+from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Phase
+from airflow_durable.core.record import CLEARED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_durable.core.ledger import Ledger
+
+__all__ = ["BURST", "Goal", "Many", "ManyPort", "Wake", "begin", "finish", "note_ends", "send"]
+
+BURST = 500
+"""After so many requests the ledger is written again: a superseded try is refused there."""
+
+_SHARE_OF_WINDOW = 4
+"""The task is woken when a fourth of its window is free: not for each child that ends."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """
+    When the wait for many runs has to end, because there is something to do.
+
+    :param failures_left: so many more may fail; None: a failed one may get another run in this try.
+    :param is_more_to_send: items wait for room in the window, or for the end of a run in their place.
+    :param enough: with something to send, the wait ends when so many runs have ended, or...
+    :param patience_seconds: ... so long after the first one.
+    """
+
+    failures_left: int | None
+    is_more_to_send: bool
+    enough: int
+    patience_seconds: float
+
+    def is_due(self, *, ended: int, failed: int, left: int, since_first_seconds: float) -> bool:
+        """
+        Tell whether the wait has to end.
+
+        :param ended: how many runs have ended in this wait, the failed and the deleted ones included.
+        :param failed: how many of them failed, or were deleted.
+        :param left: how many are still waited for.
+        :param since_first_seconds: the time since the first end of this wait.
+        """
+        if not left:
+            return True
+        if self.failures_left is not None and failed > self.failures_left:
+            return True
+        if not (self.is_more_to_send or (self.failures_left is None and failed)):
+            return False
+        return ended >= self.enough or (ended > 0 and since_first_seconds >= self.patience_seconds)
+
+
+def wake_of(many: Many, patience_seconds: float) -> Wake:
+    """Return when the next wait of this try has to end."""
+    board, goal = many.board, many.goal
+    window = goal.max_active or board.watched
+    return Wake(
+        failures_left=None if goal.child_tries > 1 else max(0, goal.tolerated - board.failed),
+        is_more_to_send=board.pending > 0 or any(board.of(Status.WAITED_OUT)),
+        enough=max(1, window // _SHARE_OF_WINDOW),
+        patience_seconds=patience_seconds,
+    )
+
+
+def send(many: Many) -> None:
+    """
+    Ask for the runs that there is room for.
+
+    Crash anywhere: the ledger covers each run id that was asked for, so the next try counts what arrived.
+
+    :raises ItemsFailedError: more items have failed than are tolerated.
+    :raises SubmissionRefusedError: the server refused an item, and no (further) failure is tolerated.
+    :raises SubmissionUnknownError: the server does not answer.
+    """
+    board, sent = many.board, 0
+    many.check_failures()
+    while (index := _next_to_send(many)) is not None:
+        if sent % BURST == 0:
+            # The same entry again: it changes nothing, and a superseded try is refused.
+            many.write()
+        sent += 1
+        _send_one(many, index)
+        many.port.report_progress(many)
+        many.check_failures()
+    is_clear_seen = not many.is_settled and many.ledger.is_cleared_before(many.attempt)
+    if is_clear_seen and not board.by_clear:
+        # All that the clear asked for has been sent: later tries continue from there.
+        settled = many.ledger.with_try(many.attempt, Decision.FRESH_SUBMIT, many.port.now())
+        many.ledger = cast("Ledger", settled)
+        many.write()
+
+
+def note_ends(many: Many, ends: Iterable[tuple[int, str | None]]) -> None:
+    """
+    Take note of what became of runs. It may be told twice, and of runs that are not waited for any more.
+
+    :param ends: items, and the state of their present run; None: it does not exist any more.
+    :raises ItemsFailedError: more items have failed than are tolerated.
+    """
+    for index, state in ends:
+        _note_end(many, index, state)
+    many.check_failures()
+
+
+def finish(many: Many) -> None:
+    """
+    Mark the outcome as consumed, before success is reported.
+
+    Crash before: the next try finds that all have ended, and consumes. After: an automatic retry succeeds again and
+    sends nothing; a person's clear asks for the work anew.
+    """
+    if not many.is_settled:
+        many.ledger = replace(many.ledger, phase=Phase.CONSUMED)
+        many.write()
+
+
+def _next_to_send(many: Many) -> int | None:
+    board, window = many.board, many.goal.max_active
+    if many.is_settled or (window is not None and board.running >= window):
+        return None
+    return board.next_pending()
+
+
+def _send_one(many: Many, index: int) -> None:
+    board, request, generation = many.board, many.goal.request, many.board.generation(index)
+    # A try adds one run for what failed before, one for what a clear asked for, and those of child_tries.
+    if generation > many.attempt.try_number * (many.goal.child_tries + 1) + sending.MAX_OTHER_LIVES:
+        raise RunIdsTakenError(request.dag_id, many.run_id(index))
+    if generation > many.ledger.generation:
+        # Written ahead: from here on a try that knows nothing counts this generation, too.
+        many.ledger = replace(many.ledger, generation=generation)
+        many.write()
+    record = many.record(index, is_recovered=False)
+    try:
+        _, found = sending.send(many.port.item(index), request, many.attempt, record)
+    except SubmissionRefusedError:
+        if board.failed >= many.goal.tolerated:
+            raise
+        board.refused.add(index)
+        board.set(index, Status.FAILED)
+        return
+    if found is None:
+        many.take(index)
+        return
+    # 409. An earlier send arrived, if the run is ours and has the item's conf; else it is decided about like one that
+    # is met after a clear.
+    clear = Clear(is_anew=False) if found.is_same_request is False else None
+    many.act(index, found, clear, is_recovered=False)
+    if board.by_clear and not many.ledger.is_cleared_before(many.attempt):
+        # As after a clear: a later try has to compare, too.
+        many.ledger = replace(many.ledger, max_tries=CLEARED)
+        many.write()
+
+
+def _note_end(many: Many, index: int, state: str | None) -> None:
+    board, request = many.board, many.goal.request
+    status = board.status(index)
+    if status is Status.WAITED_OUT and (state is None or state in ENDED_STATES):
+        board.start_anew(index)
+        board.by_clear.add(index)
+    elif status is Status.ACTIVE and state is not None and request.is_success(state):
+        board.set(index, Status.DONE)
+    elif status is Status.ACTIVE and (state is None or request.is_failure(state)):
+        starts = board.starts.get(index, 1)
+        if starts >= many.goal.child_tries:
+            board.set(index, Status.MISSING if state is None else Status.FAILED)
+            return
+        board.starts[index] = starts + 1
+        if state is None:
+            board.set(index, Status.PENDING)
+        else:
+            board.start_anew(index)

@@ -1,0 +1,234 @@
+"""How a try with many children begins: it finds out how each item stands, and writes that it continues from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.decide import plan
+from airflow_durable.core.items import Status
+from airflow_durable.core.model import UNFINISHED_STATES, ChildRun, Clear, Decision, OnClear, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.core.many_state import Many
+
+QUIET_PAUSE_SECONDS = 10.0
+
+SAMPLED = 8
+"""Of items without keys a retry looks up about so many, to see whether the list is still the same."""
+
+
+def begin(many: Many) -> None:
+    """
+    Find out how each item stands, and record that this try continues from there. Nothing is sent.
+
+    A first try counts whether any of its run ids exist. If none does, whatever exists later is this parent's: later
+    tries can believe a count. A crash before the ledger is written leaves nothing.
+    """
+    if not many.goal.items.count:
+        many.is_settled = True
+        return
+    is_retry = many.attempt.try_number > 1
+    ledger = many.port.read() if is_retry and many.port.has_store else None
+    if ledger is not None:
+        _continue(many, ledger)
+    elif is_retry:
+        _recover(many)
+    elif not many.count(1, None):
+        many.ledger = replace(many.ledger, is_clean=True)
+        many.enter(Decision.FRESH_SUBMIT)
+    elif many.port.has_store and (ledger := many.port.read()) is not None:
+        # An earlier execution of this very try; or a task instance of its name that was deleted.
+        _continue(many, ledger)
+    else:
+        _take_stock(many, None)
+        many.ledger = replace(many.ledger, is_clean=_is_proven(many))
+        many.enter(Decision.FRESH_SUBMIT)
+
+
+def _continue(many: Many, ledger: Ledger) -> None:
+    """Continue from the ledger of an earlier try."""
+    many.ledger = ledger
+    if not ledger.is_of(many.goal.items):
+        many.port.report_change(ledger.count, many)
+    clear = _find_clear(many)
+    if ledger.dag_id != many.goal.request.dag_id or (clear is not None and clear.is_anew):
+        _start_anew(many)
+        return
+    is_over = plan(ledger, many.goal.request, clear) is Decision.SUCCEED_AGAIN
+    # Of items that are new in the list the consumed outcome says nothing.
+    many.is_settled = is_over and ledger.is_of(many.goal.items)
+    _take_stock(many, clear)
+    if many.is_settled:
+        _close(many)
+        many.port.report(Decision.SUCCEED_AGAIN, many)
+        return
+    # Where a count did not prove it, each run that exists was looked up.
+    many.ledger = replace(many.of_goal(), phase=Phase.SENT, outcome=None, is_clean=_is_proven(many))
+    many.enter(Decision.RECONNECT)
+
+
+def _find_clear(many: Many) -> Clear | None:
+    """Return what a person did to the task since the ledger was written."""
+    on_clear = many.goal.request.on_clear
+    if not many.ledger.is_cleared_before(many.attempt):
+        return None
+    return Clear(is_anew=on_clear is OnClear.FRESH or (many.ledger.is_consumed and on_clear is OnClear.AUTO))
+
+
+def _start_anew(many: Many) -> None:
+    """
+    Move the epoch: a person asks for all work anew, or the task starts another Dag by now.
+
+    Runs of the epoch before are waited for first, so nothing is started beside an active one. A crash meanwhile leaves
+    the ledger as it was, and the next try waits again.
+    """
+    _await_quiet(many)
+    epoch = max(many.ledger.epoch + 1, many.attempt.last_cleared_try)
+    many.ledger = replace(many.of_goal(), epoch=epoch, generation=0, phase=Phase.INTENDED, outcome=None, is_clean=False)
+    _take_stock(many, None)
+    many.ledger = replace(many.ledger, is_clean=_is_proven(many))
+    many.enter(Decision.FRESH_SUBMIT)
+
+
+def _recover(many: Many) -> None:
+    """
+    Continue without a ledger: there is no store (3.0 to 3.2), or it was lost (3.4 discards it at a clear).
+
+    The epoch of the latest clear is continued, if anything of it exists. Else an earlier one is that cannot have been
+    consumed: with an active run, or with fewer that succeeded than the task needs for its own success.
+    """
+    latest = many.attempt.last_cleared_try
+    epoch = _find_epoch(many) if many.goal.is_waiting else latest
+    many.ledger = _reaching(many, epoch)
+    clear = None if epoch == latest else Clear(is_anew=False)
+    if clear is not None and many.goal.request.on_clear is OnClear.FRESH:
+        _await_quiet(many)
+        many.ledger, clear = _reaching(many, latest), None
+    _take_stock(many, clear)
+    # What the ledger says from here on is what was found.
+    found = max(many.board.generations.values(), default=0)
+    many.ledger = replace(many.ledger, generation=found, is_clean=_is_proven(many))
+    is_anything = found or many.board.pending < many.goal.items.count
+    many.enter(Decision.RECONNECT if is_anything else Decision.FRESH_SUBMIT)
+
+
+def _find_epoch(many: Many) -> int:
+    goal, latest = many.goal, many.attempt.last_cleared_try
+    for epoch in sorted(range(many.attempt.try_number), key=lambda epoch: (epoch != latest, -epoch)):
+        many.ledger = _reaching(many, epoch)
+        generations = many.ledger.generation + 1
+        existing = many.count(generations, None)
+        is_needed = epoch == latest or goal.request.on_clear is OnClear.ADOPT
+        if existing and (is_needed or many.count(generations, UNFINISHED_STATES)):
+            return epoch
+        if existing and goal.items.count - many.count(generations, goal.done_states) > goal.tolerated:
+            return epoch
+    return latest
+
+
+def _reaching(many: Many, epoch: int) -> Ledger:
+    """Return a ledger of an epoch with all generations that it can have by now: those of this try are to come."""
+    generations = max(1, many.attempt.try_number - epoch) * many.goal.child_tries
+    return replace(many.ledger, epoch=epoch, generation=generations - 1)
+
+
+def _take_stock(many: Many, clear: Clear | None) -> None:
+    """
+    Find out how each item stands: which generation it has, and what is decided about its run.
+
+    A count settles what needs no comparison. A run is looked up where it has to be compared with what the task asks for
+    by now (after a clear), or where a count does not prove that this parent started it.
+    """
+    board, left = many.board, list(range(many.goal.items.count))
+    present: dict[int, list[int]] = {}
+    for generation in range(many.ledger.generation, -1, -1):
+        found = set(many.survey(generation).find(left, None))
+        present[generation] = sorted(found)
+        left = [index for index in left if index not in found]
+        board.generations.update(dict.fromkeys(found if generation else (), generation))
+    # Those that are left stay pending: none of their runs exists.
+    board.by_clear.update(left if clear is not None else ())
+    is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
+    is_newer = many.port.is_upstream_newer(many.ledger.asked_at) if is_compared else None
+    if clear is None and _is_list_changed(many, present):
+        clear, is_compared, is_newer = Clear(is_anew=False), True, False
+    for generation, indices in present.items():
+        if is_compared or not _is_count_enough(many, generation):
+            for index in indices:
+                seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
+                if seen is not None:
+                    many.act(index, seen, clear, is_upstream_newer=is_newer)
+        else:
+            _sort_by_counts(many, generation, indices, clear)
+
+
+def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
+    """
+    Tell whether items without keys have moved since they were sent, as far as a few of them tell.
+
+    An item that was put in or taken out moves all behind it, so the first and the last one tell nearly always.
+    """
+    if many.goal.items.keys is not None or not many.port.has_details:
+        return False
+    indices = sorted(index for found in present.values() for index in found)
+    step = max(1, len(indices) // SAMPLED)
+    for index in dict.fromkeys([*indices[:1], *indices[-1:], *indices[step:-1:step]]):
+        seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
+        if seen is not None and seen.is_same_request is False:
+            return True
+    return False
+
+
+def _is_count_enough(many: Many, generation: int) -> bool:
+    """Tell whether a run that exists is known to be this parent's."""
+    if generation == 0 and many.ledger.is_clean and many.ledger.is_of(many.goal.items):
+        return True
+    # 3.0 and 3.1 say no more of a run than its state. There a first try, which sent nothing, takes none for its own.
+    return not many.port.has_details and many.attempt.try_number > 1
+
+
+def _is_proven(many: Many) -> bool:
+    """Tell whether each run that exists was proven to be this parent's, so that later tries can believe a count."""
+    return many.port.has_details and not many.has_others
+
+
+def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: Clear | None) -> None:
+    """Sort items whose runs exist into failed, done and active ones. Of the last, some may have ended well by now."""
+    board, goal, survey = many.board, many.goal, many.survey(generation)
+    for chunk in survey.chunks(indices) if goal.is_waiting else ():
+        done = survey.count(chunk, goal.done_states)
+        failed = survey.find(chunk, goal.failed_states) if done < len(chunk) else []
+        for index in failed:
+            many.act(index, ChildRun(goal.failed_states[0]), clear)
+        known = set(failed)
+        rest = [index for index in chunk if index not in known]
+        is_all_done = done >= len(rest)
+        for index in rest:
+            board.set(index, Status.DONE if is_all_done else Status.ACTIVE)
+        board.ended_unseen += 0 if is_all_done else done
+    for index in () if goal.is_waiting else indices:
+        many.take(index)
+
+
+def _await_quiet(many: Many) -> None:
+    """Wait until no run of the epoch is active."""
+    while many.goal.is_waiting and many.count(many.ledger.generation + 1, UNFINISHED_STATES):
+        many.port.report(Decision.WAIT_OUT, many)
+        many.port.sleep(QUIET_PAUSE_SECONDS)
+
+
+def _close(many: Many) -> None:
+    """Say of each item how it ended, where an earlier try consumed the outcome: nothing is sent or waited for."""
+    board = many.board
+    for index in list(board.of(Status.PENDING)):
+        is_failed = board.generation(index) > 0
+        if is_failed:
+            board.generations[index] -= 1
+        board.set(index, Status.FAILED if is_failed else Status.MISSING)
+    for index in list(board.of(Status.ACTIVE)):
+        board.set(index, Status.DONE)

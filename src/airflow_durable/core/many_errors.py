@@ -1,0 +1,57 @@
+"""The ways in which a task with many children can end without success, beside those of :mod:`.errors`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_durable.core.errors import DurableError, RequestInvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAMED_AT_MOST = 10
+"""So many of the failed items are named in an error."""
+
+
+class ItemsInvalidError(RequestInvalidError):
+    """The rendered ``items`` cannot be used. The message names positions and types, never a value."""
+
+
+class ItemKeysEqualError(ItemsInvalidError):
+    """Two items have the same key, so they would have one run."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(
+            f"The items at positions {first} and {second} (from 0) have the same key. Each item needs a key of its own."
+        )
+
+
+class ItemsFailedError(DurableError):
+    """
+    More items failed than are tolerated.
+
+    :param failed: the name and the run id of each failed item that is named.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the message is about
+        self,
+        dag_id: str,
+        failed: Sequence[tuple[str, str]],
+        *,
+        failures: int,
+        count: int,
+        tolerated: int,
+        running: int,
+        pending: int,
+    ) -> None:
+        named = ", ".join(f"{name} (run {run_id})" for name, run_id in failed[:NAMED_AT_MOST])
+        more = f" and {failures - len(failed[:NAMED_AT_MOST])} more" if failures > len(failed[:NAMED_AT_MOST]) else ""
+        left = f" {running} child runs still run, and are left running." if running else ""
+        unsent = f" {pending} were not started." if pending else ""
+        super().__init__(
+            f"{failures} of {count} items failed, and {tolerated} are tolerated. Failed runs of Dag {dag_id!r}: "
+            f"{named}{more}.{left}{unsent} Look at those runs for the cause.",
+            if_retried="The next try of this task starts a new run for each failed item, and keeps what succeeded or "
+            "still runs.",
+            if_final="Clear this task to start a new run for each failed item; what succeeded or still runs is kept.",
+        )

@@ -1,0 +1,247 @@
+"""
+What a try with many children knows and works with, and the decision about one item's run.
+
+The decision itself is :func:`.decide.decide`, the same as for a task with one child.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol, cast
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.decide import decide
+from airflow_durable.core.items import Board, Status
+from airflow_durable.core.ledger import Ledger
+from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
+from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnClear, Proof
+from airflow_durable.core.record import CLEARED
+from airflow_durable.core.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from airflow_durable.core.items import Items
+    from airflow_durable.core.ledger import ItemRecord
+    from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
+    from airflow_durable.core.port import Port
+
+
+class ManyPort(Protocol):
+    """The world, as one try with many items sees it. What has a name of :class:`.port.Port` does the same."""
+
+    has_store: bool
+    has_details: bool
+
+    def read(self) -> Ledger | None:
+        """Return the newest entry of the ledger."""
+
+    def write(self, ledger: Ledger) -> None:
+        """Store the newest entry. The same entry again is the same write; a superseded try is refused."""
+
+    def item(self, index: int) -> Port:
+        """Return the port for one item: it submits with the item's conf, and compares with it. It stores nothing."""
+
+    def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        """Tell whether a task upstream of the parent ran again after this moment; None: that cannot be known."""
+
+    def now(self) -> datetime:
+        """Return the present, in UTC, to the microsecond."""
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+
+    def report(self, decision: Decision, many: Many) -> None:
+        """Say what was decided about the whole. Must not fail."""
+
+    def report_change(self, before: int, many: Many) -> None:
+        """Say that the items are others than those of an earlier try, which were so many. Must not fail."""
+
+    def report_progress(self, many: Many) -> None:
+        """Say how the whole stands, if it is time to. Must not fail."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    What the user asks for.
+
+    :param request: for each item.
+    :param items: what identifies them.
+    :param max_active: so many runs may be unfinished at once; None: as many as there are items.
+    :param tolerated: so many items may fail.
+    :param child_tries: how many runs one try of the task may start for an item that fails, the first one included.
+    """
+
+    request: Request
+    items: Items
+    max_active: int | None = None
+    tolerated: int = 0
+    child_tries: int = 1
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the task waits for the ends of its runs."""
+        return self.request.mode is not Mode.FIRE_AND_FORGET
+
+    @property
+    def failed_states(self) -> list[str]:
+        """The states in which a run has failed."""
+        states = ENDED_STATES | self.request.failed_states
+        return sorted(state for state in states if self.request.is_failure(state))
+
+    @property
+    def done_states(self) -> list[str]:
+        """The states in which a run has done its part."""
+        return sorted(state for state in self.request.allowed_states if self.request.is_success(state))
+
+
+@dataclass
+class Many:
+    """
+    One try.
+
+    :ivar ledger: as last written.
+    :ivar is_settled: nothing is left to be sent or consumed: an earlier try consumed the outcome, or there is no item.
+    :ivar has_others: a run of another life of the parent was met under one of the items' run ids.
+    """
+
+    port: ManyPort
+    goal: Goal
+    attempt: Attempt
+    ledger: Ledger = field(init=False)
+    board: Board = field(init=False)
+    is_settled: bool = False
+    has_others: bool = False
+
+    def __post_init__(self) -> None:
+        """Start with what a task has that never ran."""
+        self.board = Board(self.goal.items)
+        self.ledger = self._new_ledger()
+
+    def run_id(self, index: int) -> str:
+        """Return the run id of an item's present run."""
+        return self.goal.items.run_id(
+            self.attempt.parent, index, epoch=self.ledger.epoch, generation=self.board.generation(index)
+        )
+
+    def record(self, index: int, *, is_recovered: bool) -> ItemRecord:
+        """Return the record of an item's present run."""
+        return self.ledger.record_of(self.goal.request, self.run_id(index), self.board.generation(index), is_recovered)
+
+    def survey(self, generation: int) -> Survey:
+        """Return the survey of the items' runs of one generation."""
+        items, parent, epoch = self.goal.items, self.attempt.parent, self.ledger.epoch
+
+        def run_id_of(index: int) -> str:
+            return items.run_id(parent, index, epoch=epoch, generation=generation)
+
+        return Survey(self.port.item(0), self.ledger.dag_id, run_id_of)
+
+    def count(self, generations: int, states: Sequence[str] | None) -> int:
+        """Count the runs of the first so many generations that exist and are in one of these states; None: in any."""
+        indices = range(self.goal.items.count)
+        surveys = [self.survey(generation) for generation in range(generations)]
+        return sum(survey.count(chunk, states) for survey in surveys for chunk in survey.chunks(indices))
+
+    def write(self) -> None:
+        """Store the ledger as it is."""
+        # Of the port this needs only what both kinds have.
+        calls.write(cast("Port", self.port), self.ledger)
+
+    def enter(self, decision: Decision) -> None:
+        """
+        Record that this try continues from here.
+
+        While runs are left to be started after a clear, the entry does not hide the clear: a request of before may
+        still arrive, and its run may have another conf. Only the reply that creates an item's run settles it.
+        """
+        self.port.report(decision, self)
+        entered = self.ledger.with_try(self.attempt, decision, self.port.now())
+        self.ledger = cast("Ledger", replace(entered, max_tries=CLEARED) if self.board.by_clear else entered)
+        self.write()
+
+    def of_goal(self) -> Ledger:
+        """Return the ledger for what the task asks for by now."""
+        request, items = self.goal.request, self.goal.items
+        return replace(self.ledger, dag_id=request.dag_id, mode=request.mode, count=items.count, digest=items.digest)
+
+    def act(
+        self,
+        index: int,
+        seen: ChildRun,
+        clear: Clear | None,
+        *,
+        is_upstream_newer: bool | None = None,
+        is_recovered: bool = True,
+    ) -> None:
+        """
+        Decide about an item's run that exists, as about any other child.
+
+        :param is_recovered: it was there before this try sent anything.
+        """
+        record, board = self.record(index, is_recovered=is_recovered), self.board
+        request = self.goal.request
+        if request.on_clear is OnClear.FRESH:
+            # The epoch has moved for that. Within one, nothing is started beside an active run.
+            request = replace(request, on_clear=OnClear.AUTO)
+        decision = decide(record, request, self.attempt, seen, clear, is_upstream_newer=is_upstream_newer)
+        self.has_others = self.has_others or not record.is_author_of(seen, self.attempt)
+        if decision is Decision.RECONNECT:
+            self.take(index)
+        elif decision is Decision.ALREADY_SUCCEEDED:
+            board.set(index, Status.DONE)
+        elif decision is Decision.WAIT_OUT:
+            board.set(index, Status.WAITED_OUT)
+            board.by_clear.add(index)
+        else:
+            # The run failed; or it is not what the task asks for by now, or is of another life of the parent.
+            board.start_anew(index)
+            if clear is not None:
+                board.by_clear.add(index)
+
+    def take(self, index: int) -> None:
+        """Take note that an item's run exists and is ours: all that fire-and-forget waits for."""
+        self.board.set(index, Status.ACTIVE if self.goal.is_waiting else Status.DONE)
+
+    def failed_items(self, most: int) -> list[tuple[str, str]]:
+        """Return name and run id of the failed items, some of them if there are more."""
+        found: list[tuple[str, str]] = []
+        for index in self.board.of(Status.FAILED, Status.MISSING):
+            if len(found) == most:
+                break
+            found.append((self.goal.items.name_of(index), self.run_id(index)))
+        return found
+
+    def check_failures(self) -> None:
+        """
+        End the try as soon as it is certain that more items fail than are tolerated.
+
+        :raises ItemsFailedError: they do.
+        """
+        if self.board.failed <= self.goal.tolerated or self.is_settled:
+            return
+        raise ItemsFailedError(
+            self.goal.request.dag_id,
+            self.failed_items(NAMED_AT_MOST),
+            failures=self.board.failed,
+            count=self.goal.items.count,
+            tolerated=self.goal.tolerated,
+            running=self.board.running,
+            pending=self.board.pending,
+        )
+
+    def _new_ledger(self) -> Ledger:
+        items, request, epoch = self.goal.items, self.goal.request, self.attempt.last_cleared_try
+        return Ledger(
+            dag_id=request.dag_id,
+            run_id=items.run_id(self.attempt.parent, 0, epoch=epoch, generation=0),
+            proof=Proof.RUN_ID,
+            mode=request.mode,
+            max_tries=self.attempt.max_tries,
+            clear_number=self.attempt.clear_number,
+            epoch=epoch,
+            count=items.count,
+            digest=items.digest,
+        )

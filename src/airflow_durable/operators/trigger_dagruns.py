@@ -1,0 +1,312 @@
+"""The operator that starts a run of another Dag for each of many items."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator
+
+from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.durations import read_interval
+from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
+from airflow_durable.stock import DagIsPaused, StockTriggerDagRunOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_durable.core.many import Many
+    from airflow_durable.task.many_port import AirflowManyPort
+
+# What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
+# again.
+
+_ON_CLEAR = ("auto", "failed", "all")
+
+
+class TriggerDagRunsOperator(BaseOperator):
+    """
+    Triggers a run of another Dag for each item, waits for all of them, and after a crash finds them again.
+
+    There is exactly one healthy child run for each item, whatever dies and whenever. A retry, or a person's clear,
+    starts a new run for what failed, and keeps what succeeded or still runs. It is always durable: on Airflow 3.3 and
+    later a ledger of fixed size is kept in the task state store; before, the run ids alone are what a retry goes by.
+
+    The return value has counts and the failed items: ``{"items": 10000, "succeeded": 9969, "failed": 31,
+    "failed_items": [{"item": ..., "run_id": ...}, ...]}`` with the first 100 failed ones. With ``result`` it is what
+    the children returned.
+
+    :param trigger_dag_id: the Dag to run (templated).
+    :param items: a list of confs, one for each run; or a dict of confs by key; or what renders to one of them: the
+        output of another task, a template, or its JSON text (templated).
+    :param key: what identifies an item: a field of its conf, or a function of its conf, that gives a text or an
+        integer. The run id shows it, and so do logs and the return value. None: with a dict, its keys; with a list, the
+        position. An item whose key is the same in a later try is the same item, so give a key where the list may
+        change.
+    :param max_active: so many child runs may be unfinished at once. None: all are started at once, and Airflow's own
+        ``max_active_runs`` of the child Dag decides how many run.
+    :param tolerated_failures: so many items may fail: a number, or a share as ``"2%"``, rounded down. More fail the
+        task as soon as that is certain; runs that are active then are left running, and the next try adopts them.
+    :param child_tries: how many runs one try of this task starts for an item that fails, the first one included.
+    :param on_clear: what a person's clear of this task starts anew. ``"auto"``: what failed, and items whose conf
+        changed; all, if the task had succeeded or something upstream ran again since. ``"failed"``: what failed, by key
+        alone, whatever else changed. ``"all"``: all. Active runs are waited for first, never joined by a second.
+    :param result: a task of the child Dag. Its return values are this task's: a list in the order of the items, or a
+        dict by key if there are keys. None for a failed item.
+    :param wait_for_completion: False: the task ends when all runs have been started.
+    :param poke_interval: the longest time between two looks at a run, and from the end of a run to the start of one
+        that waits for room, in seconds or as a timedelta.
+    :param allowed_states: Dag run states that mean success. The default is ``["success"]``.
+    :param failed_states: Dag run states that mean failure. The default is ``["failed"]``.
+    :param note: of each run (Airflow 3.2 and later).
+    :param fail_when_dag_is_paused: fail, and start nothing, if the child Dag is paused (Airflow 3.2 and later).
+    :param deferrable: wait in the triggerer, in one trigger for all runs. The default is
+        ``[operators] default_deferrable``.
+    :param openlineage_inject_parent_info: as in the stock ``TriggerDagRunOperator``.
+    """
+
+    template_fields: Sequence[str] = ("trigger_dag_id", "items")
+    ui_color = "#ffefeb"
+
+    def __init__(  # noqa: PLR0913 - as many as a user may want
+        self,
+        *,
+        trigger_dag_id: str,
+        items: Any,  # noqa: ANN401 - what it may be is for the rendered value
+        key: str | Callable[[dict[str, Any]], str | int] | None = None,
+        max_active: int | None = None,
+        tolerated_failures: int | str = 0,
+        child_tries: int = 1,
+        on_clear: str = "auto",
+        result: str | None = None,
+        wait_for_completion: bool = True,
+        poke_interval: float | timedelta = 60,
+        allowed_states: list[str] | None = None,
+        failed_states: list[str] | None = None,
+        note: str | None = None,
+        fail_when_dag_is_paused: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        openlineage_inject_parent_info: bool = True,
+        **kwargs: Any,  # noqa: ANN401 - those of every operator
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trigger_dag_id = trigger_dag_id
+        self.items = items
+        self.key = key
+        self.max_active = max_active
+        self.tolerated_failures = tolerated_failures
+        self.child_tries = child_tries
+        self.on_clear = on_clear
+        self.result = result
+        self.wait_for_completion = wait_for_completion
+        self.poke_interval = poke_interval
+        self.allowed_states = allowed_states or ["success"]
+        self.failed_states = ["failed"] if failed_states is None else failed_states
+        self.note = note
+        self.fail_when_dag_is_paused = fail_when_dag_is_paused
+        self.deferrable = deferrable
+        self.openlineage_inject_parent_info = openlineage_inject_parent_info
+        self._check()
+        if self.retries == 0:
+            warnings.warn(
+                f"Task {self.task_id!r} has retries=0: after a crash there is no next try that could find its child "
+                f"runs again, until a person clears the task. Set retries.",
+                DurableRetriesWarning,
+                stacklevel=2,
+            )
+
+    def _check(self) -> None:
+        """Refuse when the Dag is parsed what can be known to be wrong then."""
+        self._require(
+            "max_active", self.max_active is None or _is_count(self.max_active, least=1), "1 or more, or None"
+        )
+        self._require("child_tries", _is_count(self.child_tries, least=1), "1 or more")
+        self._require("on_clear", self.on_clear in _ON_CLEAR, f"one of {', '.join(_ON_CLEAR)}")
+        is_interval = read_interval(self.poke_interval) is not None
+        self._require("poke_interval", is_interval, "a number of seconds, 0 or more, or a timedelta")
+        is_share = isinstance(self.tolerated_failures, str) and self.tolerated_failures.strip().endswith("%")
+        is_tolerance = is_share or _is_count(self.tolerated_failures, least=0)
+        self._require("tolerated_failures", is_tolerance, "a number, 0 or more, or a share as '2%'")
+        is_waiting = self.wait_for_completion
+        self._require("max_active", is_waiting or self.max_active is None, "None where the task does not wait")
+        self._require("result", is_waiting or self.result is None, "None where the task does not wait")
+
+    def _require(self, name: str, is_met: object, needed: str) -> None:
+        if not is_met:
+            message = f"{name} of task {self.task_id!r} has to be {needed}, not {getattr(self, name)!r}."
+            raise ValueError(message)
+
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Airflow's, by version
+        """
+        Render, then hide the items: what Airflow stores of rendered templates are not ten thousand confs.
+
+        Airflow calls it on the operator itself, also if that was mapped (3.0 to 3.4, ``render_template_fields``).
+        """
+        from airflow_durable.task.many_request import Hidden
+
+        super()._do_render_template_fields(*args, **kwargs)
+        if not isinstance(self.items, Hidden):
+            self.items = Hidden(self.items)
+
+    def execute(self, context: Context) -> Any:  # noqa: ANN401 - see the class
+        """
+        Trigger, and wait if asked to.
+
+        :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
+        :raises DurableTriggerFailError: the task failed, and another try could change nothing.
+        """
+        return self._guarded(context, lambda: self._begin(context))
+
+    def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
+        """
+        Continue after a deferral.
+
+        :raises DurableTriggerError: as :meth:`execute`.
+        """
+        return self._guarded(context, lambda: self._resume(context, event))
+
+    @staticmethod
+    def _guarded(context: Context, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+        from airflow_durable.core.errors import DurableError
+        from airflow_durable.exceptions import as_airflow
+        from airflow_durable.task.request import has_next_try
+
+        try:
+            return run()
+        except DurableError as error:
+            raised = as_airflow(error, has_next_try=has_next_try(context))
+        # Out of the except block: what is raised in it is logged with the error's text a second time.
+        raise raised
+
+    def _begin(self, context: Context) -> Any:  # noqa: ANN401 - see the class
+        from airflow_durable.core import many as core
+
+        many = self._open(context)
+        core.begin(many)
+        if not many.goal.items.count:
+            self.log.info("There are no items, so no run is started.")
+        return self._drive(context, many)
+
+    def _resume(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
+        from airflow_durable import task_sdk
+        from airflow_durable.core import many as core
+        from airflow_durable.task.many_wait import read_event
+
+        many = self._open(context)
+        ledger, board, ends = read_event(event, many.goal.items, self.trigger_dag_id)
+        is_left_over = task_sdk.is_event_left_over(deferred_in_try=ledger.last_try, try_number=context["ti"].try_number)
+        if board is None or is_left_over or ledger.dag_id != many.goal.request.dag_id:
+            # Other items than before the deferral: this try begins again, from the ledger.
+            return self._begin(context)
+        many.ledger, many.board = ledger, board
+        self._port_of(many).restore(event["ledger"])
+        core.note_ends(many, ends)
+        return self._drive(context, many)
+
+    def _drive(self, context: Context, many: Many) -> Any:  # noqa: ANN401 - see the class
+        """Start what there is room for, and wait, until nothing is left to be done."""
+        from airflow_durable import task_sdk
+        from airflow_durable.core import many as core
+        from airflow_durable.task import many_wait
+
+        port = self._port_of(many)
+        patience_seconds = read_interval(self.poke_interval) or 0.0
+        while True:
+            core.send(many)
+            if many.board.is_over:
+                break
+            port.report_progress(many)
+            if self.deferrable and task_sdk.can_defer():
+                self._defer(many, port, patience_seconds)
+            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
+        port.report_end(many)
+        returned = many_wait.results_of(context, many, self.result) if self.result else many_wait.summary_of(many)
+        core.finish(many)
+        if self.result:
+            context["ti"].xcom_push(key="summary", value=many_wait.summary_of(many))
+        return returned
+
+    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> NoReturn:
+        from airflow_durable.task.many_wait import trigger_of
+
+        trigger = trigger_of(many, patience_seconds, port.position())
+        self.defer(trigger=trigger, method_name="execute_complete")
+
+    def _open(self, context: Context) -> Many:
+        from airflow_durable.core.errors import RequestInvalidError
+        from airflow_durable.core.many import Many
+        from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
+        from airflow_durable.task.many_report import ManyReporter
+        from airflow_durable.task.many_request import build_goal, read_items
+        from airflow_durable.task.request import build_attempt
+
+        task = context["task"]
+        if not isinstance(task, TriggerDagRunsOperator) or task.task_id != self.task_id:
+            # The run ids follow from the task: those of two calls would be the same.
+            message = "TriggerDagRunsOperator has to be a task of its own, not called by the code of another one."
+            raise RequestInvalidError(message)
+        attempt = build_attempt(context)
+        items, confs = read_items(self)
+        goal = build_goal(self, items, attempt)
+        port = AirflowManyPort(
+            context,
+            open_ledger_journal(context),
+            ManyReporter(self.log),
+            confs,
+            lambda run_id: self._ask_stock(context, run_id),
+        )
+        return Many(port, goal, attempt)
+
+    @staticmethod
+    def _port_of(many: Many) -> AirflowManyPort:
+        from typing import cast
+
+        return cast("AirflowManyPort", many.port)
+
+    def _ask_stock(self, context: Context, run_id: str) -> DagRunTriggerException:
+        """
+        Let the stock operator build its request for one run, and return it: the others are like it.
+
+        It checks whether the Dag is paused, and adds the OpenLineage parent to an empty conf.
+
+        :raises ChildDagPausedError: with ``fail_when_dag_is_paused``.
+        :raises SubmissionRefusedError: with ``fail_when_dag_is_paused``, if there is no such Dag.
+        """
+        from airflow_durable import task_sdk
+        from airflow_durable.exceptions import ChildDagPausedError
+        from airflow_durable.stock import PARAMETERS
+
+        wanted: dict[str, Any] = {
+            "trigger_dag_id": self.trigger_dag_id,
+            "trigger_run_id": run_id,
+            "conf": {},
+            "note": self.note,
+            "fail_when_dag_is_paused": self.fail_when_dag_is_paused,
+            "openlineage_inject_parent_info": self.openlineage_inject_parent_info,
+        }
+        given = {name: value for name, value in wanted.items() if name in PARAMETERS}
+        stock = StockTriggerDagRunOperator(task_id=self.task_id, **given)
+        # The function itself: Airflow's guard around it warns of an operator that another one calls.
+        run = getattr(StockTriggerDagRunOperator.execute, "__wrapped__", StockTriggerDagRunOperator.execute)
+        failure: Exception
+        try:
+            with task_sdk.undisturbed():
+                run(stock, context)
+        except DagRunTriggerException as request:
+            return request
+        except DagIsPaused:
+            failure = ChildDagPausedError(self.trigger_dag_id, run_id)
+        except Exception as error:
+            if not task_sdk.is_from_server(error):
+                raise
+            failure = task_sdk.as_submission_error(self.trigger_dag_id, run_id, error)
+        else:
+            failure = RuntimeError("The stock TriggerDagRunOperator did not raise its request.")
+        raise failure
+
+
+def _is_count(given: object, *, least: int) -> bool:
+    return type(given) is int and given >= least

@@ -1,0 +1,134 @@
+"""The waits of a task with many children: in the worker, or handed to the triggerer; and what the children returned."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable import task_sdk
+from airflow_durable.core import indices
+from airflow_durable.core import ledger as ledgers
+from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
+from airflow_durable.core.items import Board, Status, pack_keys
+from airflow_durable.core.many import wake_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_durable.core.items import Items
+    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.core.many import Many
+    from airflow_durable.triggers.dag_runs import DurableDagRunsTrigger
+
+FAILED_NAMED = 100
+"""The return value names so many of the failed items."""
+
+
+def wait(many: Many, poll_interval: float, note: Callable[[Many, int, int], None]) -> Iterable[tuple[int, str | None]]:
+    """
+    Wait in the worker until there is something to do; return what became of runs.
+
+    :param poll_interval: the longest time between two polls of a run, in seconds.
+    :param note: is called now and then with how many runs have ended, and how many of them failed.
+    """
+    from airflow_durable.triggers.watch import Watch
+
+    goal = many.goal
+    watch = Watch(
+        goal.request.dag_id,
+        _watched(many),
+        goal.failed_states,
+        wake_of(many, poll_interval),
+        lambda ended, failed: note(many, ended, failed),
+    )
+    ends = asyncio.run(watch.run(task_sdk.TaskLookUps(), _states(many), poll_interval))
+    return list(ends.items())
+
+
+def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) -> DurableDagRunsTrigger:
+    """
+    Return the trigger that waits for all runs.
+
+    :param position: where the journal stands.
+    """
+    from airflow_durable.triggers.dag_runs import VERSION, DurableDagRunsTrigger, dump_parent
+
+    items, board = many.goal.items, many.board
+    watched = list(board.of(Status.ACTIVE, Status.WAITED_OUT))
+    generations = {str(index): board.generations[index] for index in watched if index in board.generations}
+    return DurableDagRunsTrigger(
+        version=VERSION,
+        dag_id=many.goal.request.dag_id,
+        parent=dump_parent(many.attempt.parent),
+        epoch=many.ledger.epoch,
+        watched=indices.dump(watched),
+        keys=None if items.keys is None else pack_keys([items.keys[index] for index in watched]),
+        generations=generations,
+        states=sorted(_states(many)),
+        failed_states=many.goal.failed_states,
+        poll_interval=poll_interval,
+        wake=asdict(wake_of(many, poll_interval)),
+        progress={"count": items.count, "done": board.done, "failed": board.failed},
+        ledger={**ledgers.dump(many.ledger), **position},
+        board=board.dump(),
+    )
+
+
+def read_event(
+    event: Any,  # noqa: ANN401 - it comes from the database
+    items: Items,
+    dag_id: str,
+) -> tuple[Ledger, Board | None, list[tuple[int, str | None]]]:
+    """
+    Return what the trigger's event says: the ledger, the board, and what became of runs.
+
+    :returns: no board if the items are others than before the deferral.
+    :raises EventInvalidError: it cannot be understood.
+    """
+    from airflow_durable.triggers.dag_runs import VERSION
+
+    if not isinstance(event, dict) or event.get("version") != VERSION:
+        raise EventInvalidError(dag_id, "of many items", "it is of no known form")
+    try:
+        ledger = ledgers.load(event["ledger"])
+        ends: list[tuple[int, str | None]] = [(index, None) for index in indices.load(event["missing"])]
+        for state, positions in event["ended"].items():
+            ends += [(index, str(state)) for index in indices.load(positions)]
+        board = Board.load(items, event["board"]) if ledger.is_of(items) else None
+    except (RecordDamagedError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EventInvalidError(dag_id, "of many items", type(error).__name__) from error
+    if any(not 0 <= index < ledger.count for index, _ in ends):
+        raise EventInvalidError(dag_id, "of many items", "it is about items that there are not")
+    return ledger, board, ends
+
+
+def summary_of(many: Many) -> dict[str, Any]:
+    """Return counts, and the failed items with their run ids: the first of them, if there are many."""
+    board = many.board
+    return {
+        "items": board.items.count,
+        "succeeded": board.done,
+        "failed": board.failed,
+        "failed_items": [{"item": name, "run_id": run_id} for name, run_id in many.failed_items(FAILED_NAMED)],
+    }
+
+
+def results_of(context: Context, many: Many, task_id: str) -> Any:  # noqa: ANN401 - whatever the children returned
+    """Return what a task of each child returned: a list, or a dict if the items have keys; None for a failed item."""
+    items, board, ti = many.goal.items, many.board, context["ti"]
+    found: list[Any] = [None] * items.count
+    for index in board.of(Status.DONE):
+        with task_sdk.undisturbed():
+            found[index] = ti.xcom_pull(task_ids=task_id, dag_id=many.goal.request.dag_id, run_id=many.run_id(index))
+    return found if items.keys is None else dict(zip(items.keys, found, strict=True))
+
+
+def _watched(many: Many) -> dict[int, str]:
+    return {index: many.run_id(index) for index in many.board.of(Status.ACTIVE, Status.WAITED_OUT)}
+
+
+def _states(many: Many) -> frozenset[str]:
+    return frozenset(many.goal.request.allowed_states | many.goal.request.failed_states)

@@ -1,0 +1,405 @@
+"""The operator for many children, with Airflow's task runner, on the scripted supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import warnings
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+
+from . import triggerer
+from .supervisor import Outcome, Run, ServerError, Supervisor
+from .versions import HAS_RUN_AFTER, HAS_STORE, needs_details, needs_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+REGIONS = [{"region": name} for name in ("north", "south", "east", "west")]
+WAIT: dict[str, Any] = {}
+DEFER: dict[str, Any] = {"deferrable": True}
+SECRET = "hunter2"
+
+each_wait = pytest.mark.parametrize("mode", [WAIT, DEFER], ids=["wait", "defer"])
+
+
+def make_dag(**kwargs: Any) -> DAG:  # noqa: ANN401 - the operator's own
+    """Return a Dag with the one task."""
+    kwargs = {"trigger_dag_id": "child", "items": REGIONS, "retries": 3, "retry_delay": timedelta(0), **kwargs}
+    with DAG("parent", schedule=None) as dag:
+        TriggerDagRunsOperator(task_id="trigger", **kwargs)
+    return dag
+
+
+@pytest.fixture(autouse=True)
+def supervisor() -> Iterator[Supervisor]:
+    """Return a server whose children succeed while the task waits. A wait in the worker passes no time either."""
+    made = Supervisor()
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - what it returns
+        loop = triggerer._Loop(lambda: made.on_sleep())  # noqa: PLW0108 - it may be another one by then
+        try:
+            return loop.run_until_complete(coroutine)
+        finally:
+            triggerer._end(loop)
+
+    with patch.object(asyncio, "run", run):
+        yield made
+
+
+def finish(supervisor: Supervisor, dag: DAG, **attempt: Any) -> Outcome:  # noqa: ANN401 - see Supervisor.run
+    """Run one try to its end, over its deferrals."""
+    outcome = supervisor.run(dag, **attempt)
+    requests, log = outcome.requests, outcome.log
+    while outcome.state == "deferred":
+        seen = len(supervisor.requests)
+        event = json.loads(json.dumps(triggerer.run_trigger(supervisor, outcome)))
+        outcome = supervisor.run(dag, **attempt, event=event)
+        requests, log = requests + supervisor.requests[seen:], log + outcome.log
+    outcome.requests, outcome.log = requests, log
+    return outcome
+
+
+def end_one(supervisor: Supervisor, state: str = "success") -> Callable[[], None]:
+    """Return what lets the oldest active child end."""
+
+    def end() -> None:
+        active = [run for run in supervisor.runs.values() if run.state in {"queued", "running"}]
+        for run in active[:1]:
+            run.state = state
+
+    return end
+
+
+def end_first_badly(supervisor: Supervisor) -> Callable[[], None]:
+    """Return what lets one child fail, and later the others succeed."""
+
+    def end() -> None:
+        if "failed" in supervisor.states():
+            supervisor.end_all("success")
+        else:
+            end_one(supervisor, "failed")()
+
+    return end
+
+
+def confs(supervisor: Supervisor, *states: str) -> list[Any]:
+    """Return the confs of the children in one of these states."""
+    return [run.conf for run in supervisor.runs.values() if run.state in states]
+
+
+def returned(supervisor: Supervisor) -> Any:  # noqa: ANN401 - JSON
+    """Return the task's return value."""
+    return supervisor.xcoms["return_value"]
+
+
+@each_wait
+def test_each_item_has_a_run(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    outcome = finish(supervisor, make_dag(key="region", **mode))
+    assert outcome.state == "success"
+    assert confs(supervisor, "success") == REGIONS
+    assert returned(supervisor) == {"items": 4, "succeeded": 4, "failed": 0, "failed_items": []}
+    for (_, run_id), region in zip(supervisor.runs, REGIONS, strict=True):
+        assert run_id.endswith(f"_i{region['region']}")
+    dates = [run.logical_date for run in supervisor.runs.values()]
+    assert len(set(dates)) == 4
+    if HAS_RUN_AFTER:
+        tags = {run.run_after.microsecond for run in supervisor.runs.values() if run.run_after}
+        assert len(tags) == 1
+
+
+@each_wait
+def test_the_window_is_kept(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    most = 0
+
+    def end() -> None:
+        nonlocal most
+        most = max(most, supervisor.states().count("queued"))
+        end_one(supervisor)()
+
+    supervisor.on_sleep = end
+    outcome = finish(supervisor, make_dag(max_active=2, **mode))
+    assert outcome.state == "success"
+    assert (most, len(supervisor.runs)) == (2, 4)
+
+
+@each_wait
+def test_a_retry_redoes_what_failed(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    dag = make_dag(key="region", **mode)
+    outcome = finish(supervisor, dag)
+    assert outcome.state == "up_for_retry"
+    assert "1 of 4 items failed" in str(outcome.error)
+    assert "north" in str(outcome.error)
+    assert "3 child runs still run" in str(outcome.error)
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, dag, try_number=2).state == "success"
+    assert sorted(supervisor.states()) == ["failed", "success", "success", "success", "success"]
+    assert len(confs(supervisor, "success")) == 4
+
+
+@each_wait
+def test_tolerated_failures(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = end_first_badly(supervisor)
+    outcome = finish(supervisor, make_dag(tolerated_failures="25%", **mode))
+    assert outcome.state == "success"
+    found = returned(supervisor)
+    assert (found["succeeded"], found["failed"]) == (3, 1)
+    assert found["failed_items"] == [{"item": "0", "run_id": next(iter(supervisor.runs))[1]}]
+
+
+@each_wait
+def test_several_runs_for_an_item_in_one_try(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = end_first_badly(supervisor)
+    assert finish(supervisor, make_dag(child_tries=2, **mode)).state == "success"
+    assert supervisor.states().count("success") == 4
+    assert supervisor.states().count("failed") == 1
+
+
+@each_wait
+def test_killed_while_it_submits(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """The request took effect, and the try died: the next one starts only what is missing."""
+    dag = make_dag(**mode)
+    supervisor.pass_by("TriggerDagRun", times=1)
+    supervisor.fail("TriggerDagRun", ServerError(500, "the try dies here"), times=4, is_after=True)
+    outcome = supervisor.run(dag)
+    assert outcome.state in {"up_for_retry", "success", "deferred"}
+    supervisor.faults.clear()
+    assert finish(supervisor, dag, try_number=2).state == "success"
+    assert confs(supervisor, "success") == REGIONS
+
+
+@needs_store
+def test_recovery_takes_a_few_counts(supervisor: Supervisor) -> None:
+    """Of a thousand items half was sent when the try died."""
+    items = [{"number": number} for number in range(1000)]
+    dag = make_dag(items=items)
+    supervisor.pass_by("TriggerDagRun", times=500)
+    supervisor.fail("TriggerDagRun", ServerError(400, "the try dies here"))
+    assert supervisor.run(dag).state == "up_for_retry"
+    assert len(supervisor.runs) == 500
+    outcome = finish(supervisor, dag, try_number=2)
+    assert outcome.state == "success"
+    assert len(supervisor.runs) == 1000
+    names = outcome.names()
+    assert names.index("TriggerDagRun") < 45
+    assert names.count("TriggerDagRun") == 500
+
+
+@needs_store
+def test_the_ledger_is_small_and_has_no_conf(supervisor: Supervisor) -> None:
+    items = [{"region": f"r{number}", "token": SECRET} for number in range(300)]
+    outcome = finish(supervisor, make_dag(items=items, key="region"))
+    assert outcome.state == "success"
+    stored = json.dumps(supervisor.store)
+    assert SECRET not in stored
+    assert SECRET not in "\n".join(outcome.log)
+    assert len(stored) < 4000
+    assert all(key.startswith("durable_child_runs") for key in supervisor.store)
+    assert [entry["phase"] for entry in supervisor.store.values()] == ["intended", "consumed"]
+
+
+@each_wait
+def test_nothing_of_a_conf_is_shown(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    outcome = finish(supervisor, make_dag(items=[{"token": SECRET}], **mode))
+    rendered = [request for request in outcome.requests if type(request).__name__ == "SetRenderedFields"]
+    assert rendered
+    shown = rendered[0].rendered_fields["items"]
+    assert shown == "1 items (not shown: each child run has its own conf)"
+    others = [r for r in outcome.requests if type(r).__name__ != "TriggerDagRun"]
+    assert SECRET not in str(others)
+
+
+@needs_store
+@each_wait
+def test_a_clear_after_success_asks_for_all_anew(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    dag = make_dag(**mode)
+    assert finish(supervisor, dag).state == "success"
+    assert finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1).state == "success"
+    assert supervisor.states() == ["success"] * 8
+
+
+@needs_store
+def test_a_clear_of_a_failed_task_keeps_what_succeeded(supervisor: Supervisor) -> None:
+    def end() -> None:
+        end_one(supervisor, "success")()
+        end_one(supervisor, "failed")()
+
+    supervisor.on_sleep = end
+    dag = make_dag()
+    assert finish(supervisor, dag, max_tries=0).state == "failed"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1).state == "success"
+    assert len(supervisor.runs) == 5
+
+
+@needs_store
+def test_a_clear_redoes_an_item_whose_conf_changed(supervisor: Supervisor) -> None:
+    def end() -> None:
+        end_one(supervisor, "success")()
+        end_one(supervisor, "failed")()
+
+    supervisor.on_sleep = end
+    assert finish(supervisor, make_dag(key="region"), max_tries=0).state == "failed"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    changed = [{"region": "north", "year": 2026}, *REGIONS[1:]]
+    outcome = finish(supervisor, make_dag(key="region", items=changed), try_number=2, max_tries=4)
+    assert outcome.state == "success"
+    assert {"region": "north", "year": 2026} in confs(supervisor, "success")
+    assert len(supervisor.runs) == 6
+
+
+@each_wait
+def test_results(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.before["GetXComSequenceSlice"] = lambda: supervisor.xcoms.update(return_value=42)
+    outcome = finish(supervisor, make_dag(key="region", result="load", **mode))
+    assert outcome.state == "success"
+    assert returned(supervisor) == dict.fromkeys(["north", "south", "east", "west"], 42)
+    assert supervisor.xcoms["summary"]["succeeded"] == 4
+    asked = [request for request in outcome.requests if type(request).__name__.startswith("GetXCom")]
+    assert {request.run_id for request in asked} == {run_id for _, run_id in supervisor.runs}
+
+
+def test_a_dict_of_items(supervisor: Supervisor) -> None:
+    assert finish(supervisor, make_dag(items={"a": {"x": 1}, "b": {"x": 2}})).state == "success"
+    assert [run_id[-3:] for _, run_id in supervisor.runs] == ["_ia", "_ib"]
+
+
+def test_no_items(supervisor: Supervisor) -> None:
+    outcome = finish(supervisor, make_dag(items=[]))
+    assert outcome.state == "success"
+    assert outcome.said("There are no items")
+    assert returned(supervisor)["items"] == 0
+    assert not supervisor.runs
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "text"),
+    [
+        ({"items": 7}, "items is of type int"),
+        ({"items": "[1"}, "no JSON"),
+        ({"items": [{}, 3]}, "position 1 (from 0) is of type int"),
+        ({"items": [{"k": "same"}, {}, {"k": "same"}], "key": "k"}, "position 1 (from 0) has no field 'k'"),
+        ({"items": [{"k": "same"}, {"k": "b"}, {"k": "same"}], "key": "k"}, "positions 0 and 2"),
+        ({"items": [{"k": None}], "key": "k"}, "of type NoneType"),
+        ({"items": [{"k": ""}], "key": "k"}, "an empty text"),
+        ({"items": [{"k": object}]}, "position 0 (from 0)"),
+        ({"items": {"a": {}}, "key": "k"}, "leave the parameter key out"),
+        ({"trigger_dag_id": " "}, "trigger_dag_id"),
+        ({"tolerated_failures": "x%"}, "tolerated_failures"),
+    ],
+)
+def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any], text: str) -> None:
+    outcome = finish(supervisor, make_dag(**kwargs))
+    assert outcome.state == "up_for_retry"
+    assert text in str(outcome.error)
+    assert "same" not in str(outcome.error).replace("the same key", "")
+    assert not supervisor.runs
+    assert not supervisor.store
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"max_active": 0},
+        {"max_active": True},
+        {"child_tries": 0},
+        {"on_clear": "never"},
+        {"poke_interval": -1},
+        {"tolerated_failures": -1},
+        {"tolerated_failures": "2"},
+        {"wait_for_completion": False, "max_active": 2},
+        {"wait_for_completion": False, "result": "load"},
+    ],
+)
+def test_parameters_that_are_refused_when_the_dag_is_parsed(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"of task 'trigger' has to be"):
+        make_dag(**kwargs)
+
+
+def test_fire_and_forget(supervisor: Supervisor) -> None:
+    outcome = finish(supervisor, make_dag(wait_for_completion=False))
+    assert outcome.state == "success"
+    assert supervisor.states() == ["queued"] * 4
+
+
+def test_a_lost_reply_starts_nothing_twice(supervisor: Supervisor) -> None:
+    supervisor.fail("TriggerDagRun", ServerError(None), is_after=True)
+    assert finish(supervisor, make_dag()).state == "success"
+    assert confs(supervisor, "success") == REGIONS
+
+
+@needs_details
+def test_a_run_of_an_earlier_life_is_not_taken(supervisor: Supervisor) -> None:
+    """The parent's Dag run was deleted and made again under its name; its children are still there."""
+    dag = make_dag()
+    assert finish(supervisor, dag).state == "success"
+    supervisor.store.clear()
+    later = {"start_date": Run("child", "x", run_after=None).start_date or _later()}
+    assert finish(supervisor, dag, parent=later).state == "success"
+    assert len(supervisor.runs) == (8 if HAS_STORE else 4)
+
+
+def _later() -> Any:  # noqa: ANN401 - a date
+    from .supervisor import NOW
+
+    return NOW + timedelta(days=1)
+
+
+@needs_store
+def test_a_superseded_try_starts_nothing_more(supervisor: Supervisor) -> None:
+    def end() -> None:
+        supervisor.supersede()
+        end_one(supervisor)()
+
+    supervisor.on_sleep = end
+    outcome = finish(supervisor, make_dag(max_active=2))
+    assert outcome.state in {"up_for_retry", "failed"}
+    assert len(supervisor.runs) == 2
+
+
+def test_it_has_to_be_a_task_of_its_own(supervisor: Supervisor) -> None:
+    """The run ids follow from the task: those of two calls would be the same."""
+    with DAG("parent", schedule=None) as dag:
+
+        @task(task_id="trigger", retries=1)
+        def call(**kwargs: Any) -> None:  # noqa: ANN401 - Airflow's context
+            context: Any = kwargs
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                TriggerDagRunsOperator(task_id="inner", trigger_dag_id="child", items=REGIONS).execute(context)
+
+        call()
+    outcome = supervisor.run(dag)
+    assert outcome.state == "up_for_retry"
+    assert "a task of its own" in str(outcome.error)
+    assert not supervisor.runs
+
+
+def test_a_mapped_one(supervisor: Supervisor) -> None:
+    """Each part has its own items, and its own runs."""
+    with DAG("parent", schedule=None) as dag:
+        TriggerDagRunsOperator.partial(task_id="trigger", trigger_dag_id="child", retries=1).expand(
+            items=[[{"number": 1}], [{"number": 2}, {"number": 3}]]
+        )
+    for map_index in (0, 1):
+        outcome = supervisor.run(dag, map_index=map_index)
+        assert outcome.state == "success"
+        shown = [r.rendered_fields for r in outcome.requests if type(r).__name__ == "SetRenderedFields"]
+        assert "number" not in str(shown)
+        supervisor.store.clear()
+    assert confs(supervisor, "success") == [{"number": 1}, {"number": 2}, {"number": 3}]
+
+
+@needs_store
+def test_a_first_entry_is_written_before_anything_is_sent(supervisor: Supervisor) -> None:
+    supervisor.fail("SetTaskStateStore", ServerError(500, "no store"), times=10)
+    outcome = finish(supervisor, make_dag())
+    assert outcome.state == "up_for_retry"
+    assert not supervisor.runs

@@ -1,0 +1,531 @@
+"""Many children: items, board, ledger, survey, and when the wait for all of them ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_durable.core import indices, many
+from airflow_durable.core.errors import RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
+from airflow_durable.core.items import Board, Items, Status, pack_keys, unpack_keys
+from airflow_durable.core.ledger import Ledger, dump, key_of, load
+from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
+from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
+from airflow_durable.core.run_ids import MAX_LENGTH, date_in, is_generated
+from airflow_durable.core.survey import Survey
+from tests.schedules.many_world import (
+    EPOCH,
+    PARENT,
+    Chooser,
+    Run,
+    Scenario,
+    SimulatedPort,
+    World,
+    explore,
+    play,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_durable.core.record import Record
+
+ATTEMPT = Attempt(PARENT, "ti-1", 1, 3, 3, 0)
+REQUEST = Request("child", None, None, False, True, Mode.WAIT, frozenset({"success"}), frozenset({"failed"}))
+KEYS = Items.of_keys(["north", "south", "a b/ü"])
+
+
+def open_world(count: int = 3, **scenario: Any) -> tuple[World, SimulatedPort]:  # noqa: ANN401 - Scenario's own
+    """Return a world in which nothing goes wrong, and the port of its first try."""
+    items = tuple((str(number), "1") for number in range(count))
+    world = World(Scenario(items, **scenario), Chooser(()), current=1)
+    return world, SimulatedPort(world, 1, items)
+
+
+def open_many(port: SimulatedPort, attempt: Attempt = ATTEMPT, **goal: Any) -> many.Many:  # noqa: ANN401 - Goal's own
+    """Return a try, as it is before it has begun."""
+    request = goal.pop("request", REQUEST)
+    return many.Many(port, many.Goal(request, goal.pop("items", Items(len(port.confs))), **goal), attempt)
+
+
+# Items and run ids.
+
+
+def test_run_ids_differ_by_item_kind_of_identity_epoch_and_generation() -> None:
+    made = {
+        items.run_id(PARENT, index, epoch=epoch, generation=generation)
+        for items in (Items(3), Items.of_keys(["0", "1", "2"]))
+        for index in range(3)
+        for epoch in range(2)
+        for generation in range(2)
+    }
+    assert len(made) == 24
+    assert all(is_generated(run_id) for run_id in made)
+    assert {date_in(run_id) for run_id in made} == {EPOCH}
+
+
+def test_a_run_id_shows_the_key_as_far_as_airflow_admits_it() -> None:
+    assert KEYS.run_id(PARENT, 0, epoch=0, generation=0).endswith("_inorth")
+    assert KEYS.run_id(PARENT, 2, epoch=3, generation=1).endswith("_e3_ia-b--_r1")
+    long = Items.of_keys(["x" * 500]).run_id(PARENT, 0, epoch=1, generation=1)
+    assert len(long) < MAX_LENGTH
+    assert is_generated(long)
+
+
+def test_two_items_with_one_key() -> None:
+    with pytest.raises(ItemKeysEqualError, match="positions 1 and 3") as raised:
+        Items.of_keys(["a", "secret", "b", "secret"])
+    assert "secret" not in str(raised.value)
+
+
+def test_the_digest_tells_lists_apart() -> None:
+    lists = [Items(2), Items.of_keys(["a", "b"]), Items.of_keys(["b", "a"]), Items.of_keys(["a"])]
+    assert len({(items.count, items.digest) for items in lists}) == 4
+    assert Items(2).digest == Items(3).digest
+
+
+def test_packed_keys() -> None:
+    assert unpack_keys(pack_keys(["a", "ü"])) == ["a", "ü"]
+    with pytest.raises(ValueError, match="not packed here"):
+        unpack_keys("?")
+
+
+@pytest.mark.parametrize("given", [[], [0], [0, 1, 2], [0, 2, 3, 9], [5]])
+def test_positions_as_text(given: list[int]) -> None:
+    assert list(indices.load(indices.dump(given))) == given
+
+
+def test_positions_as_text_are_short() -> None:
+    assert indices.dump([*range(1000), 5000]) == "0-999,5000"
+
+
+def test_a_board_survives_its_stored_form() -> None:
+    board = Board(Items(5))
+    board.set(1, Status.ACTIVE)
+    board.set(2, Status.WAITED_OUT)
+    board.by_clear.add(2)
+    board.start_anew(3)
+    board.starts[3] = 2
+    board.refused.add(4)
+    board.ended_unseen = 1
+    stored = json.loads(json.dumps(board.dump()))
+    loaded = Board.load(Items(5), stored)
+    assert loaded == board
+    assert (loaded.pending, loaded.watched, loaded.running, loaded.done) == (3, 2, 1, 1)
+    with pytest.raises(ValueError, match="other items"):
+        Board.load(Items(4), stored)
+
+
+def test_the_next_pending_item_is_the_first() -> None:
+    board = Board(Items(3))
+    for index in range(3):
+        assert board.next_pending() == index
+        board.set(index, Status.ACTIVE)
+    assert board.next_pending() is None
+    board.start_anew(1)
+    assert (board.next_pending(), board.generation(1), board.generation(0)) == (1, 1, 0)
+    assert not board.is_over
+
+
+# The ledger.
+
+LEDGER = Ledger("child", "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=3, digest="d", is_clean=True)
+
+
+def test_the_ledger_survives_its_stored_form() -> None:
+    assert load(json.loads(json.dumps(dump(LEDGER)))) == LEDGER
+    assert [key_of(0), key_of(2)] == ["durable_child_runs", "durable_child_runs.2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "record"}, {"items": None}, {"items": {}}, {"items": {"count": "3", "digest": "", "is_clean": True}}],
+)
+def test_what_is_no_ledger(change: dict[str, Any]) -> None:
+    with pytest.raises(RecordDamagedError):
+        load({**dump(LEDGER), **change})
+
+
+@pytest.mark.parametrize(
+    ("is_tagged", "run", "is_ours"),
+    [
+        (True, ChildRun("running", 0, None, EPOCH.replace(microsecond=1)), False),
+        (False, ChildRun("running", 0, EPOCH, EPOCH, EPOCH), True),
+        (False, ChildRun("running", 0, EPOCH, EPOCH, EPOCH.replace(year=2025)), False),
+        (True, ChildRun("running"), True),
+    ],
+)
+def test_whose_a_run_is(is_tagged: bool, run: ChildRun, is_ours: bool) -> None:  # noqa: FBT001 - the cases
+    request = replace(REQUEST, is_run_after_ours=is_tagged)
+    assert LEDGER.record_of(request, "id", 0, is_recovered=False).is_author_of(run, ATTEMPT) is is_ours
+
+
+# The survey.
+
+
+class Counting:
+    """A port that counts runs, and may change them between two counts."""
+
+    def __init__(self, states: dict[str, str], changes: dict[int, tuple[str, str]] | None = None) -> None:
+        self.states, self.changes, self.counts = states, changes or {}, 0
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Count the runs."""
+        self.counts += 1
+        if change := self.changes.get(self.counts):
+            self.states[change[0]] = change[1]
+        found = [self.states[run_id] for run_id in run_ids if run_id in self.states]
+        return sum(states is None or state in states for state in found)
+
+
+def survey_of(port: Any, length: int = 1) -> Survey:  # noqa: ANN401 - a port, as far as it is used
+    return Survey(port, "child", lambda index: f"{index}".rjust(length, "0"))
+
+
+def test_a_survey_finds_each_member() -> None:
+    port = Counting({str(index): "failed" if index in {3, 40, 41, 99} else "running" for index in range(100)})
+    assert survey_of(port).find(range(100), ["failed"]) == [3, 40, 41, 99]
+    assert port.counts < 40
+    assert survey_of(port).find(range(100), []) == []
+    assert survey_of(port).find(range(200), None) == list(range(100))
+
+
+def test_a_survey_of_what_changes_names_none_wrongly() -> None:
+    """After the first count the failed run is cleared, and another one fails."""
+    port = Counting({str(index): "running" for index in range(8)} | {"1": "failed"}, {2: ("1", "running")})
+    assert survey_of(port).find(range(8), ["failed"]) == []
+
+
+def test_a_survey_divides_what_does_not_fit_into_one_count() -> None:
+    port = Counting({})
+    assert survey_of(port, 200).find(range(1000), None) == []
+    assert port.counts == 5
+
+
+# A try.
+
+
+def test_the_first_try_writes_before_it_sends() -> None:
+    world, port = open_world()
+    whole = open_many(port)
+    many.begin(whole)
+    assert (len(world.store), world.runs) == (1, {})
+    many.send(whole)
+    assert len(world.runs) == 3
+    assert not whole.board.is_over
+
+
+def test_no_items() -> None:
+    world, port = open_world(0)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    many.finish(whole)
+    assert whole.board.is_over
+    assert world.store == []
+
+
+def test_what_is_said_of_failed_items() -> None:
+    _, port = open_world(14)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    with pytest.raises(ItemsFailedError, match=r"12 of 14 items failed, and 0 are tolerated.* and 2 more") as raised:
+        many.note_ends(whole, [(index, "failed") for index in range(12)])
+    assert "2 child runs still run" in str(raised.value)
+    assert "new run for each failed item" in raised.value.explain(has_next_try=True)
+
+
+def test_an_end_is_told_twice_or_of_what_is_not_waited_for() -> None:
+    _, port = open_world()
+    whole = open_many(port)
+    many.begin(whole)
+    many.note_ends(whole, [(0, "success")])
+    assert whole.board.status(0) is Status.PENDING
+    many.send(whole)
+    many.note_ends(whole, [(0, "running"), (1, "success"), (1, "failed")])
+    assert [whole.board.status(index) for index in range(2)] == [Status.ACTIVE, Status.DONE]
+
+
+class Refusing:
+    """The port of an item whose request is refused."""
+
+    def __init__(self, port: Any) -> None:  # noqa: ANN401 - a port
+        self._port = port
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
+        """Do all else as the right port does."""
+        return getattr(self._port, name)
+
+    def submit(self, record: Record) -> bool:
+        """Refuse."""
+        raise SubmissionRefusedError("child", record.run_id, "HTTP 400", status=400)
+
+
+def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, port = open_world()
+    right = SimulatedPort.item
+    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index)) if index == 1 else right(port, index))
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    assert whole.board.refused == {1}
+    assert len(world.runs) == 2
+    strict = open_many(SimulatedPort(world, 1, port.confs))
+    monkeypatch.setattr(strict.port, "item", lambda index: Refusing(right(port, index)))
+    many.begin(strict)
+    strict.board.start_anew(0)
+    with pytest.raises(SubmissionRefusedError):
+        many.send(strict)
+
+
+def test_run_ids_that_are_taken_by_other_lives_end_somewhere() -> None:
+    _, port = open_world(1)
+    whole = open_many(port)
+    many.begin(whole)
+    whole.board.generations[0] = 1000
+    with pytest.raises(RunIdsTakenError):
+        many.send(whole)
+
+
+def test_the_ledger_is_written_again_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "BURST", 2)
+    world, port = open_world(5)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    assert len(set(world.store)) == 1
+    assert len(world.store) == 1 + 3
+
+
+def test_a_first_try_takes_no_run_of_another_life() -> None:
+    """Where a look-up says no dates, what is there before anything was sent is not ours."""
+    world, port = open_world(1, has_store=False, has_details=False)
+    run_id = Items(1).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[run_id] = Run(run_id, ("other", "1"), None, state="success")
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    assert len(world.runs) == 2
+    assert not whole.ledger.is_clean
+
+
+def test_a_run_that_is_gone_when_it_is_looked_up_is_sent() -> None:
+    world, port = open_world(1, has_store=False, has_details=True)
+    run_id = Items(1).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[run_id] = Run(run_id, ("other", "1"), None)
+    whole = open_many(port)
+    right = port.item
+
+    def item(index: int) -> Any:  # noqa: ANN401 - a port
+        found = right(index)
+        found.look_up = lambda *_, **__: None
+        return found
+
+    port.item = item  # type: ignore[method-assign] # for this test
+    many.begin(whole)
+    assert whole.board.status(0) is Status.PENDING
+
+
+@pytest.mark.parametrize("mode", [Mode.WAIT, Mode.FIRE_AND_FORGET])
+def test_another_dag_is_another_epoch(mode: Mode) -> None:
+    """A retry that starts another Dag by now starts all in it, when nothing of before is active."""
+    world, port = open_world(2)
+    request = replace(REQUEST, mode=mode)
+    first = open_many(port, request=request)
+    many.begin(first)
+    many.send(first)
+    retry = replace(ATTEMPT, try_number=2, task_instance_id="ti-2")
+    second = open_many(SimulatedPort(world, 1, port.confs), retry, request=replace(request, dag_id="other"))
+    many.begin(second)
+    assert (second.ledger.epoch, second.ledger.dag_id) == (1, "other")
+    assert {run.state for run in world.runs.values()} == ({"success"} if mode is Mode.WAIT else {"queued"})
+
+
+def test_a_consumed_outcome_tells_of_each_item_again() -> None:
+    world, port = open_world(3)
+    whole = open_many(port, tolerated=3, items=Items.of_keys(["0", "1", "2"]))
+    many.begin(whole)
+    many.send(whole)
+    run_ids = list(world.runs)
+    world.runs[run_ids[0]].state = "success"
+    world.runs[run_ids[1]].state = "failed"
+    del world.runs[run_ids[2]]
+    many.note_ends(whole, [(0, "success"), (1, "failed"), (2, None)])
+    many.finish(whole)
+    retry = replace(ATTEMPT, try_number=2, task_instance_id="ti-2")
+    again = open_many(SimulatedPort(world, 1, port.confs), retry, tolerated=3, items=Items.of_keys(["0", "1", "2"]))
+    many.begin(again)
+    many.send(again)
+    many.finish(again)
+    assert again.is_settled
+    assert [again.board.status(index) for index in range(3)] == [Status.DONE, Status.FAILED, Status.MISSING]
+    assert again.failed_items(9) == [("1", run_ids[1]), ("2", run_ids[2])]
+    assert again.failed_items(1) == [("1", run_ids[1])]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "choices"),
+    [
+        (Scenario(failures=1, clears=1, retries=0, on_clear=on_clear, is_losing=is_losing), (0, 1, 1))
+        for on_clear in OnClear
+        for is_losing in (False, True)
+    ],
+)
+def test_a_clear_of_a_task_that_failed(scenario: Scenario, choices: tuple[int, ...]) -> None:
+    """The oracle of the schedules says what must not be. Here the work is done in the end."""
+    world = play(scenario, Chooser(choices))
+    assert {run.key for run in world.runs.values() if run.state == "success"} == {"a", "b"}
+
+
+# The end of a wait.
+
+
+@pytest.mark.parametrize(
+    ("given", "news", "is_due"),
+    [
+        ((0, False, 1, 60.0), (0, 0, 1, 0.0), False),
+        ((0, False, 1, 60.0), (1, 0, 0, 0.0), True),
+        ((0, False, 1, 60.0), (1, 1, 1, 0.0), True),
+        ((1, False, 1, 60.0), (1, 1, 1, 99.0), False),
+        ((0, True, 3, 60.0), (2, 0, 9, 59.0), False),
+        ((0, True, 3, 60.0), (2, 0, 9, 60.0), True),
+        ((0, True, 3, 60.0), (3, 0, 9, 0.0), True),
+        ((0, True, 3, 60.0), (0, 0, 9, 99.0), False),
+        ((None, False, 3, 60.0), (3, 0, 9, 99.0), False),
+        ((None, False, 3, 60.0), (3, 1, 9, 0.0), True),
+    ],
+)
+def test_when_the_wait_ends(given: tuple[Any, ...], news: tuple[int, int, int, float], is_due: bool) -> None:  # noqa: FBT001 - the cases
+    ended, failed, left, since = news
+    assert many.Wake(*given).is_due(ended=ended, failed=failed, left=left, since_first_seconds=since) is is_due
+
+
+def test_when_a_try_is_woken() -> None:
+    _, port = open_world(20)
+    whole = open_many(port, max_active=8, tolerated=2)
+    many.begin(whole)
+    many.send(whole)
+    assert many.wake_of(whole, 9.0) == many.Wake(2, is_more_to_send=True, enough=2, patience_seconds=9.0)
+    assert many.wake_of(open_many(port, child_tries=2), 9.0).failures_left is None
+
+
+RETRY = replace(ATTEMPT, try_number=2, task_instance_id="ti-2")
+
+
+def test_a_retry_of_fire_and_forget_starts_what_is_missing() -> None:
+    world, port = open_world(3)
+    request = replace(REQUEST, mode=Mode.FIRE_AND_FORGET)
+    whole = open_many(port, request=request)
+    many.begin(whole)
+    many.send(whole)
+    world.runs.popitem()
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY, request=request)
+    many.begin(again)
+    assert (again.board.done, again.board.pending) == (2, 1)
+    many.send(again)
+    assert again.board.is_over
+
+
+def test_other_items_than_an_earlier_try_had_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, port = open_world(2)
+    whole = open_many(port, items=Items.of_keys(["0", "1"]))
+    many.begin(whole)
+    many.send(whole)
+    other = SimulatedPort(world, 1, [("1", "1"), ("2", "1")])
+    said: list[int] = []
+    monkeypatch.setattr(other, "report_change", lambda before, whole: said.append(before))
+    again = open_many(other, RETRY, items=Items.of_keys(["1", "2"]))
+    many.begin(again)
+    many.send(again)
+    assert said == [2]
+    assert len(world.runs) == 3
+
+
+def test_a_consumed_outcome_stays_whatever_became_of_its_runs() -> None:
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    for run in world.runs.values():
+        run.state = "success"
+    many.note_ends(whole, [(0, "success"), (1, "success")])
+    many.finish(whole)
+    next(iter(world.runs.values())).state = "running"
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY)
+    many.begin(again)
+    assert again.is_settled
+    assert (again.board.done, again.board.is_over) == (2, True)
+
+
+A, B = ("a", "1"), ("b", "1")
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(items=(A,), deletions=1, failures=1, child_tries=2, faults=1),
+        Scenario(items=(A,), faults=1, clears=1, retries=0, edited=(("a", "2"),)),
+        Scenario(failures=1, clears=1, retries=0, edited=(("a", "2"), B)),
+        Scenario(failures=1, clears=1, retries=0, on_clear=OnClear.FRESH),
+        Scenario(items=(A,), edited=(B,), faults=1, is_keyed=False),
+        Scenario(items=(A,), faults=1, clears=1, retries=0, is_losing=True, mode=Mode.FIRE_AND_FORGET),
+        Scenario(items=(A,), faults=1, failures=1, clears=1, retries=0, is_losing=True),
+        Scenario(failures=1, clears=1, retries=0, is_losing=True, on_clear=OnClear.FRESH),
+        Scenario(items=(A,), faults=1, clears=1, retries=0, has_store=False, has_details=False),
+    ],
+)
+def test_no_schedule_of_a_few_breaks_a_promise(scenario: Scenario) -> None:
+    """``tests/schedules/test_many.py`` explores more."""
+    assert explore(lambda chooser: play(scenario, chooser)) > 1
+
+
+def test_a_first_try_that_is_executed_twice_continues() -> None:
+    world, port = open_world(3)
+    first = open_many(port)
+    many.begin(first)
+    first.goal = replace(first.goal, max_active=2)
+    many.send(first)
+    run_ids = list(world.runs)
+    world.runs[run_ids[0]].state = "failed"
+    again = open_many(SimulatedPort(world, 1, port.confs))
+    many.begin(again)
+    assert (again.board.pending, again.board.generation(0)) == (2, 1)
+    many.send(again)
+    assert len(world.runs) == 4
+
+
+def test_all_anew_while_an_item_has_another_conf_starts_nothing_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is met under an item's run id, and has another conf, is waited out also with ``on_clear="all"``."""
+    world, port = open_world(1)
+    whole = open_many(port, request=replace(REQUEST, on_clear=OnClear.FRESH, is_run_after_ours=False))
+    many.begin(whole)
+    run_id = whole.run_id(0)
+    world.runs[run_id] = Run(run_id, ("0", "another"), EPOCH)
+    many.send(whole)
+    assert whole.board.status(0) is Status.WAITED_OUT
+    assert len(world.runs) == 1
+    assert whole.ledger.is_cleared_before(ATTEMPT)
+    many.note_ends(whole, [(0, "running")])
+    assert whole.board.status(0) is Status.WAITED_OUT
+    world.runs[run_id].state = "success"
+    many.note_ends(whole, [(0, "success")])
+    many.send(whole)
+    assert len(world.runs) == 2
+    assert not whole.ledger.is_cleared_before(ATTEMPT)
+
+
+def test_what_an_earlier_life_had_under_a_generation_is_passed_over() -> None:
+    """A retry looks up what exists beyond the first generation, and what is not proven."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    foreign = Items(2).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[foreign] = Run(foreign, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    whole.goal = replace(whole.goal, request=replace(REQUEST, is_run_after_ours=True))
+    many.send(whole)
+    assert len(world.runs) == 3
+    assert whole.has_others

@@ -1,0 +1,459 @@
+"""
+A simulated Airflow for one task with many items, and every schedule of it up to a bound.
+
+Each call of a try may succeed, crash the try before or after it took effect, or be a request that arrives late; each
+wait lets one run end. What happens is a list of choices. All lists are tried (:func:`explore`), by executing the real
+core from the start for each (stateless search).
+
+The oracle counts runs. It knows nothing of ledgers, generations or epochs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_durable.core import many
+from airflow_durable.core.errors import DurableError, JournalWriteError, SubmissionUnknownError
+from airflow_durable.core.items import Board, Items, Status
+from airflow_durable.core.ledger import Ledger, dump, load
+from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Parent, Request
+from airflow_durable.core.run_ids import tag_of_life
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PARENT = Parent("parent", "scheduled__2026-01-01", "trigger", -1, EPOCH, started_at=EPOCH)
+ACTIVE = ("queued", "running")
+HEALTHY = (*ACTIVE, "success")
+MOST_STEPS = 400
+"""More calls than any try needs. A wrong protocol that never ends has to fail, not to hang."""
+
+
+class Crash(BaseException):
+    """The try's process died here."""
+
+
+class PropertyBrokenError(AssertionError):
+    """What must never happen has happened."""
+
+
+@dataclass
+class Run:
+    """A child run. What tells whose it is: the item's key in its conf."""
+
+    run_id: str
+    conf: tuple[str, str]
+    run_after: datetime | None
+    state: str = "queued"
+    ask: int = 0
+    is_stray: bool = False
+
+    @property
+    def key(self) -> str:
+        """The item's key."""
+        return self.conf[0]
+
+
+class Scenario(NamedTuple):
+    """
+    What is explored.
+
+    :param items: (key, conf) of each item.
+    :param edited: the items from the second try on; None: the same.
+    :param is_edited_at_clear: they are from the first clear on.
+    :param faults: how many calls may go wrong.
+    :param failures: how many runs may fail.
+    :param deletions: how many runs may be deleted while they are waited for.
+    :param clears: how often a person may clear the task when it has ended.
+    :param is_keyed: each item has a key; else its position is what identifies it.
+    :param is_losing: each clear discards the ledger.
+    :param is_deferring: the board goes through its stored form at each wait.
+    """
+
+    items: tuple[tuple[str, str], ...] = (("a", "1"), ("b", "1"))
+    edited: tuple[tuple[str, str], ...] | None = None
+    is_edited_at_clear: bool = False
+    window: int | None = None
+    tolerated: int = 0
+    child_tries: int = 1
+    faults: int = 0
+    failures: int = 0
+    deletions: int = 0
+    clears: int = 0
+    retries: int = 2
+    on_clear: OnClear = OnClear.AUTO
+    mode: Mode = Mode.WAIT
+    has_store: bool = True
+    has_details: bool = True
+    is_keyed: bool = True
+    is_losing: bool = False
+    is_deferring: bool = False
+
+
+class Chooser:
+    """Answers each question as its list of choices says, and with the first answer beyond it."""
+
+    def __init__(self, prefix: Sequence[int]) -> None:
+        self.taken = list(prefix)
+        self.widths: list[int] = []
+
+    def choose(self, width: int) -> int:
+        """Return one of so many answers."""
+        place = len(self.widths)
+        self.widths.append(width)
+        if place == len(self.taken):
+            self.taken.append(0)
+        return self.taken[place]
+
+
+def explore(run: Callable[[Chooser], object], limit: int = 1_000_000) -> int:
+    """Try every list of choices; return how many there are. A broken property names the list."""
+    waiting: list[tuple[int, ...]] = [()]
+    count = 0
+    while waiting:
+        prefix = waiting.pop()
+        chooser = Chooser(prefix)
+        try:
+            run(chooser)
+        except PropertyBrokenError as error:
+            message = f"{error} (choices {tuple(chooser.taken)})"
+            raise PropertyBrokenError(message) from error
+        count += 1
+        assert count < limit, "more schedules than the bound was meant for"
+        for place in range(len(prefix), len(chooser.taken)):
+            waiting += [(*chooser.taken[:place], other) for other in range(1, chooser.widths[place])]
+    return count
+
+
+@dataclass
+class World:
+    """The server: runs, the store, and what is under way."""
+
+    scenario: Scenario
+    chooser: Chooser
+    runs: dict[str, Run] = field(default_factory=dict)
+    store: list[str] = field(default_factory=list)
+    late: list[Run] = field(default_factory=list)
+    late_ones: int = 0
+    marked: tuple[tuple[str, str], ...] = ()
+    has_cleared: bool = False
+    current: int = 0
+    ask: int = 0
+    faults: int = 0
+    failures: int = 0
+    deletions: int = 0
+    seconds: int = 0
+    trail: list[str] = field(default_factory=list)
+
+    def now(self) -> datetime:
+        """Return a later moment each time."""
+        self.seconds += 1
+        return EPOCH + timedelta(seconds=self.seconds)
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the task's success was about to be reported: a clear asks for the work anew then."""
+        return bool(self.store) and json.loads(self.store[-1])["phase"] == "consumed"
+
+    def create(self, run: Run) -> bool:
+        """Create a run, unless there is one of its id; hold what there is then against the promises."""
+        if run.run_id in self.runs:
+            return False
+        others = [other for other in self.runs.values() if other.key == run.key and not other.is_stray]
+        is_outdated = run.ask != self.ask
+        self.runs[run.run_id] = run
+        self.trail.append(f"created {run.run_id[-8:]} for {run.conf}")
+        if is_outdated:
+            # A request of before a person asked for all anew, that was under way since: a known limit.
+            run.is_stray = True
+            return True
+        if not self.scenario.is_keyed and self.scenario.edited is not None:
+            # By definition an item that has moved is another item.
+            others = []
+        if self.scenario.mode is Mode.FIRE_AND_FORGET:
+            # What asks for a start alone is asked anew by a clear, whatever became of the run of before.
+            others = [other for other in others if other.ask == run.ask]
+        if any(other.state in ACTIVE for other in others):
+            self.fail(f"a second run of item {run.key} beside an active one")
+        if any(other.state == "success" and other.ask == run.ask and other.conf == run.conf for other in others):
+            self.fail(f"item {run.key} had succeeded, and was started again")
+        window = self.scenario.window
+        active = sum(other.state in ACTIVE for other in self.runs.values())
+        if window is not None and active > window + self.late_ones:
+            self.fail("more active runs than the window")
+        return True
+
+    def fail(self, what: str) -> None:
+        """Report a broken promise, with what led to it."""
+        raise PropertyBrokenError("\n".join([what, *self.trail]))
+
+    def let_one_end(self, waited_for: Sequence[str]) -> bool:
+        """Let one active run end, one way or the other; tell whether there was one."""
+        active = [run for run in self.runs.values() if run.state in ACTIVE]
+        ended = any(run_id not in self.runs or self.runs[run_id].state not in ACTIVE for run_id in waited_for)
+        if not active or ended:
+            return ended
+        can_fail, can_go = self.failures > 0, self.deletions > 0
+        ways = 1 + can_fail + can_go
+        choice = self.chooser.choose(len(active) * ways)
+        run, way = active[choice // ways], choice % ways
+        if way == 0:
+            run.state = "success"
+        elif way == 1 and can_fail:
+            run.state = "failed"
+            self.failures -= 1
+        else:
+            del self.runs[run.run_id]
+            self.deletions -= 1
+        self.trail.append(f"{run.run_id[-8:]} {run.state if run.run_id in self.runs else 'deleted'}")
+        return True
+
+
+class ItemPort:
+    """The port of one item."""
+
+    def __init__(self, port: SimulatedPort, index: int) -> None:
+        self._port, self._index = port, index
+        self.has_store, self.has_details = port.has_store, port.has_details
+
+    def write(self, record: Any) -> None:  # noqa: ANN401 - see the core's port
+        """Do nothing: the ledger has it."""
+
+    def read(self, call: int) -> None:
+        """Do nothing: the whole reads the ledger."""
+
+    def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+        """Do as the core's port says."""
+
+        def look() -> ChildRun | None:
+            run = self._port.world.runs.get(run_id)
+            if run is None:
+                return None
+            if not (is_detailed and self.has_details):
+                return ChildRun(run.state)
+            is_same = run.conf == self._port.confs[self._index]
+            return ChildRun(run.state, 0, None, run.run_after, EPOCH, is_same)
+
+        found: ChildRun | None = self._port.call("look up", look)
+        return found
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Do as the core's port says."""
+        runs = self._port.world.runs
+        counted: int = self._port.call(
+            "count",
+            lambda: sum(run_id in runs and (states is None or runs[run_id].state in states) for run_id in run_ids),
+        )
+        return counted
+
+    def submit(self, record: Any) -> bool:  # noqa: ANN401
+        """Do as the core's port says."""
+        tag = tag_of_life(PARENT, 1)
+        run_after = EPOCH.replace(microsecond=tag)
+        run = Run(record.run_id, self._port.confs[self._index], run_after, ask=self._port.world.ask)
+        return self._port.submit(run)
+
+    def now(self) -> datetime:
+        """Do as the core's port says."""
+        return self._port.now()
+
+    def sleep(self, seconds: float) -> None:
+        """No time passes."""
+
+    def report_trouble(self, error: Exception) -> None:
+        """Nobody listens."""
+
+
+class SimulatedPort:
+    """The port of one execution of a try."""
+
+    def __init__(self, world: World, number: int, confs: Sequence[tuple[str, str]]) -> None:
+        self.world, self.number, self.confs = world, number, confs
+        self.has_store = world.scenario.has_store
+        self.has_details = world.scenario.has_details
+        self.steps = 0
+
+    def call(self, what: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401 - as many types as there are calls
+        """Do it, or let it go wrong."""
+        world = self.world
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            world.fail("a try does not end")
+        if world.late and world.chooser.choose(2):
+            world.trail.append("a late request arrives")
+            world.create(world.late.pop())
+        kind = world.chooser.choose(3) if world.faults else 0
+        if kind:
+            world.faults -= 1
+            world.trail.append(f"crash {'before' if kind == 1 else 'after'} {what}")
+        if kind == 1:
+            raise Crash
+        answer = effect()
+        if kind == 2:
+            raise Crash
+        return answer
+
+    def submit(self, run: Run) -> bool:
+        """Do as the core's port says."""
+        world = self.world
+        if world.faults:
+            kind = world.chooser.choose(3)
+            if kind == 1:
+                world.faults -= 1
+                world.trail.append("the reply is lost")
+                world.create(run)
+                message = "no answer"
+                raise SubmissionUnknownError("child", run.run_id, message)
+            if kind == 2:
+                world.faults -= 1
+                world.trail.append(f"crash, and the request for {run.run_id[-8:]} is under way")
+                world.late.append(run)
+                world.late_ones += 1
+                raise Crash
+        created: bool = self.call("submit", lambda: world.create(run))
+        return created
+
+    def read(self) -> Ledger | None:
+        """Do as the core's port says."""
+        store = self.world.store
+        newest: Ledger | None = self.call("read", lambda: load(json.loads(store[-1])) if store else None)
+        return newest
+
+    def write(self, ledger: Any) -> None:  # noqa: ANN401 - the core casts
+        """Do as the core's port says."""
+        world = self.world
+        if self.number != world.current:
+            raise JournalWriteError("child", "?", "superseded")
+        if self.has_store:
+            self.call("write", lambda: world.store.append(json.dumps(dump(ledger))))
+
+    def item(self, index: int) -> Any:  # noqa: ANN401 - it lacks what the core does not use
+        """Do as the core's port says."""
+        return ItemPort(self, index)
+
+    def is_upstream_newer(self, than: datetime | None) -> bool | None:
+        """Do as the core's port says."""
+        return False
+
+    def now(self) -> datetime:
+        """Do as the core's port says."""
+        return self.world.now()
+
+    def sleep(self, seconds: float) -> None:
+        """While the task waits for quiet, runs end."""
+        self.world.let_one_end(())
+
+    def report(self, decision: Any, whole: Any) -> None:  # noqa: ANN401
+        """Do as the core's port says."""
+        self.world.trail.append(f"try {self.number}: {decision.value}")
+
+    def report_change(self, before: int, whole: Any) -> None:  # noqa: ANN401
+        """Nobody listens."""
+
+    def report_progress(self, whole: Any) -> None:  # noqa: ANN401
+        """Nobody listens."""
+
+
+def play(scenario: Scenario, chooser: Chooser) -> World:
+    """Let the task run, with all its tries and a person's clears, and hold what comes of it against the promises."""
+    world = World(scenario, chooser, faults=scenario.faults, failures=scenario.failures, deletions=scenario.deletions)
+    clears, max_tries, clear_number = scenario.clears, scenario.retries, 0
+    number = 0
+    while True:
+        number += 1
+        world.current = number
+        is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
+        items = scenario.edited if is_edited and scenario.edited is not None else scenario.items
+        attempt = Attempt(PARENT, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
+        port = SimulatedPort(world, number, items)
+        world.trail.append(f"-- try {number} of {items}")
+        is_success = False
+        try:
+            is_settled = _execute(world, port, attempt, items)
+            is_success = True
+            # What was marked as a success before is only reported again.
+            _check_success(world, world.marked if is_settled else items)
+        except (Crash, DurableError) as error:
+            world.trail.append(f"try {number} ends: {type(error).__name__} {error}")
+        if is_success or number > max_tries:
+            if not clears or not chooser.choose(2):
+                if not is_success and not (world.faults or world.failures or world.deletions) and not scenario.failures:
+                    _check_faults_explain(world, scenario)
+                return world
+            clears -= 1
+            world.has_cleared = True
+            world.trail.append("a person clears the task")
+            if world.is_marked and scenario.on_clear is not OnClear.ADOPT:
+                world.ask += 1
+            if scenario.on_clear is OnClear.FRESH or scenario.is_losing or not scenario.has_store:
+                world.ask = max(world.ask, number)
+            max_tries, clear_number = number + scenario.retries, clear_number + 1
+            if scenario.is_losing:
+                world.store.clear()
+
+
+def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequence[tuple[str, str]]) -> bool:
+    """Execute one try; tell whether an earlier one had consumed the outcome."""
+    scenario = world.scenario
+    request = Request(
+        "child", None, None, False, True, scenario.mode,
+        frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
+    )  # fmt: skip
+    goal = many.Goal(
+        request,
+        Items.of_keys([key for key, _ in items]) if scenario.is_keyed else Items(len(items)),
+        max_active=scenario.window,
+        tolerated=scenario.tolerated,
+        child_tries=scenario.child_tries,
+    )
+    whole = many.Many(port, goal, attempt)
+    many.begin(whole)
+    while True:
+        many.send(whole)
+        if whole.board.is_over:
+            break
+        if scenario.is_deferring:
+            whole.ledger = load(json.loads(json.dumps(dump(whole.ledger))))
+            whole.board = Board.load(goal.items, json.loads(json.dumps(whole.board.dump())))
+        watched = {index: whole.run_id(index) for index in whole.board.of(Status.ACTIVE, Status.WAITED_OUT)}
+        if not world.let_one_end(list(watched.values())):
+            world.fail("the task waits, and nothing is there to end")
+        ends: list[tuple[int, str | None]] = []
+        for index, run_id in watched.items():
+            state = world.runs[run_id].state if run_id in world.runs else None
+            if state not in ACTIVE:
+                ends.append((index, state))
+        many.note_ends(whole, ends)
+    if not whole.is_settled:
+        world.marked = tuple(items)
+    many.finish(whole)
+    port.call("end", lambda: None)
+    return whole.is_settled
+
+
+def _check_success(world: World, items: Sequence[tuple[str, str]]) -> None:
+    """No lost work: each item has a run that succeeded with its own conf, or not more lack one than are tolerated."""
+    is_waiting = world.scenario.mode is not Mode.FIRE_AND_FORGET
+    enough = ("success",) if is_waiting else (*HEALTHY, "failed")
+    # A retry takes an item whose key is the same for the same item, whatever its conf is by now: a known limit.
+    is_key_enough = world.scenario.is_keyed and not world.has_cleared
+    lacking = [
+        key
+        for key, conf in items
+        if not any(
+            (run.conf == (key, conf) or (is_key_enough and run.key == key)) and run.state in enough
+            for run in world.runs.values()
+        )
+    ]
+    if len(lacking) > world.scenario.tolerated:
+        world.fail(f"the task succeeded without {lacking}")
+
+
+def _check_faults_explain(world: World, scenario: Scenario) -> None:
+    """Where no run failed, a task with more retries than faults has to succeed."""
+    if scenario.retries >= scenario.faults + scenario.deletions:
+        world.fail("the task failed although nothing is wrong any more")

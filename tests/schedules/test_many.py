@@ -1,0 +1,192 @@
+"""Many children of one task: every schedule up to a bound, random ones beyond it, and wrong protocols."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_durable.core import many, many_begin, many_state
+from airflow_durable.core.items import Items, Status
+from airflow_durable.core.model import Decision, Mode, OnClear
+from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+A, B, C = ("a", "1"), ("b", "1"), ("c", "1")
+
+SCENARIOS = {
+    "a crash": Scenario(faults=1),
+    "a crash, one item": Scenario(items=(A,), faults=1, failures=1),
+    "a window": Scenario(window=1, faults=1, failures=1),
+    "deferred": Scenario(window=1, faults=1, failures=1, child_tries=2, is_deferring=True),
+    "three items, one may fail": Scenario(items=(A, B, C), window=2, failures=1, tolerated=1, faults=1),
+    "several runs for an item in one try": Scenario(child_tries=2, faults=1, failures=2, window=1),
+    "a deleted run": Scenario(deletions=1, faults=1, child_tries=2),
+    "fire and forget": Scenario(items=(A, B, C), mode=Mode.FIRE_AND_FORGET, faults=1),
+    "cleared": Scenario(failures=1, clears=2, retries=0),
+    "cleared, only what failed": Scenario(faults=1, failures=1, clears=1, retries=0, on_clear=OnClear.ADOPT),
+    "cleared, all": Scenario(failures=1, clears=1, retries=1, on_clear=OnClear.FRESH),
+    "cleared, a crash": Scenario(items=(A, B), faults=1, clears=1, retries=0),
+    "cleared, another conf": Scenario(failures=1, clears=1, retries=0, edited=(("a", "2"), B)),
+    "cleared, another conf, a crash": Scenario(
+        items=(A,), failures=1, faults=1, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
+    ),
+    "an item more": Scenario(items=(A,), edited=(A, B), faults=1, failures=1),
+    "an item less": Scenario(edited=(B,), faults=1, failures=1),
+    "items in another order": Scenario(edited=(B, A), faults=1),
+    "no keys": Scenario(faults=1, failures=1, is_keyed=False),
+    "no keys, a list that moves": Scenario(edited=(B, C), failures=1, is_keyed=False),
+    "no keys, a list that moves, a crash": Scenario(items=(A,), edited=(B,), faults=1, is_keyed=False),
+    "no keys, an item more": Scenario(items=(B,), edited=(A, B), faults=1, failures=1, is_keyed=False),
+    "the ledger is lost": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, is_losing=True),
+    "no store": Scenario(items=(A,), faults=1, failures=1, has_store=False),
+    "no store, cleared": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, has_store=False),
+    "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
+}
+
+LONG = {
+    "two crashes, one item": Scenario(items=(A,), faults=2, failures=1),
+    "no keys, a list that moves, a crash and a failure": Scenario(edited=(B, C), faults=1, failures=1, is_keyed=False),
+    "two crashes": Scenario(faults=2),
+    "cleared, another conf, a crash, two items": Scenario(
+        failures=2, faults=1, clears=1, retries=1, edited=(("a", "2"), B), is_edited_at_clear=True
+    ),
+    "cleared, another conf, two crashes": Scenario(
+        items=(A,), failures=1, faults=2, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
+    ),
+    "the ledger is lost, two items": Scenario(faults=1, failures=1, clears=1, retries=1, is_losing=True),
+    "no store, cleared, two items": Scenario(faults=1, failures=1, clears=1, retries=1, has_store=False),
+    "cleared, all, a crash": Scenario(faults=1, failures=1, clears=1, retries=1, on_clear=OnClear.FRESH),
+}
+if os.environ.get("MANY_SCHEDULES") == "full":
+    SCENARIOS |= LONG
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_no_schedule_breaks_a_promise(name: str) -> None:
+    """No second healthy run for an item, no success without the items' own runs, no more active than the window."""
+    assert explore(lambda chooser: play(SCENARIOS[name], chooser)) > 1
+
+
+@given(choices=st.lists(st.integers(0, 11), max_size=120), data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_no_random_schedule_of_more_items_breaks_a_promise(choices: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(3, 12))
+    items = tuple((f"k{number}", "1") for number in range(count))
+    edited = data.draw(st.permutations(items)) if data.draw(st.booleans()) else list(items)
+    scenario = Scenario(
+        items,
+        tuple(edited[: data.draw(st.integers(1, count))]),
+        window=data.draw(st.none() | st.integers(1, count)),
+        tolerated=data.draw(st.integers(0, 2)),
+        child_tries=data.draw(st.integers(1, 3)),
+        faults=3,
+        failures=data.draw(st.integers(0, 4)),
+        deletions=data.draw(st.integers(0, 1)),
+        clears=data.draw(st.integers(0, 2)),
+        retries=data.draw(st.integers(0, 3)),
+        on_clear=data.draw(st.sampled_from([OnClear.AUTO, OnClear.ADOPT])),
+        has_store=data.draw(st.booleans()),
+        is_losing=data.draw(st.booleans()),
+        is_keyed=data.draw(st.booleans()),
+        is_deferring=data.draw(st.booleans()),
+    )
+    play(scenario, Wrapping(choices))
+
+
+class Wrapping(Chooser):
+    """Takes any number for an answer; one that is too large counts from the start again."""
+
+    def choose(self, width: int) -> int:
+        """Return one of so many answers."""
+        return super().choose(width) % width
+
+
+def _ignore(*_: Any, **__: Any) -> None:  # noqa: ANN401 - in place of anything
+    """Do nothing."""
+
+
+def _random_run_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def run_id(*_: Any, **__: Any) -> str:  # noqa: ANN401
+        made.append(f"manual__{len(made)}")
+        return made[-1]
+
+    monkeypatch.setattr(Items, "run_id", run_id)
+
+
+def _sent_again_when_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a retry take each item for one that was never sent, under a generation of its own."""
+
+    def begin_anew(whole: many.Many) -> None:
+        whole.enter(Decision.FRESH_SUBMIT)
+        for index in range(whole.goal.items.count):
+            for _ in range(whole.attempt.try_number - 1):
+                whole.board.start_anew(index)
+
+    monkeypatch.setattr(many, "begin", begin_anew)
+
+
+def _beside_active_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_begin, "_await_quiet", _ignore)
+
+
+def _conf_never_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sort(whole: many.Many, clear: Any) -> None:  # noqa: ANN401
+        for generation in range(whole.ledger.generation, -1, -1):
+            found = whole.survey(generation).find(list(whole.board.of(Status.PENDING)), None)
+            many_begin._sort_by_counts(whole, generation, found, None)
+
+    monkeypatch.setattr(many_begin, "_take_stock", sort)
+
+
+def _failures_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_state.Many, "check_failures", _ignore)
+
+
+def _missing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = many._note_end
+
+    def note(whole: many.Many, index: int, state: str | None) -> None:
+        right(whole, index, "success" if state is None else state)
+
+    monkeypatch.setattr(many, "_note_end", note)
+
+
+def _no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_next_to_send", lambda whole: whole.board.next_pending())
+
+
+def _existing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(whole: many.Many, generation: int, indices: Any, clear: Any) -> None:  # noqa: ANN401
+        for index in indices:
+            whole.board.set(index, Status.DONE)
+
+    monkeypatch.setattr(many_begin, "_sort_by_counts", take)
+
+
+@pytest.mark.parametrize(
+    ("plant", "scenario"),
+    [
+        (_random_run_ids, Scenario(items=(A,), faults=1)),
+        (_sent_again_when_lost, Scenario(items=(A,), faults=1)),
+        (_beside_active_ones, Scenario(failures=1, clears=1, retries=0, on_clear=OnClear.FRESH)),
+        (_conf_never_compared, Scenario(failures=1, clears=1, retries=0, edited=(("a", "2"), B))),
+        (_failures_unseen, Scenario(failures=1)),
+        (_missing_is_done, Scenario(deletions=1)),
+        (_no_window, Scenario(window=1)),
+        (_existing_is_done, Scenario(items=(A,), faults=1)),
+    ],
+)
+def test_a_wrong_protocol_is_caught(
+    monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], scenario: Scenario
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(PropertyBrokenError):
+        explore(lambda chooser: play(scenario, chooser))
