@@ -210,7 +210,6 @@ _STUMBLES = (
     "tells the same",
     "goes on waiting",
     "can be mended",
-    "for a whole deployment",
 )
 """What made a native reader stop; "forever", "anyone" and the like do not."""
 
