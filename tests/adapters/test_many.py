@@ -257,7 +257,11 @@ def test_a_clear_redoes_an_item_whose_conf_changed(supervisor: Supervisor) -> No
 
 @each_wait
 def test_results(supervisor: Supervisor, mode: dict[str, Any]) -> None:
-    supervisor.before["GetXComSequenceSlice"] = lambda: supervisor.xcoms.update(return_value=42)
+    def give() -> None:
+        for run in supervisor.runs.values():
+            run.returned["load"] = [42]
+
+    supervisor.before["GetXComSequenceSlice"] = give
     outcome = finish(supervisor, make_dag(key="region", result="load", **mode))
     assert outcome.state == "success"
     assert returned(supervisor) == dict.fromkeys(["north", "south", "east", "west"], 42)

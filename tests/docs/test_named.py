@@ -95,10 +95,6 @@ def test_templates_are_marked() -> None:
     assert italic - sometimes == set(TriggerDagRunOperator.template_fields) - sometimes
 
 
-_COMING = {"reconcile"}
-"""A command that error messages name already. It goes from here when it is there."""
-
-
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_commands_exist(page: Path) -> None:
     """`airflow-durable …`, in a sentence, is one of the commands, with options that it has."""
@@ -107,7 +103,7 @@ def test_commands_exist(page: Path) -> None:
     of_all = {option for parameter in root.params for option in parameter.opts} | {"--help", "-h"}
     for called in re.findall(r"`airflow-durable ([^`\n]+)`", page.read_text(encoding="utf-8")):
         name, *words = called.split()
-        if name in of_all | _COMING:
+        if name in of_all:
             continue
         assert name in commands, f"there is no command airflow-durable {name}"
         options = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
