@@ -156,7 +156,7 @@ types: $(VENV)/.dev ## Check types.
 	$(BIN)/mypy
 
 .PHONY: format
-format: $(VENV)/.dev ## Format the code and mend what can be mended.
+format: $(VENV)/.dev ## Format the code and fix what can be fixed automatically.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 

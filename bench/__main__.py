@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import parse, report, switch, sync, sync_live, waits
+from bench import charts, parse, report, switch, sync, sync_live, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,6 +67,7 @@ def main() -> None:
     table = report.write(results, command="make bench-quick" if arguments.quick else "make bench")
     if arguments.write:
         arguments.write.write_text(table)
+        charts.write(arguments.write)
     print(table)  # noqa: T201 - the output
 
 

@@ -11,54 +11,56 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bench.charts import embed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _TITLE = """# Benchmarks
 
-Against the stock operator, on the same machine, in turn. `{command}` makes this page anew.
+Measured against the stock operator, on the same machine, one after the other. `{command}` writes this page.
 
 {machine}; {versions}.
 
-Where a figure was measured more than once, it is the median, with the lowest and the highest in brackets; a ratio is
-the median of the ratios of the runs. These are figures of one machine: the ratios are what carries over.
+If a figure was measured more than once, it is the median, with the lowest and the highest in brackets. A ratio is the
+median of the ratios of the runs. Another machine gives other figures; the ratios should be similar.
 """
 
-_ABOUT_WAITS = """One real triggerer, where no other number is told, and a real PostgreSQL; the waits are laid into the
-database as Airflow would have stored them, and 100 children of three tasks a minute end at random moments, a second
-after the last of their tasks. Look-ups and transactions are counted by the database. Needed: each wait's own look-up at
-each interval of 5 s. The resumption is when the database has the parent scheduled again. From when its trigger has
-fired the rest is Airflow's: its runner reports once a second, and the supervisor's next turn resumes the parent. A
-parent that had not resumed five minutes later is not in the latencies.
+_ABOUT_WAITS = """One real triggerer, unless the row says more, and a real PostgreSQL. The waits are written into the
+database as Airflow would have stored them. Each minute 100 children, of three tasks each, end at random moments, one
+second after the last of their tasks. The database counts look-ups and transactions. *Needed* is one look-up for each
+wait every 5 s. A parent has resumed when the database has it scheduled again. After its trigger has fired, the rest is
+Airflow's: its runner reports once a second, and the supervisor's next turn resumes the parent. A parent that had not
+resumed five minutes later is not in the latencies.
 """
 
-_ABOUT_OUTAGES = """The table of the Dag runs is locked for the seconds given. Meanwhile all children end, three
-of five in success and two in failure. One by one it would be a look-up for each wait at least.
+_ABOUT_OUTAGES = """The table of the Dag runs is locked for the time given. Meanwhile all children end, three of five
+with success and two with failure. One by one, this would take at least one look-up for each wait.
 """
 
 _TASKS = {"few": "", "many": ", children with 15 tasks (6 of them mapped)", "none": ", children without tasks"}
 
-_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s; each for durations of 10 % less to 10 %
-more. Stock is Airflow's own handler, ours the protocol; a request takes no time.
+_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s. Each row is for durations from 10 %
+less to 10 % more. Stock is Airflow's own handler, ours is the protocol. A request takes no time.
 
-To be late by a tenth of the child's duration at most, a wait has to look some fifty times in the first ten minutes,
-where stock looks ten times; in all it looks less than twice as often as stock for children of about three quarters of
-an hour and more. A retry that finds its child finished has decided after two requests, the record and the look-up. The
-third marks the outcome as consumed: without it the next retry could not be told from a person's clear.
+To notice the end of a child at most a tenth of its duration late, a wait has to check about fifty times in the first
+ten minutes; stock checks ten times. For children of about 45 minutes and more it checks less than twice as often as
+stock in all. A retry that finds its child finished has decided after two requests: the record and the look-up. The
+third marks the outcome as consumed. Without it, the next retry could not be distinguished from a person's clear.
 """
 
 
-_ABOUT_SYNC_LIVE = """SQLite and the LocalExecutor, with the default `poke_interval` of 60 s; the ends are those in the
-database. A child's run takes some seconds longer than its task works: its worker has to start, and the scheduler to see
-that it ended. A parent's end includes what its worker does after its last look.
+_ABOUT_SYNC_LIVE = """SQLite and the LocalExecutor, with the default `poke_interval` of 60 s. The ends are those in the
+database. A child's run takes some seconds longer than its task works: its worker has to start, and the scheduler has to
+notice the end. A parent's end includes what its worker does after its last check.
 """
 
 
-_ABOUT_COSTS = """Processor time, of {imports} pairs for the import and of {parses} for the rest; in brackets the
-quartiles. A Dag file is parsed as the Dag processor does it, in a fork of a process that has the plugins loaded and has
-imported the `airflow.*` modules that the file names. What the durable operator adds is in executing the file: one more
-class with an `__init__`, around which Airflow merges `default_args` and the Dag's params once more, and its own checks.
-A Dag with many params pays more.
+_ABOUT_COSTS = """Processor time, of {imports} pairs for the import and of {parses} for the rest, with the quartiles in
+brackets. A Dag file is parsed as the Dag processor does it, in a fork of a process that has the plugins loaded and has
+imported the `airflow.*` modules that the file names. The durable operator adds time when the file is executed: it is
+one more class with an `__init__`, around which Airflow merges `default_args` and the Dag's params once more, and it has
+checks of its own. A Dag with many params pays more.
 """
 
 
@@ -104,7 +106,7 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
             _compare(f"{what}: look-ups a second, made", stock, ours, "look_ups"),
             _compare(f"{what}: the same while nothing ends", stock, ours, "idle_look_ups"),
             _row(
-                f"{what}: look-ups made, of those that stock needs",
+                f"{what}: look-ups made, as a share of those needed",
                 _percent([result["look_ups"] / nominal for result in stock]),
                 _percent([result["look_ups"] / nominal for result in ours]),
                 "",
@@ -114,14 +116,15 @@ def _write_waits(results: list[dict[str, Any]]) -> list[str]:
             _compare_latency(f"{what}: the same, p99 (s)", stock, ours, "p99"),
             _compare_latency(f"{what}: of that, until the trigger has fired, p50 (s)", stock, ours, "noticed_p50"),
             _compare_latency(f"{what}: the same, p99 (s)", stock, ours, "noticed_p99"),
-            _compare(f"{what}: of so many ended children the parents resumed (%)", stock, ours, "resumed_share"),
+            _compare(f"{what}: ended children whose parents have resumed (%)", stock, ours, "resumed_share"),
             _compare(f"{what}: processors busy", stock, ours, "cpu"),
         ]
         if triggerers > 1:
             rows.append(_compare(f"{what}: waits on the triggerer with the fewest", stock, ours, "fewest"))
         else:  # a second one loads its modules while it is measured
             rows.append(_compare(f"{what}: memory a wait (KiB)", stock, ours, "memory_kib"))
-    return ["## Deferred waits\n", _ABOUT_WAITS, *_table(rows), *_write_outages(outages)]
+    shown = [embed("benchmarks-latency"), embed("benchmarks-look-ups")]
+    return ["## Deferred waits\n", _ABOUT_WAITS, *shown, *_table(rows), *_write_outages(outages)]
 
 
 def _write_outages(results: list[dict[str, Any]]) -> list[str]:
@@ -135,7 +138,7 @@ def _write_outages(results: list[dict[str, Any]]) -> list[str]:
             _compare(f"{what}: look-ups for each wait until all have resumed", [], ours, "asked_for_each"),
             _compare_latency(f"{what}: end of the outage to the parent's resumption, p50 (s)", [], ours, "p50"),
             _compare_latency(f"{what}: the same, the last one (s)", [], ours, "longest"),
-            _compare(f"{what}: of so many ended children the parents resumed (%)", [], ours, "resumed_share"),
+            _compare(f"{what}: ended children whose parents have resumed (%)", [], ours, "resumed_share"),
         ]
     return ["## After an outage\n", _ABOUT_OUTAGES, *_table(rows)]
 
@@ -169,16 +172,19 @@ def _write_sync_live(results: list[dict[str, Any]]) -> list[str]:
         )
         for figure, name in (("seconds", "child's end to parent's end (s)"), ("requests", "requests")):
             rows.append(_compare(f"a child whose task works {seconds} s: {name}", stock, durable, figure))
-    return ["## The synchronous wait, on a real Airflow\n", _ABOUT_SYNC_LIVE, *_table(rows)] if rows else []
+    if not rows:
+        return []
+    shown = embed("benchmarks-worker")
+    return ["## The synchronous wait, on a real Airflow\n", _ABOUT_SYNC_LIVE, shown, *_table(rows)]
 
 
 def _write_costs(results: list[dict[str, Any]]) -> list[str]:
     if not results:
         return []
     names = {
-        "import": "import of the operator, and with it Airflow",
-        "parse": "Dag file with 200 operators, all that the process does that parses it",
-        "execute": "of that, to execute the file alone",
+        "import": "import of the operator, which imports Airflow",
+        "parse": "a Dag file with 200 operators: everything that the parsing process does",
+        "execute": "of that, executing the file",
     }
     rows = []
     counts = Counter(result["figure"] for result in results)
@@ -196,7 +202,7 @@ def _write_costs(results: list[dict[str, Any]]) -> list[str]:
             )
         )
     return [
-        "## What it costs to have it\n",
+        "## What it costs to import and to parse\n",
         _ABOUT_COSTS.format(imports=counts["import"], parses=counts["parse"]),
         *_table(rows),
     ]

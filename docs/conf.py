@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,14 +44,22 @@ autodoc_inherit_docstrings = False
 autodoc_mock_imports: list[str] = []
 
 html_theme = "furo"
-html_title = "airflow-durable"
+html_title = f"airflow-durable {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
 html_permalinks_icon = "#"
+_ADDRESSES = dict(
+    address.split(", ", 1) for address in importlib.metadata.metadata("airflow-durable").get_all("Project-URL") or []
+)
 html_theme_options = {
+    "footer_icons": [
+        {"name": name, "url": _ADDRESSES[name], "html": name, "class": "project-link"}
+        for name in ("Source", "Changelog", "Issues")
+        if name in _ADDRESSES
+    ],
     "light_css_variables": {"color-brand-primary": "#0b6e6e", "color-brand-content": "#0b6e6e"},
     "dark_css_variables": {"color-brand-primary": "#5fc9c9", "color-brand-content": "#5fc9c9"},
 }

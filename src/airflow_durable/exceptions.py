@@ -2,7 +2,7 @@
 The errors that a task ends with: Airflow's own kinds, so that retries, policies and callbacks treat them alike.
 
 Each also is of the class that the stock operator raises in that case, so that a rule of a ``retry_policy`` or an
-``except`` for that still fits.
+``except`` for that class still matches.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ class ChildDagPausedError(DagIsPaused):
     def __str__(self) -> str:
         """Say what happened, to which run, and what to do."""
         return (
-            f"Dag {self.dag_id!r} is paused, so its run {self.run_id!r} was not triggered, as fail_when_dag_is_paused "
-            f"asks. Unpause the Dag; a later try of this task, or one after a clear, triggers the run."
+            f"Dag {self.dag_id!r} is paused, so its run {self.run_id!r} was not triggered, because "
+            f"fail_when_dag_is_paused is set. Unpause the Dag; a later try of this task, or one after a clear, "
+            f"triggers the run."
         )
 
 

@@ -1,4 +1,4 @@
-"""What Airflow's provider manager is told about this package."""
+"""What Airflow's provider manager reads about this package."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "default_durable": {
                         "description": (
-                            "Whether airflow_durable's TriggerDagRunOperator is durable where a task does not say so "
-                            "itself: after a crash the retry finds the child run that was started, instead of "
-                            "starting a second one."
+                            "The default of `durable` for tasks that use airflow_durable's TriggerDagRunOperator. With "
+                            "True, the retry after a crash finds the child run that was started, instead of starting "
+                            "a second one."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -53,7 +53,7 @@ def get_provider_info() -> dict[str, Any]:
                     "waits_page": {
                         "description": (
                             "Whether Airflow's UI (3.1 and later) has the page *Durable waits*: parents and the "
-                            "child runs they wait for, to whoever may read their Dags."
+                            "child runs they wait for, for people who may read their Dags."
                         ),
                         "version_added": "0.1.0",
                         "type": "boolean",
@@ -102,7 +102,7 @@ def _child_options() -> dict[str, Any]:
         },
         "on_parent_end": {
             "description": (
-                "What becomes of an active child run when its durable task has ended for good without having taken "
+                "What happens to an active child run when its durable task has ended for good without having taken "
                 "its outcome, where the task does not say so itself: abandon (it stays as it is) or cancel (the "
                 "reconciler ends it; Airflow 3.3)."
             ),
@@ -114,7 +114,7 @@ def _child_options() -> dict[str, Any]:
         "start_timeout": {
             "description": (
                 "How many seconds a child run may take from being asked for to its first task running, where the "
-                "durable task does not say so itself. Empty: for ever."
+                "durable task does not say so itself. Empty: no limit."
             ),
             "version_added": "0.2.0",
             "type": "float",
@@ -124,7 +124,7 @@ def _child_options() -> dict[str, Any]:
         "run_timeout": {
             "description": (
                 "How many seconds a child run may take from leaving the queue to its end, where the durable task does "
-                "not say so itself. Empty: for ever."
+                "not say so itself. Empty: no limit."
             ),
             "version_added": "0.2.0",
             "type": "float",

@@ -36,7 +36,7 @@ class Failure:
     :param said: what people are shown: nothing in it comes from the server.
     :param status: the HTTP status; None: there was no HTTP answer.
     :param reason: the one that the server gave, if it is a known one.
-    :param is_from_server: it came by way of the server, or from the network to it, and not from this process.
+    :param is_from_server: it came from the server, or from the network to it, and not from this process.
     :param is_unsent: it was certainly not sent.
     :param is_answer_unreadable: there was an answer, of a form that Airflow's client does not know.
     """
@@ -136,7 +136,7 @@ def is_transient(error: Exception) -> bool:
 
 def is_from_server(error: Exception) -> bool:
     """
-    Return whether the error came by way of the server, or from the network to it, and not from this process.
+    Return whether the error came from the server, or from the network to it, and not from this process.
 
     In a task it is the supervisor's ``AirflowRuntimeError``, also where the server did not answer (3.2 and later); in
     ``dag.test()`` the client's own error.

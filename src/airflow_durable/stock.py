@@ -75,7 +75,7 @@ PARAMETERS: frozenset[str] = frozenset(inspect.signature(StockTriggerDagRunOpera
 """The parameters that the installed stock operator has of its own, beside those of every operator."""
 
 NOTSET: Any = getattr(_module, "NOTSET", None)
-"""What stands for a date that was not given: the stock operator's own default."""
+"""The value of a date that was not given: the stock operator's own default."""
 
 XCOM_RUN_ID: str = getattr(_module, "XCOM_RUN_ID", "")
 """The key of the XCom that holds the child's run id; the extra link reads it."""
@@ -106,9 +106,9 @@ class StockOperatorUnsupportedError(ImportError):
 
     def __init__(self, missing: tuple[str, ...]) -> None:
         super().__init__(
-            f"The TriggerDagRunOperator of {_PROVIDER} {metadata.version(_PROVIDER)} cannot be made durable: it has "
-            f"not {', not '.join(missing)}. Nothing was triggered. Install a version of {_PROVIDER} that this version "
-            f"of airflow-durable was tested with (docs: Versions), or take durable away."
+            f"The TriggerDagRunOperator of {_PROVIDER} {metadata.version(_PROVIDER)} cannot be made durable: it "
+            f"lacks {', '.join(missing)}. Nothing was triggered. Install a version of {_PROVIDER} that this version "
+            f"of airflow-durable was tested with (docs: Versions), or remove durable."
         )
         self.missing = missing
 

@@ -292,7 +292,7 @@ def why_queued(dag_id: str) -> str | None:
     is_paused = getattr(_send(comms.GetDag(dag_id=dag_id)), "is_paused", None)
     if is_paused is None:
         return None
-    return "its Dag is paused" if is_paused else "it is behind max_active_runs, or the scheduler has not come to it"
+    return "its Dag is paused" if is_paused else "it is behind max_active_runs, or the scheduler has not got to it yet"
 
 
 class AsyncLookUps:

@@ -248,7 +248,7 @@ def test_the_wait_survives_an_api_server_that_is_away(supervisor: Supervisor) ->
     outcome = finish(supervisor, make_dag(**WAIT))
     assert (outcome.state, supervisor.states()) == ("success", ["success"])
     assert outcome.said("could not be read: Service Unavailable (HTTP 503)")
-    assert outcome.said("It is tried again.")
+    assert outcome.said("Trying again.")
 
 
 def test_a_wait_whose_supervisor_is_gone_ends(supervisor: Supervisor) -> None:

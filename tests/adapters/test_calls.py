@@ -163,7 +163,7 @@ def test_calls_in_another_order_are_refused(supervisor: Supervisor, died_at: int
     outcome = finish(supervisor, dag, try_number=2)
     assert outcome.state == "up_for_retry"
     first = next(iter(supervisor.runs.values())).run_id
-    assert "Call 1 of this try asks for something else than call 1 of an earlier try" in str(outcome.error)
+    assert "Call 1 of this try differs from call 1 of an earlier try" in str(outcome.error)
     assert f"run {first!r} of Dag 'child'" in str(outcome.error)
     assert len(supervisor.runs) == started
     # With the calls of before it continues.

@@ -262,7 +262,7 @@ def test_the_configuration_has_defaults_for_all_tasks() -> None:
         "except ValueError as error: print(error)"
     )
     said = run_python(code, AIRFLOW__DURABLE__RUN_TIMEOUT="an hour")
-    assert said.startswith("run_timeout of task 'a' is a number of seconds")
+    assert said.startswith("run_timeout of task 'a' must be a number of seconds")
 
 
 # Where it waits.
@@ -436,19 +436,22 @@ def test_what_needs_a_store_is_refused_without_one(given: dict[str, Any]) -> Non
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"on_child_failure": "retry"}, "on_child_failure of task 'trigger' is one of fresh, resume, fail, not 'retry'"),
-    ({"on_child_failure": None}, "on_child_failure of task 'trigger' is one of"),
-    ({"on_parent_end": "kill"}, "on_parent_end of task 'trigger' is one of abandon, cancel, not 'kill'"),
-    ({"start_timeout": 0}, "start_timeout of task 'trigger' is a number of seconds, more than 0"),
-    ({"run_timeout": "1h"}, "run_timeout of task 'trigger' is a number of seconds"),
-    ({"run_timeout": True}, "run_timeout of task 'trigger' is a number of seconds"),
+    (
+        {"on_child_failure": "retry"},
+        "on_child_failure of task 'trigger' must be one of fresh, resume, fail, not 'retry'",
+    ),
+    ({"on_child_failure": None}, "on_child_failure of task 'trigger' must be one of"),
+    ({"on_parent_end": "kill"}, "on_parent_end of task 'trigger' must be one of abandon, cancel, not 'kill'"),
+    ({"start_timeout": 0}, "start_timeout of task 'trigger' must be a number of seconds, more than 0"),
+    ({"run_timeout": "1h"}, "run_timeout of task 'trigger' must be a number of seconds"),
+    ({"run_timeout": True}, "run_timeout of task 'trigger' must be a number of seconds"),
     ({"start_timeout": timedelta(days=-1)}, "start_timeout of task 'trigger'"),
     ({"run_timeout": float("inf")}, "run_timeout of task 'trigger'"),
-    ({"defer_after": -1}, "defer_after of task 'trigger' is a number of seconds, 0 or more"),
+    ({"defer_after": -1}, "defer_after of task 'trigger' must be a number of seconds, 0 or more"),
     ({"result": True}, "result=True of task 'trigger' is not supported"),
-    ({"result": []}, "result of task 'trigger' is a task id of the child Dag, or a list of them"),
-    ({"result": ["a", 1]}, "result of task 'trigger' is a task id"),
-    ({"partition_key": 7}, "partition_key of task 'trigger' is a text"),
+    ({"result": []}, "result of task 'trigger' must be a task id of the child Dag, or a list of them"),
+    ({"result": ["a", 1]}, "result of task 'trigger' must be a task id"),
+    ({"partition_key": 7}, "partition_key of task 'trigger' must be a text"),
 ]
 
 

@@ -41,7 +41,7 @@ def test_the_child_failed(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     said(
         outcome,
         f"Child run {run_id!r} of Dag 'child' ended in the failed state 'failed'",
-        "Look at that run for the cause. The next try of this task starts a new run.",
+        "Open that run to find the cause. The next try of this task starts a new run.",
         state="up_for_retry",
     )
 
@@ -236,7 +236,7 @@ def test_the_journal_cannot_be_written(
     said(
         outcome,
         "could not be written for run 'manual__2026-01-01T00:00:00+00:00_",
-        "of Dag 'child': Service Unavailable (HTTP 503). Nothing was triggered since.",
+        "of Dag 'child': Service Unavailable (HTTP 503). Nothing was triggered after that.",
         state="up_for_retry",
     )
     assert not supervisor.runs

@@ -138,7 +138,7 @@ def test_an_end_that_is_not_awaited_fails_the_task(
     run_id = next(iter(supervisor.runs.values())).run_id
     assert (
         f"Child run {run_id!r} of Dag 'child' has ended in state {end!r}, which is neither in allowed_states nor in "
-        f"failed_states. Look at that run for the cause. The next try of this task starts a new run."
+        f"failed_states. Open that run to find the cause. The next try of this task starts a new run."
     ) == str(outcome.error)
     if HAS_STORE:
         assert supervisor.record()["phase"] != "consumed"

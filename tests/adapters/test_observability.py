@@ -237,4 +237,4 @@ def test_the_attempts_span_is_ended(spans: InMemorySpanExporter) -> None:
 def test_trouble_says_that_it_is_tried_again() -> None:
     lines = Lines()
     observability.Reporter(lines, "X", 1, {}).trouble(ValueError("what happened."))
-    assert lines == ["what happened. It is tried again."]
+    assert lines == ["what happened. Trying again."]

@@ -34,7 +34,7 @@ def test_durable_is_opt_in() -> None:
 @pytest.mark.parametrize("durable", ["False", "true", None, "{{ params.x }}", [], 2], ids=repr)
 def test_durable_is_true_or_false(durable: Any) -> None:  # noqa: ANN401 - a mistake
     """A text is true, whatever it says; and ``durable`` is no template field."""
-    with pytest.raises(TypeError, match="durable of task 'trigger' is True or False, not"):
+    with pytest.raises(TypeError, match="durable of task 'trigger' must be True or False, not"):
         make(durable=durable, retries=1)
 
 

@@ -218,7 +218,7 @@ def test_poke_intervals(given: Any, seconds: float) -> None:  # noqa: ANN401
 def test_a_poke_interval_that_cannot_be_used(given: Any) -> None:  # noqa: ANN401
     operator = make()
     operator.poke_interval = given
-    with pytest.raises(RequestInvalidError, match="poke_interval has to be a number of seconds, 0 or more"):
+    with pytest.raises(RequestInvalidError, match="poke_interval must be a number of seconds, 0 or more"):
         poke_interval_of(operator)
 
 

@@ -121,9 +121,9 @@ def test_a_fixed_run_whose_outcome_was_used(supervisor: Supervisor, mode: dict[s
     state = supervisor.only_run().state
     assert outcome.state == "failed"
     assert str(outcome.error) == (
-        f"Dag 'child' already has the run 'fixed'. This task started it before it was cleared; it is {state}, and a "
-        f"fixed trigger_run_id or logical_date admits no second run. Nothing was triggered. Clear that run and then "
-        f"this task (it waits for the run again), or set reset_dag_run=True."
+        f"Dag 'child' already has the run 'fixed'. This task started it before it was cleared; it is {state}, and "
+        f"there can be no second run with a fixed trigger_run_id or logical_date. Nothing was triggered. Clear that "
+        f"run and then this task (it waits for the run again), or set reset_dag_run=True."
     )
 
 

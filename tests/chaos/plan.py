@@ -19,7 +19,7 @@ class FaultKind(str, Enum):
     POSTGRES_RESTARTED = "SIGKILL and restart of PostgreSQL"
     BROKER_RESTARTED = "SIGKILL and restart of the broker, its queue lost"
     REPLY_DROPPED = "reply dropped: the request arrived, the sender does not learn it"
-    REQUEST_DELAYED = "requests of one attempt held, and delivered after it was retried elsewhere"
+    REQUEST_DELAYED = "requests of one try held, and delivered after the task was retried elsewhere"
     REQUEST_REPEATED = "request delivered twice"
     PARTITION = "worker cut off until its tasks were retried elsewhere, then healed"
 

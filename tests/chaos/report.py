@@ -1,4 +1,4 @@
-"""The report of a run: Markdown, and beside it a plot of the parents' attempts over their healthy child runs."""
+"""The report of a run: Markdown, and beside it a plot of the parents' tries over their healthy child runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FIGURES = {
     "parents": "parents",
     "retried_parents": "of them retried at least once",
-    "attempts": "attempts",
+    "attempts": "tries",
     "children": "child runs",
     "duplicates": "**duplicates**: child runs started beside a healthy one of the same parent",
     "healthy_resets": "resets of a healthy child run",
@@ -108,7 +108,7 @@ def _make_fault_table(result: Result) -> str:
         struck = [victims[name][who] if kind in COUNTED else "" for who in KINDS]
         rows.append([kind.value, result.faults[kind], *struck, sum(overlaps[name].values()) or ""])
     rows.append(["all", sum(result.faults.values()), "", "", ""])
-    return _table(["fault", "times", "durable attempts struck", "stock attempts struck", "overlapping"], rows)
+    return _table(["fault", "times", "durable tries struck", "stock tries struck", "overlapping"], rows)
 
 
 def _make_mode_table(result: Result) -> str:
@@ -118,7 +118,7 @@ def _make_mode_table(result: Result) -> str:
         names = ("parents", "attempts", "children", "duplicates", "wrong_ends")
         cells = [" / ".join(str(getattr(counts[kind], name)) for kind in KINDS) for name in names]
         rows.append([f"`{mode}`{' *' if MODES[mode].is_switched else ''}", *cells])
-    return _table(["mode (durable / stock)", "parents", "attempts", "child runs", "duplicates", "wrong ends"], rows)
+    return _table(["mode (durable / stock)", "parents", "tries", "child runs", "duplicates", "wrong ends"], rows)
 
 
 def _make_examples(totals: dict[str, Count]) -> str:
@@ -153,7 +153,7 @@ def make_plot(totals: dict[str, Count]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH * len(KINDS)} {_HEIGHT}" '
         f'font-family="sans-serif" font-size="12" role="img" '
-        f'aria-label="Attempts of a parent over its healthy child runs">\n'
+        f'aria-label="Tries of a parent over its healthy child runs">\n'
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{"".join(panels)}</svg>\n'
     )
 
@@ -168,7 +168,7 @@ def _make_panel(kind: str, points: list[tuple[int, int, int]], offset: int, most
         f'<rect x="{step_x / 2:.1f}" width="{step_x:.1f}" height="{height}" fill="#f0f4f2"/>\n',
         f'<path d="M0 0V{height}H{width}" fill="none" stroke="#555555"/>\n',
         _make_label(f'x="{width / 2:.0f}" y="{height + 40}"', "healthy child runs of one parent"),
-        _make_label(f'transform="translate(-36 {height / 2:.0f}) rotate(-90)"', "attempts of the parent"),
+        _make_label(f'transform="translate(-36 {height / 2:.0f}) rotate(-90)"', "tries of the parent"),
     ]
     parts += [
         f'<text x="{children * step_x:.1f}" y="{height + 18}" text-anchor="middle">{children}</text>\n'
@@ -183,7 +183,7 @@ def _make_panel(kind: str, points: list[tuple[int, int, int]], offset: int, most
         radius = smallest + (largest - smallest) * (parents / most_parents) ** 0.5
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{_COLOURS[kind]}" fill-opacity="0.55">'
-            f"<title>{parents} parents: {attempts} attempts, {children} healthy child runs</title></circle>\n"
+            f"<title>{parents} parents: {attempts} tries, {children} healthy child runs</title></circle>\n"
             f'<text x="{x + radius + 3:.1f}" y="{y + 4:.1f}" font-size="10" fill="#333333">{parents}</text>\n'
         )
     return "".join([*parts, "</g>\n"])

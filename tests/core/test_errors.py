@@ -86,16 +86,16 @@ def test_a_next_try_is_promised_only_where_there_is_one(error: errors.DurableErr
     "error", [error for error in NAMED + UNNAMED if not isinstance(error, errors.ForeignRunSkipError)], ids=name_of
 )
 def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
-    to_do = r"\b(Clear|clear|Choose|Delete|delete|Look|Correct|Pass|Make|set)\b"
+    to_do = r"\b(Clear|clear|Choose|Delete|delete|Open|Correct|Pass|Make|set)\b"
     assert re.search(to_do, error.explain(has_next_try=False))
 
 
 @pytest.mark.parametrize(
     ("error", "happened", "if_retried", "if_final"),
     [
-        (NAMED[0], "ended in the failed state 'failed'. Look at that run", "starts a new run", "to start a new run"),
+        (NAMED[0], "ended in the failed state 'failed'. Open that run", "starts a new run", "to start a new run"),
         (NAMED[1], "has ended in state 'success', which is neither in allowed_states", "starts a new run", "to start"),
-        (NAMED[2], "the failed state", "can only fail, too, unless that run is cleared", "clear that run, then this"),
+        (NAMED[2], "the failed state", "fails, too, unless that run is cleared first", "clear that run, then this"),
         (
             NAMED[3],
             "the failed state",
@@ -107,21 +107,26 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         (NAMED[6], "not known that this task started it. Nothing was triggered. Choose another", "", ""),
         (NAMED[7], "This task started it before it was cleared; it is success", "", "set reset_dag_run=True"),
         (NAMED[8], "a run with the logical date 2026-01-01, under another run id", "", ""),
-        (NAMED[9], "skipped, as skip_when_already_exists asks", "", ""),
+        (NAMED[9], "skipped, because skip_when_already_exists is set", "", ""),
         (NAMED[10], "is failed, and its trigger_run_id or logical_date is fixed", "", "set reset_dag_run=True"),
-        (NAMED[11], "Call 2 of this try asks for something else than call 2", "can continue", "then clear this task"),
+        (NAMED[11], "Call 2 of this try differs from call 2 of an earlier try", "can continue", "then clear this task"),
         (
             NAMED[12],
             "refused to start run 'run-1' of Dag 'child': why. Nothing was",
-            "asks again",
-            "Correct what it says",
+            "sends the request as the Dag file has it then",
+            "Correct the cause",
         ),
         (NAMED[13], "It is not known whether run 'run-1'", "adopts it if it exists", "adopts the run if it exists"),
         (NAMED[14], "was taken by another run 5 times in a row", "uses the same run id", "to try another date"),
         (NAMED[15], "has runs under all run ids up to 'run-1'", "", "Delete those runs"),
         (NAMED[16], "could not be read: why. Nothing was done", "finds it by its run id", "once the run can be read"),
-        (NAMED[17], "could not be written for run 'run-1'", "continues from what was last recorded", "Else clear"),
-        (NAMED[18], "trigger_run_id 'run-1' for Dag 'child' cannot be used: why", "is rendered to", "Correct it"),
+        (NAMED[17], "could not be written for run 'run-1'", "continues from what was last recorded", "Otherwise clear"),
+        (
+            NAMED[18],
+            "trigger_run_id 'run-1' for Dag 'child' cannot be used: why",
+            "renders the parameter again",
+            "Correct it",
+        ),
         (NAMED[19], "cannot be understood: why. Nothing was done", "finds it by its record", "Clear this task"),
         (NAMED[20], "ended in the failed state", "The next try of this task resumes that run", "to resume that run"),
         (NAMED[21], "clear that run, then this task", "", ""),
@@ -137,9 +142,24 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "it starts no other run"),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
         (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
-        (UNNAMED[2], "The conf for Dag 'child' is not JSON: why. Pass a dict", "is rendered to", "Correct it"),
-        (UNNAMED[3], "The logical_date for Dag 'child' cannot be used: why. Pass a date", "is rendered to", "Correct"),
-        (UNNAMED[4], "trigger_dag_id cannot be used: why. Nothing was triggered.", "is rendered to", "Correct it"),
+        (
+            UNNAMED[2],
+            "The conf for Dag 'child' is not JSON: why. Pass a dict",
+            "renders the parameter again",
+            "Correct it",
+        ),
+        (
+            UNNAMED[3],
+            "The logical_date for Dag 'child' cannot be used: why. Pass a date",
+            "renders the parameter again",
+            "Correct",
+        ),
+        (
+            UNNAMED[4],
+            "trigger_dag_id cannot be used: why. Nothing was triggered.",
+            "renders the parameter again",
+            "Correct it",
+        ),
     ],
 )
 def test_what_is_said(error: errors.DurableError, happened: str, if_retried: str, if_final: str) -> None:

@@ -200,7 +200,7 @@ def test_what_was_consumed_is_settled_whatever_the_event_says() -> None:
     ("request_", "is_fixed", "text"),
     [
         (ask(), False, "starts a new run"),
-        (ask(run_id="ours"), True, "can only fail"),
+        (ask(run_id="ours"), True, "fails, too, unless"),
         (ask(run_id="ours", is_reset=True), True, "resets that run"),
     ],
 )

@@ -31,6 +31,8 @@ DIRECTIVES = frozenset(
         "error-message",
         "eval-rst",
         "config-options",
+        "config-option",
+        "include",
         "command-help",
         "image",
         "literalinclude",

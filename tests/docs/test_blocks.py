@@ -30,6 +30,8 @@ def test_block(block: Block, tmp_path: Path) -> None:
             executors.check_configuration(block.text)
         case "yaml":
             executors.check_yaml(block.text)
+        case "dockerfile":
+            executors.check_dockerfile(block.text, tmp_path)
         case "json":
             executors.check_json(block.text)
         case _:
@@ -48,6 +50,10 @@ def test_blocks_are_found() -> None:
         (executors.check_configuration, "[workers]\nexecution_api_retrys = 5\n"),
         (executors.check_configuration, "[scheduler]\ntask_instance_heartbeat_timeout = soon\n"),
         (executors.check_yaml, "groups: [{rules: [{expr: sum(airflow_resumable_job_reconnects)}]}]"),
+        (
+            executors.check_yaml,
+            "images: {airflow: {repository: x, tag: y}}\nconfig: {durable: {no_such_option: 'True'}}",
+        ),
         (executors.check_json, '{"version": 1, "attempts": []}'),
     ],
 )

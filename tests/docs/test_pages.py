@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from durable_docs import diagram, directives, messages, scenarios, stage, tables
 
+from airflow_durable import stock
 from airflow_durable.cli.frame import MEANINGS, ExitCode
 from airflow_durable.core.model import Decision, OnClear
 from airflow_durable.core.stored import KEY
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.task import observability
+from bench import charts
 
 from .blocks import DOCS, ROOT, pages
 from .executors import COUNTERS, gauge_names
@@ -100,27 +102,69 @@ def test_diagram_holds_its_notes(name: str) -> None:
             assert max(len(event.request), len(event.reply or "")) * diagram._CHARACTER_WIDTH < room
 
 
-def test_troubleshooting_has_every_error() -> None:
-    """Each error class has its section, which shows its message, and the beginning of that in the table above."""
-    text = _read("troubleshooting.md")
-    headings = set(_HEADING.findall(text))
-    rows = re.findall(r"^\| `(.*?)` \| (.*?) \|$", text, re.MULTILINE)
-    for error in messages.classes():
-        name = error.__name__
-        assert name in headings
-        assert f"```{{error-message}} {name}\n" in text
-        said = messages.message_of(error)
-        beginnings = [beginning for beginning, links in rows if f"[{name}](#{name.lower()})" in links]
-        assert beginnings, f"no row leads to {name}"
-        for beginning in beginnings:
-            pattern = ".*".join(re.escape(part) for part in beginning.split("…"))
-            assert re.match(pattern, said), f"{name} says {said!r}, not {beginning!r}"
+_ERROR_SECTION = re.compile(
+    r"^\((?P<target>\w+error)\)=\n### (?P<heading>.+)\n\n```\{error-message\} (?P<name>\w+)\n", re.MULTILINE
+)
+
+
+def _error_sections() -> dict[str, tuple[str, str]]:
+    """Return the target and the heading of each error's section, by the error's name."""
+    found = _ERROR_SECTION.findall(_read("troubleshooting.md"))
+    return {name: (target, heading) for target, heading, name in found}
+
+
+@pytest.mark.parametrize("error", list(messages.classes()), ids=lambda error: error.__name__)
+def test_troubleshooting_has_every_error(error: type[Exception]) -> None:
+    """Its section has a link target with its name, shows its message, and is headed by the beginning of that."""
+    sections = _error_sections()
+    name = error.__name__
+    assert name in sections, (
+        f"docs/troubleshooting.md has no section for {name}: a line ({name.lower()})=, a heading that begins like its "
+        f"message, and the directive error-message"
+    )
+    target, heading = sections[name]
+    assert target == name.lower()
+    pattern = r"[\s\S]*?".join(re.escape(part.strip()) for part in heading.split("…"))
+    said = messages.message_of(error)
+    assert re.match(pattern, said), f"{name} says {said!r}, which does not begin like {heading!r}"
 
 
 def test_troubleshooting_has_no_error_of_the_past() -> None:
-    """No section is about an error that is no more."""
-    known = {error.__name__ for error in messages.classes()} | {"DurableRetriesWarning"}
-    assert {heading for heading in _HEADING.findall(_read("troubleshooting.md")) if heading.endswith("Error")} <= known
+    """No section is about an error that is no more, and no two have the same heading."""
+    sections = _error_sections()
+    assert sections.keys() == {error.__name__ for error in messages.classes()}
+    assert len(set(_HEADING.findall(_read("troubleshooting.md")))) == len(_HEADING.findall(_read("troubleshooting.md")))
+
+
+_AIRFLOWS_MESSAGES = {
+    "Server indicated the task shouldn't be running anymore": "sdk/execution_time/supervisor.py",
+    "DagRunAlreadyExists": "exceptions.py",
+    "Dag not found during start up": "sdk/execution_time/task_runner.py",
+    "Trigger failed to load code": "jobs/triggerer_job_runner.py",
+}
+"""Those among the headings, and where they are."""
+
+
+def test_headings_are_messages() -> None:
+    """Each heading about the parsing of a Dag, the task's log and the triggerer's is a message of the code."""
+    text = _read("troubleshooting.md")
+    sections = ("When the Dag is parsed", "In the task's log", "In the triggerer's log")
+    headings = [
+        heading
+        for section in sections
+        for heading in _HEADING.findall(text.partition(f"\n## {section}\n")[2].partition("\n## ")[0])
+    ]
+    assert len(headings) > 15
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src" / "airflow_durable").rglob("*.py"))
+    ours = re.sub(r'"\s*\n\s*f?"', "", code)
+    ours = ours.replace("{_PROVIDER}", stock._PROVIDER)
+    for heading in headings:
+        if heading in _AIRFLOWS_MESSAGES:
+            where = (_airflow() / _AIRFLOWS_MESSAGES[heading]).read_text(encoding="utf-8")
+            assert heading in re.sub(r'"\s*\n\s*f?"', "", where)
+            continue
+        for part in heading.split("…"):
+            assert part.strip() in ours, f"nothing in the code says {part.strip()!r}"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +172,7 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
     [
         ("quickstart.md", observability._MESSAGES[Decision.RECONNECT], None),
         ("metrics.md", observability._MESSAGES[Decision.RECONNECT], None),
-        ("troubleshooting.md", "It is tried again.", "task/observability.py"),
+        ("troubleshooting.md", "Trying again.", "task/observability.py"),
         (
             "troubleshooting.md",
             "find its child run again, until a person clears the task. Set retries.",
@@ -138,12 +182,12 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ("troubleshooting.md", "Dag runs cannot be looked up: ", "triggers/turns.py"),
         (
             "troubleshooting.md",
-            "It is tried again, and this is not said again until it succeeds.",
+            "Trying again; this line is not repeated until that succeeds.",
             "triggers/turns.py",
         ),
         ("troubleshooting.md", " could not be counted: ", "triggers/turns.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
-        ("troubleshooting.md", " is True or False, not ", "operators/parameters.py"),
+        ("troubleshooting.md", " must be True or False, not ", "operators/parameters.py"),
         ("metrics.md", observability._LOST_REPLY, None),
         (
             "troubleshooting.md",
@@ -221,6 +265,19 @@ def testgauge_names() -> None:
     page = _read("metrics.md")
     assert set(re.findall(r"^\| `(airflow_durable_[a-z_]+)`", page, re.MULTILINE)) == gauge_names()
     assert set(re.findall(r"airflow_durable_[a-z_]+", page)) == gauge_names()
+
+
+def test_charts_are_of_the_table() -> None:
+    """The benchmarks' charts are drawn from the page's own table (``python -m bench.charts docs/benchmarks.md``)."""
+    page = _read("benchmarks.md")
+    drawn = charts.draw_all(page)
+    assert drawn.keys() == {chart.name for chart in charts.CHARTS}
+    for name, svg in drawn.items():
+        assert _read(f"{name}.svg") == svg, f"docs/{name}.svg is not of this table"
+        assert charts.embed(name) in page
+    assert (
+        "26.3" in charts.draw_all("| 1 waits: look-ups a second, made | 26.3 (1 to 2) | 1 | 2 |")["benchmarks-look-ups"]
+    )
 
 
 def _airflow() -> Path:

@@ -41,7 +41,7 @@ class Limit:
     is_applicable: bool = True
 
     def holds_on(self, version: str) -> bool:
-        """Tell whether this Airflow is one of those."""
+        """Return whether this Airflow is one of those."""
         return Version(version) < Version(self.since)
 
 
@@ -224,26 +224,26 @@ def _leave_process_of_partition(stage: Stage) -> None:
 _NO_STORE = "There is no task state store before 3.3"
 _NO_RECORD = f"{_NO_STORE}: run ids are derived and nothing is recorded, so the case cannot arise."
 _NO_CONSUMPTION = (
-    f"{_NO_STORE}, so a child whose outcome was taken cannot be told from one whose outcome was not: after a clear a "
-    f"child that has ended is not taken, and a fresh run is started."
+    f"{_NO_STORE}, so it is not known whether a child's outcome was already used: after a clear the outcome of a child "
+    f"that has ended is not used, and a fresh run is started."
 )
 _NO_CONF = (
     "A task of 3.0 and 3.1 cannot read a run's conf, so it is not known whether the child carries the same request: "
-    "after a clear it is waited out, and then a fresh run is started."
+    "after a clear the task waits for its end, and then starts a fresh run."
 )
 _NO_AUTHOR = (
-    f"{_NO_STORE}, so a run under a fixed identity cannot be told from somebody else's: the operator does as the stock "
-    f"one, and logs a warning."
+    f"{_NO_STORE}, so a run with a fixed run id or date cannot be distinguished from somebody else's: the operator "
+    f"does what the stock one does, and logs a warning."
 )
 _FRAGILE_SUPERVISOR = (
     "The supervisor of 3.0 and 3.1 ends with a connection that stays broken (sdk/execution_time/supervisor.py, "
-    "handle_requests), and the attempt with it."
+    "handle_requests), and the try with it."
 )
 
-_FAILS = "the retry fails as stock's does; the child goes on"
-_WAITED_OUT = "the child is waited out, then a fresh run starts"
+_FAILS = "the retry fails, as with the stock operator; the child stays active"
+_WAITED_OUT = "the task waits for the end of the child, then starts a fresh run"
 _RESETS = "the retry resets the child once more"
-_COSTS_ATTEMPT = "it costs an attempt; the next one adopts the child"
+_COSTS_ATTEMPT = "it costs a try; the next one adopts the child"
 _NOTHING = "nothing: no record is written or read"
 
 _NO_RECONCILER = f"{_NO_STORE}, so nothing can be asked of the reconciler: the parameters are refused."
@@ -264,7 +264,7 @@ LIMITS = {
     "fixed_id": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_date": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_id_before_reply": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock_before_reply),
-    "fixed_id_skip": Limit("3.3", "the retry skips; the child goes on", _NO_AUTHOR, _skip_as_stock),
+    "fixed_id_skip": Limit("3.3", "the retry is skipped; the child stays active", _NO_AUTHOR, _skip_as_stock),
     "fixed_id_reset": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock),
     "fixed_id_reset_before_reply": Limit("3.3", _RESETS, _NO_AUTHOR, _reset_again_as_stock_before_reply),
     "clear_running": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_running),
@@ -273,7 +273,7 @@ LIMITS = {
     "marked_failed": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_after_mark("failed")),
     "marked_deferred": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_deferred),
     "child_failed_and_cleared": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_cleared_child),
-    "fixed_id_used_up": Limit("3.3", "it fails as stock's does", _NO_AUTHOR, _fail_as_stock_after_clear),
+    "fixed_id_used_up": Limit("3.3", "it fails, as with the stock operator", _NO_AUTHOR, _fail_as_stock_after_clear),
     "record_discarded": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "record_discarded_child_done": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
     "clear_child_done": Limit("3.3", "the finished work is done again", _NO_CONSUMPTION, _do_work_again),
@@ -300,7 +300,7 @@ LIMITS = {
 LIMITS_OF_30 = {
     "clear_running": Limit(
         "3.1",
-        "the task stays 'restarting' for ever, as a stock one does",
+        "the task stays 'restarting' forever, as with the stock operator",
         "The scheduler of 3.0 does nothing about a running task that was cleared when its worker has ended "
         "(jobs/scheduler_job_runner.py, process_executor_events, has no case for that state; 3.1 has).",
         _restart_for_ever,

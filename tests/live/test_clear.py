@@ -1,4 +1,4 @@
-"""A person clears the parent: they want its work done again if it was done, and its child if it crashed."""
+"""A person clears the parent: its work is done again if it was done, and its child is found again if it crashed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_clear_after_success(stage: Stage) -> None:
-    """A consumed outcome is done again, by a fresh run."""
+    """The parent had succeeded: its work is done again, by a fresh run."""
     stage.start()
     stage.finish(1)
     stage.clear_parent()
@@ -18,7 +18,7 @@ def test_clear_after_success(stage: Stage) -> None:
 
 @scenario
 def test_clear_child_running(stage: Stage) -> None:
-    """The crashed parent had no retries left, its child still runs."""
+    """The parent crashed and had no retries left, and its child still runs: the child is adopted."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -31,7 +31,7 @@ def test_clear_child_running(stage: Stage) -> None:
 
 @scenario
 def test_clear_child_done(stage: Stage) -> None:
-    """The crashed parent had no retries left, its child has finished since."""
+    """The parent crashed and had no retries left, and its child has finished since: the outcome is used."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

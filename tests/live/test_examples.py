@@ -1,4 +1,4 @@
-"""The example Dags run, as they are shipped."""
+"""The example Dags of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHILDREN = {
 
 @scenario
 def test_examples(stage: Stage) -> None:
-    """Each parent succeeds, with as many child runs as it has tasks, and they succeed too."""
+    """Each parent succeeds with one child run for each of its tasks, and the child runs succeed, too."""
     airflow, api = stage.lab.airflow, stage.lab.api
     airflow.wait_for_dags({*CHILDREN, "example_durable_child"})
     for parent in CHILDREN:

@@ -1,4 +1,4 @@
-"""A fixed run id or logical date: our own run is found again, and somebody else's is treated as stock treats it."""
+"""A fixed run id or logical date: the task finds its own run again; somebody else's run is left to stock's rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .limits import FIXED_RUN_ID
 
 
 def _crash_and_finish(stage: Stage) -> None:
-    """Lose the worker while it waits, and let the retry go on."""
+    """Lose the worker while it waits, and let the retry continue."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -18,14 +18,14 @@ def _crash_and_finish(stage: Stage) -> None:
 
 @scenario
 def test_fixed_id(stage: Stage) -> None:
-    """Not DagRunAlreadyExists."""
+    """A crash while waiting: the retry adopts the run, and does not fail with DagRunAlreadyExists."""
     _crash_and_finish(stage)
     assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 0)]
 
 
 @scenario
 def test_fixed_id_before_reply(stage: Stage) -> None:
-    """The run was seen to be free before it was recorded: the one that is there now is ours."""
+    """A crash between the request and its reply: the retry knows that the run is its own, and adopts it."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.finish(2)
@@ -34,7 +34,7 @@ def test_fixed_id_before_reply(stage: Stage) -> None:
 
 @scenario
 def test_fixed_date(stage: Stage) -> None:
-    """The same with a logical date."""
+    """A crash while waiting, with a fixed logical date: the retry adopts the run."""
     _crash_and_finish(stage)
     (child,) = stage.children()
     assert child.logical_date is not None
@@ -43,14 +43,14 @@ def test_fixed_date(stage: Stage) -> None:
 
 @scenario
 def test_fixed_id_skip(stage: Stage) -> None:
-    """Our own run is no reason to skip."""
+    """A crash while waiting, with skip_when_already_exists: the retry adopts its own run, and is not skipped."""
     _crash_and_finish(stage)
     assert len(stage.children()) == 1
 
 
 @scenario
 def test_fixed_id_reset(stage: Stage) -> None:
-    """An old run is reset once, and not again by the retry."""
+    """With reset_dag_run an old run is reset once, and not again by the retry."""
     stage.start_foreign_child(FIXED_RUN_ID)
     _crash_and_finish(stage)
     assert [(run.run_id, run.clear_number) for run in stage.children()] == [(FIXED_RUN_ID, 1)]
@@ -58,7 +58,7 @@ def test_fixed_id_reset(stage: Stage) -> None:
 
 @scenario
 def test_fixed_id_reset_before_reply(stage: Stage) -> None:
-    """The reset was done, and the one who asked for it never knew."""
+    """A crash between a reset and its reply: the retry does not reset the run again."""
     stage.start_foreign_child(FIXED_RUN_ID)
     stage.inject(Action.KILL_AFTER, "POST", stage.reset_path)
     stage.start()
@@ -68,7 +68,7 @@ def test_fixed_id_reset_before_reply(stage: Stage) -> None:
 
 @scenario
 def test_foreign(stage: Stage) -> None:
-    """Somebody else's run fails the task, and stays as it is."""
+    """Somebody else's run has the run id: the task fails, and that run stays as it is."""
     stage.start_foreign_child(FIXED_RUN_ID)
     stage.start()
     stage.wait_for_parent("failed")
@@ -80,7 +80,7 @@ def test_foreign(stage: Stage) -> None:
 
 @scenario
 def test_foreign_skip(stage: Stage) -> None:
-    """Somebody else's run skips the task where the user says so."""
+    """Somebody else's run has the run id, with skip_when_already_exists: the task is skipped."""
     stage.start_foreign_child(FIXED_RUN_ID)
     stage.start()
     stage.wait_for_parent("skipped", 1)

@@ -1,4 +1,4 @@
-"""A journal that cannot be written or understood: nothing is triggered."""
+"""A record that cannot be written or understood: nothing is triggered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_journal_away(stage: Stage) -> None:
-    """The first attempt cannot record, so it submits nothing; the second one can."""
+    """The first try cannot write its record, so it starts nothing; the second try can, and starts the child."""
     stage.inject(Action.UNAVAILABLE, "PUT", stage.record_path, try_number=1, times=None)
     stage.start()
     stage.finish(2)
@@ -20,7 +20,7 @@ def test_journal_away(stage: Stage) -> None:
 
 @scenario
 def test_record_damaged(stage: Stage) -> None:
-    """A record that cannot be understood fails the task, which names the key."""
+    """The record cannot be understood: the task fails, and names the key."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

@@ -1,4 +1,4 @@
-"""No lost work: a task succeeds only by a run that carries its own request, and asks again for what was refused."""
+"""No lost work: a task succeeds only because of a run that carries its own request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _ended(stage: Stage, states: Collection[str]) -> list[int]:
 
 
 def _contend(stage: Stage, loser: str) -> None:
-    """Let six parents ask for one identity; the child ends well for the one whose conf it has."""
+    """Let six parents ask for one run id or date; the child succeeds for the parent whose conf it has."""
     stage.start()
     stage.wait_for_children(1)
     stage.wait_for(lambda: len(_ended(stage, {loser})) == len(CONTENDERS) - 1, f"five parents to be {loser}")
@@ -32,25 +32,25 @@ def _contend(stage: Stage, loser: str) -> None:
 
 @scenario
 def test_contended_date(stage: Stage) -> None:
-    """Of six parents with one logical date and six confs one succeeds: that whose conf the run has."""
+    """Six parents have one logical date and six confs: only the parent whose conf the run has succeeds."""
     _contend(stage, "failed")
 
 
 @scenario
 def test_contended_date_deferred(stage: Stage) -> None:
-    """The same with deferrable parents."""
+    """Six deferrable parents have one logical date and six confs: only the parent whose conf the run has succeeds."""
     _contend(stage, "failed")
 
 
 @scenario
 def test_contended_date_skip(stage: Stage) -> None:
-    """With `skip_when_already_exists` the five others are skipped, like stock's."""
+    """The same with `skip_when_already_exists`: the five others are skipped, as with the stock operator."""
     _contend(stage, "skipped")
 
 
 @scenario
 def test_contended_id(stage: Stage) -> None:
-    """The same with one fixed run id."""
+    """Six parents have one fixed run id and six confs: only the parent whose conf the run has succeeds."""
     _contend(stage, "failed")
 
 
@@ -72,25 +72,25 @@ def _finish_calls(stage: Stage, *, killed_at: int | None = None) -> None:
 
 @scenario
 def test_calls_in_a_task(stage: Stage) -> None:
-    """A loop over `.execute(context)` in a `@task` starts a child for each."""
+    """A loop over `.execute(context)` in a `@task` starts one child for each call."""
     _finish_calls(stage)
 
 
 @scenario
 def test_calls_killed_between(stage: Stage) -> None:
-    """Killed in its second call, it goes on there: the first is not repeated, the second is adopted."""
+    """Such a loop is killed in its second call: the first run is not repeated, the second is adopted."""
     _finish_calls(stage, killed_at=1)
 
 
 @scenario
 def test_calls_in_a_subclass(stage: Stage) -> None:
-    """A subclass that calls `super().execute()` in a loop, killed in its last call."""
+    """A subclass that calls `super().execute()` in a loop is killed in its last call: no finished run is repeated."""
     _finish_calls(stage, killed_at=2)
 
 
 @scenario
 def test_refusal_corrected(stage: Stage) -> None:
-    """A Dag that does not exist is asked for in the first try; the next one asks for what the template says then."""
+    """The first try asks for a Dag that does not exist; the next one asks for the Dag that the template names then."""
     stage.start()
     stage.finish(2)
     assert len(stage.children()) == 1
@@ -98,7 +98,7 @@ def test_refusal_corrected(stage: Stage) -> None:
 
 @scenario
 def test_hook_fails(stage: Stage) -> None:
-    """What a subclass does after the deferral fails once: the next try does it again, on the same child."""
+    """The code of a subclass after the deferral fails once: the next try runs it again, with the same child."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.mark_child()
@@ -109,7 +109,7 @@ def test_hook_fails(stage: Stage) -> None:
 
 @scenario
 def test_record_discarded(stage: Stage) -> None:
-    """A crashed parent is cleared and its record is discarded, as Airflow 3.4 does: its active child is found."""
+    """A crashed parent is cleared and its record discarded, as Airflow 3.4 does: its active child is found."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -135,7 +135,7 @@ def test_record_discarded_child_done(stage: Stage) -> None:
 
 @scenario
 def test_clear_adopts_anyway(stage: Stage) -> None:
-    """With `on_clear="adopt"` the child counts although the conf was rendered otherwise since."""
+    """With `on_clear="adopt"` the child is adopted although the conf has changed."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -147,7 +147,7 @@ def test_clear_adopts_anyway(stage: Stage) -> None:
 
 @scenario
 def test_clear_starts_fresh(stage: Stage) -> None:
-    """With `on_clear="fresh"` another child is started at once, and the log names the one that is active."""
+    """With `on_clear="fresh"` another child is started at once, and the log names the active one."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -162,7 +162,7 @@ def test_clear_starts_fresh(stage: Stage) -> None:
 
 @scenario
 def test_fixed_id_used_up(stage: Stage) -> None:
-    """A fixed id admits no second run: a clear after success fails, and says that this task started the run."""
+    """With a fixed run id, a clear after success fails, and says that this task started the run."""
     stage.start()
     stage.finish(1)
     stage.clear_parent()
@@ -173,7 +173,7 @@ def test_fixed_id_used_up(stage: Stage) -> None:
 
 @scenario
 def test_upstream_ran_again(stage: Stage) -> None:
-    """Clear Run of a crashed parent: its child of before ended well, but on what was upstream of it then."""
+    """Clear Run of a crashed parent whose child has succeeded: upstream runs again, so a fresh run is started."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

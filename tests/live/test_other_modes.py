@@ -1,4 +1,4 @@
-"""The deferrable wait and fire-and-forget keep the same promise."""
+"""Deferrable waits, and fire-and-forget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_fire_and_forget(stage: Stage) -> None:
-    """The run was started: that is all that was promised, and it is not started again."""
+    """Fire-and-forget, a crash after the run was started: it is not started again."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_for_parent("success", 2)
@@ -18,7 +18,7 @@ def test_fire_and_forget(stage: Stage) -> None:
 
 @scenario
 def test_deferred(stage: Stage) -> None:
-    """The worker that comes back from the deferral dies before it has recorded the outcome."""
+    """The worker that resumes after the deferral dies before it has recorded the outcome: the retry uses that."""
     # Where nothing is recorded: before it reports success. Its deferral was the first state that it reported.
     method, path = ("PUT", stage.record_path) if stage.lab.has_store else ("PATCH", stage.state_path)
     stage.inject(Action.KILL_BEFORE, method, path, after=1)
@@ -33,7 +33,7 @@ def test_deferred(stage: Stage) -> None:
 
 @scenario
 def test_killed_before_deferral(stage: Stage) -> None:
-    """The run was started, the deferral not yet asked for."""
+    """A crash after the run was started and before the task was deferred: the retry finds the run, and defers."""
     stage.inject(Action.KILL_BEFORE, "PATCH", stage.state_path)
     stage.start()
     stage.wait_for_parent("deferred", 2)
@@ -44,7 +44,7 @@ def test_killed_before_deferral(stage: Stage) -> None:
 
 @scenario
 def test_deferred_child_deleted(stage: Stage) -> None:
-    """Not a wait for ever: an error that names the run, and a retry that starts it again."""
+    """The child is deleted during the deferral: the try fails and names the run, and the retry starts it again."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     (deleted,) = stage.children()
@@ -58,7 +58,7 @@ def test_deferred_child_deleted(stage: Stage) -> None:
 
 @scenario
 def test_deferred_child_failed(stage: Stage) -> None:
-    """The parent fails with its child, and its retry starts a fresh one."""
+    """The child fails during the deferral: the try fails, and the retry starts a fresh run."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.mark_child("failed")
@@ -72,7 +72,7 @@ def test_deferred_child_failed(stage: Stage) -> None:
 
 @scenario
 def test_deferred_triggerer_killed(stage: Stage) -> None:
-    """Another triggerer takes the wait over; the parent never knows."""
+    """The triggerer dies: another one takes over the wait, and the parent does not notice."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     airflow = stage.lab.airflow

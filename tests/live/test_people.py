@@ -1,4 +1,4 @@
-"""What people do to parents and children in Airflow's UI: the statements of the documentation's page about it."""
+"""What people do to parents and children in Airflow's UI."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_clear_running(stage: Stage) -> None:
-    """A parent that is cleared while it waits is ended, runs again, and adopts its child."""
+    """A parent is cleared while it waits: it is ended, runs again, and adopts its child."""
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
@@ -20,7 +20,7 @@ def test_clear_running(stage: Stage) -> None:
 
 @scenario
 def test_clear_other_request(stage: Stage) -> None:
-    """A crashed parent that is cleared and asks for something else by now waits for its old child, then starts one."""
+    """A crashed parent is cleared, and its conf has changed: it waits for its old child, then starts a fresh one."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -39,7 +39,7 @@ def test_clear_other_request(stage: Stage) -> None:
 
 @scenario
 def test_clear_parent_run(stage: Stage) -> None:
-    """Clear Run of a parent that had succeeded starts a fresh child."""
+    """Clear Run of a parent that had succeeded: a fresh child is started."""
     stage.start()
     stage.finish(1)
     stage.clear_parent_run()
@@ -51,7 +51,7 @@ def test_clear_parent_run(stage: Stage) -> None:
 
 @scenario
 def test_delete_parent_run(stage: Stage) -> None:
-    """With the parent's Dag run its record is gone; its child is not, and a new run of that name starts its own."""
+    """The parent's Dag run is deleted: its child stays, and a new Dag run of that name starts its own."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -69,7 +69,7 @@ def test_delete_parent_run(stage: Stage) -> None:
 
 
 def _mark_and_clear(stage: Stage, state: str) -> None:
-    """Mark the waiting parent; its worker ends, its child goes on. Clear it then: it adopts the child."""
+    """Mark the waiting parent; its worker ends, its child stays active. Clear it then: it adopts the child."""
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
@@ -85,19 +85,19 @@ def _mark_and_clear(stage: Stage, state: str) -> None:
 
 @scenario
 def test_marked_success(stage: Stage) -> None:
-    """A parent that is marked as success has not taken its child's outcome."""
+    """A waiting parent is marked as success, then cleared: it adopts its child."""
     _mark_and_clear(stage, "success")
 
 
 @scenario
 def test_marked_failed(stage: Stage) -> None:
-    """Nor has one that is marked as failed."""
+    """A waiting parent is marked as failed, then cleared: it adopts its child."""
     _mark_and_clear(stage, "failed")
 
 
 @scenario
 def test_marked_deferred(stage: Stage) -> None:
-    """The same while it is deferred: the child goes on."""
+    """A deferred parent is marked as success, then cleared: it adopts its child."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.mark_parent("success")
@@ -113,7 +113,7 @@ def test_marked_deferred(stage: Stage) -> None:
 
 @scenario
 def test_child_cleared(stage: Stage) -> None:
-    """A child that is cleared while the parent waits is waited for."""
+    """The child is cleared while the parent waits: the parent keeps waiting."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.clear_child()
@@ -129,7 +129,7 @@ def test_child_cleared(stage: Stage) -> None:
 
 @scenario
 def test_child_failed_and_cleared(stage: Stage) -> None:
-    """A failed child that is cleared before its parent is adopted: no fresh one is started."""
+    """A failed child is cleared, then its parent: the parent adopts it, and starts no fresh run."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.mark_child("failed")

@@ -1,4 +1,4 @@
-"""Without ``durable`` the operator does what stock does: these tests show that the others can fail."""
+"""Without `durable` the operator does what the stock one does. These scenarios show that the others can fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_stock(stage: Stage) -> None:
-    """A crash while waiting makes a second child run."""
+    """A crash while waiting: the retry starts a second child run."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -21,7 +21,7 @@ def test_stock(stage: Stage) -> None:
 
 @scenario
 def test_stock_fixed_id(stage: Stage) -> None:
-    """A crash while waiting for a fixed run id fails the task."""
+    """A crash while waiting, with a fixed run id: the retry fails."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

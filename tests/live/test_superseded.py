@@ -1,4 +1,4 @@
-"""A worker that is cut off from the API server lives on while its task is retried elsewhere: two attempts at once."""
+"""A worker is cut off from the API server and lives on while its task is retried elsewhere: two tries at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_partition(stage: Stage) -> None:
-    """The second attempt adopts the child; the first one ends when the network heals, and starts nothing."""
+    """The second try adopts the child; the first one ends when the network is back, and starts nothing."""
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
@@ -25,7 +25,7 @@ def test_partition(stage: Stage) -> None:
 
 @scenario
 def test_superseded_before_record(stage: Stage) -> None:
-    """What the first attempt wants to record arrives too late: it is refused, so it submits nothing."""
+    """The first try's record arrives too late: it is refused, so that try starts nothing."""
     fault = stage.inject(Action.HOLD, "PUT", stage.record_path, try_number=1)
     stage.start()
     fault.wait_until_hit()
@@ -42,7 +42,7 @@ def test_superseded_before_record(stage: Stage) -> None:
 
 @scenario
 def test_superseded_before_request(stage: Stage) -> None:
-    """The first attempt's request arrives after the second one's: both ask for the same run."""
+    """The first try's request arrives after the second one's: both ask for the same run, so there is one."""
     # Every one of them: the client of 3.0 gives up after 5 s, and repeats it.
     fault = stage.inject(Action.HOLD, "POST", stage.submit_path, try_number=1, times=None)
     stage.start()

@@ -1,4 +1,4 @@
-"""A synchronous wait with a generated run id: whatever its worker is doing when it dies, there is one child run."""
+"""Waits on a worker, with a generated run id: whatever the worker is doing when it dies, there is one child run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_killed_while_waiting(stage: Stage) -> None:
-    """The retry goes on waiting for the child run that is there."""
+    """A crash while waiting: the retry continues to wait for the same child run."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -27,7 +27,7 @@ def test_killed_while_waiting(stage: Stage) -> None:
 
 @scenario
 def test_supervisor_killed(stage: Stage) -> None:
-    """A task process without its supervisor can tell nobody anything: it ends, it does not wait on beside its retry."""
+    """The supervisor dies and the task process does not: that process ends, and does not wait beside its retry."""
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
@@ -41,7 +41,7 @@ def test_supervisor_killed(stage: Stage) -> None:
 
 @scenario
 def test_killed_before_reply(stage: Stage) -> None:
-    """The run was created, its creator never knew."""
+    """A crash between the request and its reply: the retry finds the run."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_until_waiting(2)
@@ -53,7 +53,7 @@ def test_killed_before_reply(stage: Stage) -> None:
 
 @scenario
 def test_killed_before_request(stage: Stage) -> None:
-    """The run was recorded and not yet requested: the retry requests it under the recorded run id."""
+    """A crash between the record and the request: the retry starts the run under the recorded run id."""
     fault = stage.inject(Action.KILL_BEFORE, "POST", stage.submit_path)
     stage.start()
     fault.wait_until_hit()
@@ -69,7 +69,7 @@ def test_killed_before_request(stage: Stage) -> None:
 
 @scenario
 def test_killed_twice(stage: Stage) -> None:
-    """Also the retry may die."""
+    """The worker and then the worker of the retry die: the third try finds the run."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_until_waiting(2)
@@ -85,7 +85,7 @@ def test_killed_twice(stage: Stage) -> None:
 
 @scenario
 def test_killed_after_consumption(stage: Stage) -> None:
-    """The outcome was recorded as consumed, the success not yet reported: the retry only reports it."""
+    """A crash after the outcome was marked as consumed: the retry only reports success."""
     stage.inject(Action.KILL_AFTER, "PUT", stage.record_path, after=1)
     stage.start()
     stage.wait_until_waiting(1)
@@ -97,7 +97,7 @@ def test_killed_after_consumption(stage: Stage) -> None:
 
 @scenario
 def test_killed_before_success(stage: Stage) -> None:
-    """The child has ended and the parent has seen it, but nobody heard of it: the retry finds the same."""
+    """A crash after the parent has seen its child's success: the retry uses that outcome."""
     stage.inject(Action.KILL_BEFORE, "PATCH", stage.state_path)
     stage.start()
     stage.wait_until_waiting(1)
@@ -108,7 +108,7 @@ def test_killed_before_success(stage: Stage) -> None:
 
 @scenario
 def test_reply_lost(stage: Stage) -> None:
-    """Airflow's client repeats a request whose reply it has not seen, and gets 409 for its own run."""
+    """A reply is lost, and Airflow's client repeats the request and gets a 409: the run is adopted."""
     stage.inject(Action.DROP_REPLY, "POST", stage.submit_path)
     stage.start()
     stage.finish(1)
@@ -119,7 +119,7 @@ def test_reply_lost(stage: Stage) -> None:
 
 @scenario
 def test_child_finished(stage: Stage) -> None:
-    """The work was done while nobody looked: the retry takes the result."""
+    """The child succeeds while the worker is dead: the retry uses the outcome."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -133,7 +133,7 @@ def test_child_finished(stage: Stage) -> None:
 
 @scenario
 def test_child_failed(stage: Stage) -> None:
-    """A failed run is replaced, once."""
+    """The child fails while the worker is dead: the retry starts a fresh run, once."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -149,7 +149,7 @@ def test_child_failed(stage: Stage) -> None:
 
 @scenario
 def test_child_deleted(stage: Stage) -> None:
-    """A run that was deleted meanwhile is started again, under its own run id."""
+    """The child is deleted while the worker is dead: the retry starts it again, under the same run id."""
     stage.start()
     stage.wait_until_waiting(1)
     (deleted,) = stage.children()
@@ -161,7 +161,7 @@ def test_child_deleted(stage: Stage) -> None:
 
 @scenario
 def test_child_deleted_while_waiting(stage: Stage) -> None:
-    """The wait ends with an error that names the run, and the retry starts it again."""
+    """The child is deleted while the parent waits: the try fails and names the run, and the retry starts it again."""
     stage.start()
     stage.wait_until_waiting(1)
     (deleted,) = stage.children()
@@ -174,7 +174,7 @@ def test_child_deleted_while_waiting(stage: Stage) -> None:
 
 @scenario
 def test_execution_timeout(stage: Stage) -> None:
-    """The time-out ends the wait, not the child."""
+    """execution_timeout ends the try, not the child: the retry adopts it."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.wait_for_parent({"up_for_retry", "scheduled", "queued", "running"}, 2)
@@ -186,7 +186,7 @@ def test_execution_timeout(stage: Stage) -> None:
 
 @scenario
 def test_server_away(stage: Stage) -> None:
-    """An API server that does not answer for a while does not end the wait."""
+    """The API server does not answer for a while: the wait continues."""
     stage.start()
     stage.wait_until_waiting(1)
     fault = stage.inject(Action.UNAVAILABLE, "GET", stage.look_up_path, times=None)
@@ -199,7 +199,7 @@ def test_server_away(stage: Stage) -> None:
 
 @scenario
 def test_connection_broken(stage: Stage) -> None:
-    """Nor does an API server that cannot be reached, for longer than Airflow's client tries."""
+    """The API server cannot be reached for longer than Airflow's client tries: the wait continues."""
     stage.start()
     stage.wait_until_waiting(1)
     fault = stage.inject(Action.REFUSE, "GET", stage.look_up_path, times=None)
@@ -212,7 +212,7 @@ def test_connection_broken(stage: Stage) -> None:
 
 @scenario
 def test_mapped(stage: Stage) -> None:
-    """Each mapped task instance has its own child, and finds its own again."""
+    """A crash of mapped tasks: each mapped task instance finds its own child again."""
     stage.start()
     stage.wait_for_children(3)
     stage.wait_until_waiting(1, map_index=1)

@@ -24,11 +24,12 @@ have it. Written by `make matrix`; not to be edited. One Airflow alone:
 `make matrix MATRIX="--airflow 3.0.6 --provider own"`.
 """
 _LIVE_HEAD = """\
-## What a crash comes to
+## What happens after a crash
 
-Each row is a scenario in `tests/live`: a real Airflow whose workers, triggerer and connections are killed or cut at an
-exact moment. A column is an Airflow and its standard provider. *cannot* is a limit of that Airflow: the test asserts
-what happens there instead (`tests/live/limits.py`), and fails if that is not so.
+Each row says what was seen on a real Airflow whose workers, triggerer and connections were killed or cut at an exact
+moment. The name in brackets is that of its test in `tests/live`. A column is an Airflow and its standard provider.
+*pass* means that it happens there. *cannot* is a limit of that Airflow. A note at the end of this page says what
+happens instead; the test asserts that, and fails otherwise.
 """
 
 
@@ -88,9 +89,9 @@ def _build_live_lines(live: Sequence[EnvironmentResult]) -> Iterable[str]:
             yield from (f"\n### {story}\n", f"| scenario | {' | '.join(result.label for result in live)} |")
             yield f"|---|{'---|' * len(live)}"
         cells = " | ".join(_tell(result.find(test.name), notes) for result in live)
-        yield f"| `{test.name}` {test.promise} | {cells} |"
+        yield f"| {test.promise} (`{test.name}`) | {cells} |"
     if notes.notes:
-        yield "\n## Why not\n"
+        yield "\n## What happens instead, and why\n"
         yield from (f"{number}. {note}" for number, note in enumerate(notes.notes, 1))
 
 

@@ -105,19 +105,19 @@ def test_page_tells_every_verdict(results: Path) -> None:
     assert "| 3.10.0 | 3.11.7 | 1.21.0 | not run | not run | not run | not run |" in page
     assert page.index("| 3.9.0 |") < page.index("| 3.10.0 |")
     assert "### Crashes." in page
-    assert "| `good` One child. | pass |" in page
-    assert "| `bad` One child. | **FAIL** |" in page
-    assert "| `limited` One child. | cannot (1) |" in page
+    assert "| One child. (`good`) | pass |" in page
+    assert "| One child. (`bad`) | **FAIL** |" in page
+    assert "| One child. (`limited`) | cannot (1) |" in page
     assert "1. Instead: a second child starts. No store." in page
-    assert "| `skipped` One child. | skipped (3) |" in page
+    assert "| One child. (`skipped`) | skipped (3) |" in page
 
 
 def test_what_was_not_run_is_told(results: Path) -> None:
     ran = load(results / "3.9.0")
     partly = EnvironmentResult("3.8.0", "3.10.1", "1.20.0", ran.tests[:1])
     page = build_markdown([ran, partly])
-    assert "| `good` One child. | pass | pass |" in page
-    assert "| `bad` One child. | not run | **FAIL** |" in page
+    assert "| One child. (`good`) | pass | pass |" in page
+    assert "| One child. (`bad`) | not run | **FAIL** |" in page
 
 
 def test_one_airflow_with_two_providers_has_two_columns(results: Path) -> None:

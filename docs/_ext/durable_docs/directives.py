@@ -39,20 +39,22 @@ class DecisionTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the table."""
-        table = _TABLES[self.arguments[0]]()
-        is_short = len(table.columns) > 1
-        lines = [f"| | {' | '.join(table.columns)} |", f"| --- |{' --- |' * len(table.columns)}"]
+        name = self.arguments[0]
+        table = _TABLES[name]()
+        # A row reads as a sentence: "the recorded run is active → adopts the run and waits for it".
+        subject = "" if name == "record" else "the recorded run"
+        lines = [f"| {subject} | {' | '.join(table.columns)} |", f"| --- |{' --- |' * len(table.columns)}"]
         for answer in table.answers:
-            shown = " | ".join(_show(decision, is_short=is_short) for decision in answer.decisions)
-            lines.append(f"| {answer.condition} | {shown} |")
+            condition = answer.condition.removeprefix("It ").removesuffix(".") if subject else answer.condition
+            lines.append(f"| {condition} | {' | '.join(map(_show, answer.decisions))} |")
         return self.parse_text_to_nodes("\n".join(lines))
 
 
-def _show(decision: Decision | None, *, is_short: bool) -> str:
+def _show(decision: Decision | None) -> str:
     if decision is None:
         return tables.LOOK_UP
-    link = f"[`{decision.value}`](#{decision.value})"
-    return link if is_short else f"{tables.PHRASES[decision]}: {link}."
+    phrase = tables.PHRASES[decision]
+    return f"{phrase[0].lower()}{phrase[1:]} ([`{decision.value}`](#{decision.value}))"
 
 
 class Sequence(SphinxDirective):
@@ -104,6 +106,27 @@ class ConfigOptions(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(lines))
 
 
+class ConfigOption(SphinxDirective):
+    """``{config-option} <name>``: type, default, variable and first release of an option of ``[durable]``."""
+
+    required_arguments = 1
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        """Return a table of them, and the description that ``airflow config list`` shows."""
+        name = self.arguments[0]
+        option = get_provider_info()["config"]["durable"]["options"][name]
+        variable = f"AIRFLOW__DURABLE__{name.upper()}"
+        lines = [
+            " ".join(option["description"].split()),
+            "",
+            "| type | default | environment variable | since |",
+            "| --- | --- | --- | --- |",
+            f"| {option['type']} | `{option['default']}` | `{variable}` | {option['version_added']} |",
+        ]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
 class CommandHelp(SphinxDirective):
     """``{command-help}``: the help of each command, as a terminal of 80 columns shows it."""
 
@@ -133,6 +156,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         "sequence": Sequence,
         "error-message": ErrorMessage,
         "config-options": ConfigOptions,
+        "config-option": ConfigOption,
         "command-help": CommandHelp,
     }
     for name, directive in known.items():

@@ -25,7 +25,7 @@ SAMPLES: dict[str, Any] = {
     "key": "durable_child_run",
     "call": 2,
     "status": 404,
-    "text": "poke_interval has to be a number of seconds, 0 or more, or a timedelta, not -1.",
+    "text": "poke_interval must be a number of seconds, 0 or more, or a timedelta, not -1.",
     "is_awaited": True,
     "is_run_known": True,
     "is_fixed": False,

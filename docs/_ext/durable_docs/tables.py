@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 Case = TypeVar("Case")
 
-LOOK_UP = "Looks the recorded run up, once."
+LOOK_UP = "looks up the recorded run, once"
 PHRASES: dict[Decision, str] = {
     Decision.FRESH_SUBMIT: "Starts a fresh run",
     Decision.RESUBMIT: "Sends the request again, under the recorded run id",
@@ -335,11 +335,11 @@ RETRY_ROWS: tuple[Row[RunCase], ...] = (
     ),
     Row("It cannot be read: the look-up failed for another reason.", lambda case: case.is_unseen),
     Row(
-        "Its run id is fixed, and nothing shows that this task started it.",
+        "It has a fixed run id, and nothing shows that this task started it.",
         lambda case: case.is_fixed and not case.is_author,
     ),
     *_OTHER_LIFE,
-    Row("A reset of it was recorded and has not arrived yet.", lambda case: case.is_reset_pending),
+    Row("It has a recorded reset that has not arrived yet.", lambda case: case.is_reset_pending),
     Row("It exists, in any state, and the mode is fire-and-forget.", lambda case: case.is_forgotten),
     Row(
         "It has failed, and its run id is generated, or is not the one that the task now asks for.",
@@ -364,7 +364,7 @@ _CLEAR_UNSEEN: tuple[Row[RunCase], ...] = (
         lambda case: case.seen is Look.MISSING and not case.is_same_identity,
     ),
     Row(
-        "It does not exist or cannot be read. The task had not come to its end (of several calls: this one had not).",
+        "It does not exist or cannot be read. The task had not finished (of several calls: this one had not).",
         lambda case: case.is_unseen,
     ),
 )
@@ -377,11 +377,11 @@ CLEAR_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_done and case.is_anew,
     ),
     Row(
-        "It has done its part and carries the same request; nothing upstream of the task ran again since.",
+        "It has done its part and carries the same request; nothing upstream of the task has run again.",
         lambda case: case.is_done and case.is_same_request and case.is_newer is False,
     ),
     Row(
-        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "It has done its part, but the request has changed, or something upstream has run again, or that cannot "
         "be known.",
         lambda case: case.is_done,
     ),
@@ -392,8 +392,8 @@ CLEAR_ROWS: tuple[Row[RunCase], ...] = (
 
 CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
     *_CLEAR_UNSEEN,
-    Row("Nothing shows that this task started it.", lambda case: not case.is_author),
-    Row("A reset of it was recorded and has not arrived yet.", lambda case: case.is_reset_pending),
+    Row("It has nothing that shows that this task started it.", lambda case: not case.is_author),
+    Row("It has a recorded reset that has not arrived yet.", lambda case: case.is_reset_pending),
     Row(
         "It has done its part, the task's success had been marked, and `reset_dag_run` is set.",
         lambda case: case.is_done and case.is_anew and case.is_reset_asked and case.is_same_identity,
@@ -403,11 +403,11 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_done and case.is_anew and case.is_same_identity,
     ),
     Row(
-        "It has done its part and carries the same request; nothing upstream ran again since; `reset_dag_run` is set.",
+        "It has done its part and carries the same request; nothing upstream has run again; `reset_dag_run` is set.",
         lambda case: case.is_done and case.is_same_request and case.is_newer is False and case.is_reset_asked,
     ),
     Row(
-        "It has done its part and carries the same request; nothing upstream ran again since.",
+        "It has done its part and carries the same request; nothing upstream has run again.",
         lambda case: case.is_done and case.is_same_request and case.is_newer is False,
     ),
     Row(
@@ -419,12 +419,12 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_done and not case.is_same_identity,
     ),
     Row(
-        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "It has done its part, but the request has changed, or something upstream has run again, or that cannot "
         "be known; `reset_dag_run` is set.",
         lambda case: case.is_done and case.is_reset_asked,
     ),
     Row(
-        "It has done its part, but the request is another one by now, or something upstream ran again, or that cannot "
+        "It has done its part, but the request has changed, or something upstream has run again, or that cannot "
         "be known.",
         lambda case: case.is_done,
     ),

@@ -1,8 +1,8 @@
 """
 Every way in which a try can end without success. Each says what happened, to which run, and what to do.
 
-What comes next depends on whether the task will be tried again, which only Airflow knows: so each error has a sentence
-for either case, and :meth:`DurableError.explain` puts together what is true.
+What comes next depends on whether the task will be tried again, which only Airflow knows. So each error has a sentence
+for either case, and :meth:`DurableError.explain` chooses the right one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ class DurableError(Exception):
     The base of all errors of the protocol.
 
     :param text: what happened, to which run.
-    :param if_retried: what the next try will do; empty: nothing that is worth saying.
-    :param if_final: what a person can do where there is no next try; empty: the same as ever.
+    :param if_retried: what the next try will do; empty: nothing worth saying.
+    :param if_final: what a person can do if there is no next try; empty: nothing more than the text says.
     :cvar is_terminal: True: another try can change nothing, so the task fails without one.
     """
 
@@ -58,7 +58,7 @@ class ChildRunFailedError(DurableError):
         )
         fresh, anew = _after_failure(is_fixed=is_fixed, is_reset=is_reset, on_child_failure=on_child_failure)
         is_terminal = on_child_failure == "fail"
-        text = f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause."
+        text = f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Open that run to find the cause."
         super().__init__(
             f"{text} {anew}" if is_terminal else text,
             if_retried=fresh,
@@ -86,7 +86,7 @@ def _after_failure(*, is_fixed: bool, is_reset: bool, on_child_failure: str) -> 
     if is_reset:
         return "The next try of this task resets that run.", "Clear this task to reset that run."
     return (
-        "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared before it.",
+        "Its run id is fixed, so the next try of this task fails, too, unless that run is cleared first.",
         "Its run id is fixed: clear that run, then this task.",
     )
 
@@ -124,7 +124,7 @@ class RunTimeoutError(DurableError):
 
 
 _STAYS = (
-    "This task did nothing to that run; on_parent_end decides what becomes of it. Clear this task to wait for it "
+    "This task did nothing to that run; on_parent_end decides what happens to it. Clear this task to wait for it "
     "again: the timeouts are measured anew then."
 )
 
@@ -152,7 +152,7 @@ class ChildRunMissingError(DurableError):
             f"Child run {run_id!r} of Dag {dag_id!r} does not exist any more: it was deleted while this task waited "
             f"for it.",
             if_retried="The next try of this task starts it again under the same run id. If it should not run at all, "
-            "mark this task as you want it to end.",
+            "mark this task as success or failed.",
             if_final="Clear this task to start it again under the same run id.",
         )
 
@@ -179,8 +179,8 @@ class RunUsedUpError(DurableError):
     def __init__(self, dag_id: str, run_id: str, state: str) -> None:
         super().__init__(
             f"Dag {dag_id!r} already has the run {run_id!r}. This task started it before it was cleared; it is "
-            f"{state}, and a fixed trigger_run_id or logical_date admits no second run. Nothing was triggered. Clear "
-            f"that run and then this task (it waits for the run again), or set reset_dag_run=True."
+            f"{state}, and there can be no second run with a fixed trigger_run_id or logical_date. Nothing was "
+            f"triggered. Clear that run and then this task (it waits for the run again), or set reset_dag_run=True."
         )
 
 
@@ -209,8 +209,8 @@ class ForeignRunSkipError(DurableError):
     def __init__(self, dag_id: str, run_id: str, *, is_run_known: bool = True) -> None:
         self.is_run_known = is_run_known
         super().__init__(
-            f"Dag {dag_id!r} already has the run {run_id!r} or one with its logical date: skipped, as "
-            f"skip_when_already_exists asks."
+            f"Dag {dag_id!r} already has the run {run_id!r} or one with its logical date: skipped, "
+            f"because skip_when_already_exists is set."
         )
 
 
@@ -232,9 +232,9 @@ class CallsDifferError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str, call: int) -> None:
         super().__init__(
-            f"Call {call} of this try asks for something else than call {call} of an earlier try, which started run "
-            f"{run_id!r} of Dag {dag_id!r}. A task that triggers several runs has to make the same calls in the same "
-            f"order in every try: else it cannot be known which of them are done. Nothing was triggered by this call.",
+            f"Call {call} of this try differs from call {call} of an earlier try, which started run {run_id!r} of "
+            f"Dag {dag_id!r}. A task that triggers several runs has to make the same calls in the same order in every "
+            f"try: otherwise it is not known which of them are done. Nothing was triggered by this call.",
             if_retried="The next try can continue if it makes the calls of the earlier try.",
             if_final="Make the calls follow from something that does not change between tries; then clear this task. "
             "To start all of them again, delete the task's entries under 'durable_child_run' from its state store.",
@@ -251,8 +251,8 @@ class SubmissionRefusedError(DurableError):
     def __init__(self, dag_id: str, run_id: str, reason: str, *, status: int | None = None) -> None:
         super().__init__(
             f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
-            if_retried="The next try asks again, for what the Dag says by then.",
-            if_final="Correct what it says, and clear this task.",
+            if_retried="The next try sends the request as the Dag file has it then.",
+            if_final="Correct the cause, and clear this task.",
         )
         self.status = status
 
@@ -285,8 +285,9 @@ class RunIdsTakenError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str) -> None:
         super().__init__(
-            f"Dag {dag_id!r} has runs under all run ids up to {run_id!r}, of earlier Dag runs of the same name as this "
-            f"task's. Nothing was triggered. Delete those runs, or run this task's Dag under another run id."
+            f"Dag {dag_id!r} has runs under all run ids up to {run_id!r}. They belong to earlier Dag runs with the "
+            f"name of this task's Dag run. Nothing was triggered. Delete those runs, or run this task's Dag under "
+            f"another run id."
         )
 
 
@@ -301,7 +302,7 @@ class LookUpFailedError(DurableError):
         super().__init__(
             f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. Nothing was done to that run.",
             if_retried="The next try of this task finds it by its run id, if it exists.",
-            if_final="Clear this task once the run can be read: it finds it by its run id, if it exists.",
+            if_final="Clear this task once the run can be read: it finds the run by its run id, if it exists.",
         )
         self.dag_id = dag_id
         self.run_id = run_id
@@ -314,8 +315,8 @@ class JournalReadError(DurableError):
 
     def __init__(self, reason: str, *, is_transient: bool = False) -> None:
         super().__init__(
-            f"The record of this task (in its task state store) could not be read: {reason}. Nothing was triggered, as "
-            f"a run of an earlier try might be overlooked.",
+            f"The record of this task (in its task state store) could not be read: {reason}. Nothing was triggered, "
+            f"because a run of an earlier try could be overlooked.",
             if_retried="The next try of this task reads it again.",
             if_final="Clear this task once it can be read.",
         )
@@ -328,10 +329,10 @@ class JournalWriteError(DurableError):
     def __init__(self, dag_id: str, run_id: str, reason: str, *, is_transient: bool = False) -> None:
         super().__init__(
             f"The record of this task (in its task state store) could not be written for run {run_id!r} of Dag "
-            f"{dag_id!r}: {reason}. Nothing was triggered since. If a newer try of this task runs elsewhere, it has "
-            f"taken over.",
-            if_retried="Else the next try continues from what was last recorded.",
-            if_final="Else clear this task: it continues from what was last recorded.",
+            f"{dag_id!r}: {reason}. Nothing was triggered after that. If a newer try of this task runs elsewhere, "
+            f"it has taken over.",
+            if_retried="Otherwise the next try continues from what was last recorded.",
+            if_final="Otherwise clear this task: it continues from what was last recorded.",
         )
         self.is_transient = is_transient
 
@@ -342,8 +343,9 @@ class RecordDamagedError(DurableError):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(
             f"The record under the task state store key {key!r} cannot be understood: {reason}. Nothing was "
-            f"triggered, as that could start a second child run. Look for a run that this task has already started; "
-            f"then delete all keys that begin with 'durable_child_run' from its state store, and clear the task."
+            f"triggered, because that could start a second child run. Look for a run that this task has already "
+            f"started; then delete all keys that begin with 'durable_child_run' from its state store, and clear the "
+            f"task."
         )
 
 
@@ -357,7 +359,7 @@ class RequestInvalidError(DurableError):
     def __init__(self, text: str) -> None:
         super().__init__(
             f"{text} Nothing was triggered.",
-            if_retried="The next try uses what the parameter is rendered to by then.",
+            if_retried="The next try renders the parameter again.",
             if_final="Correct it, and clear this task.",
         )
 
@@ -370,7 +372,7 @@ class DagIdInvalidError(RequestInvalidError):
 
 
 class RunIdInvalidError(RequestInvalidError):
-    """The rendered run id is one that Airflow would refuse, or take for another."""
+    """Airflow would refuse the rendered run id, or take it for another one."""
 
     def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
         super().__init__(f"trigger_run_id {run_id!r} for Dag {dag_id!r} cannot be used: {reason}.")
@@ -388,7 +390,7 @@ class ConfInvalidError(RequestInvalidError):
 
 class DateInvalidError(RequestInvalidError):
     """
-    The logical date or the run-after date is none that Airflow can use.
+    Airflow cannot use the logical date or the run-after date.
 
     :ivar is_of_wrong_type: it is neither a date nor a text.
     """

@@ -50,7 +50,7 @@ class ParentResult:
     kind: str
     state: str
     child_runs: int
-    attempts: int
+    tries: int
     retry_did: str
     work_done_twice_seconds: float
     recovery_seconds: float
@@ -70,7 +70,7 @@ class Comparison:
         found = [
             f"The {parent.kind} parent was not retried, so its crash did not happen."
             for parent in self.parents
-            if parent.attempts < 2  # noqa: PLR2004 - the crashed one and its retry
+            if parent.tries < 2  # noqa: PLR2004 - the crashed one and its retry
         ]
         for durable in self.parents:
             if durable.kind == "stock":
@@ -161,7 +161,7 @@ def _measure(database: ScratchDatabase, kind: str, killed_at: datetime) -> Paren
         kind=kind,
         state=parent.state or "none",
         child_runs=len(runs),
-        attempts=parent.try_number,
+        tries=parent.try_number,
         retry_did=_what_the_retry_did(runs, killed_at),
         work_done_twice_seconds=sum(work_seconds[1:]),
         recovery_seconds=((parent.end_date or killed_at) - killed_at).total_seconds(),

@@ -91,7 +91,7 @@ class ScratchAirflow:
 
         On SQLite a test that acts as a person needs it: the audit log of the public API commits on the server's event
         loop (3.0 to 3.3, ``api_fastapi/logging/decorators.py``), and if a worker's request in the same
-        process holds the database's lock then, neither can go on before the lock's time-out.
+        process holds the database's lock then, neither can continue before the lock's time-out.
         """
         return self._url_of("execution-api-server")
 

@@ -133,7 +133,7 @@ def kill_worker(task_pid: int, components: Sequence[Component]) -> tuple[int, ..
     try:
         task = psutil.Process(task_pid)
         if os.getsid(task_pid) not in leaders:
-            message = f"Process {task_pid} is none of this Airflow's."
+            message = f"Process {task_pid} does not belong to this Airflow."
             raise LookupError(message)
         supervisor = task.parent()
     except (psutil.NoSuchProcess, ProcessLookupError) as error:

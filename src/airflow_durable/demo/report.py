@@ -19,7 +19,7 @@ _COLUMNS = {
 }
 _ROWS: tuple[tuple[str, Callable[[ParentResult], str]], ...] = (
     ("child runs", lambda parent: str(parent.child_runs)),
-    ("tries", lambda parent: str(parent.attempts)),
+    ("tries", lambda parent: str(parent.tries)),
     ("the retry", lambda parent: parent.retry_did),
     ("child work done twice", lambda parent: f"{parent.work_done_twice_seconds:.0f} s"),
     ("from the crash to the parent's end", lambda parent: f"{parent.recovery_seconds:.0f} s"),

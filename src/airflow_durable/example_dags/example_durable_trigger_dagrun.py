@@ -1,7 +1,7 @@
 """
 One Dag for each way to trigger another Dag durably, and the Dag that they trigger.
 
-Kill the worker of any of these parents while it waits: its next try goes on with the child run that is there.
+Kill the worker of any of these parents while it waits: its next try continues with the same child run.
 """
 
 from __future__ import annotations

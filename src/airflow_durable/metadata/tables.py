@@ -241,7 +241,7 @@ class Tables:
 def load_tables() -> Tables:
     """Return the tables of the installed Airflow, with its own columns, types and schema."""
     with warnings.catch_warnings():
-        # Airflow's own modules use names that it has deprecated (3.0 and 3.1): nothing that a reader could mend.
+        # Airflow's own modules use names that it has deprecated (3.0 and 3.1): nothing that a reader could fix.
         warnings.simplefilter("ignore")
         for name in _MODELS:
             with contextlib.suppress(ModuleNotFoundError):

@@ -75,7 +75,7 @@ def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -
         _check_result(task_id, given["result"])
     partition_key = given.get("partition_key")
     if isinstance(partition_key, (bool, int, float, bytes)):
-        message = f"partition_key of task {task_id!r} is a text, not {partition_key!r}."
+        message = f"partition_key of task {task_id!r} must be a text, not {partition_key!r}."
         raise TypeError(message)
     if partition_key is not None and not _is_partition_key_sent():
         message = (
@@ -91,14 +91,16 @@ def check_durable(task_id: str, durable: object) -> bool:
     """Return it if it is a bool: a text is true whatever it says, and ``durable`` is no template field."""
     if isinstance(durable, bool):
         return durable
-    message = f"durable of task {task_id!r} is True or False, not {durable!r}."
+    message = f"durable of task {task_id!r} must be True or False, not {durable!r}."
     raise TypeError(message)
 
 
 def check_poke_interval(task_id: str, given: object) -> None:
-    """Refuse it when the Dag is parsed, not when the child was started."""
+    """Refuse it when the Dag is parsed, not after the child was started."""
     if read_interval(given) is None:
-        message = f"poke_interval of task {task_id!r} is a number of seconds, 0 or more, or a timedelta, not {given!r}."
+        message = (
+            f"poke_interval of task {task_id!r} must be a number of seconds, 0 or more, or a timedelta, not {given!r}."
+        )
         raise ValueError(message)
 
 
@@ -107,7 +109,7 @@ def check_duration(task_id: str, name: str, given: object) -> None:
     if given is None or read_timeout(given, is_zero_allowed=name == "defer_after") is not None:
         return
     least = "0 or more" if name == "defer_after" else "more than 0"
-    message = f"{name} of task {task_id!r} is a number of seconds, {least}, a timedelta or None, not {given!r}."
+    message = f"{name} of task {task_id!r} must be a number of seconds, {least}, a timedelta or None, not {given!r}."
     raise ValueError(message)
 
 
@@ -130,7 +132,7 @@ def _is_partition_key_sent() -> bool:
 def _check_choice(task_id: str, name: str, given: object, *, is_used: bool) -> None:
     choices = _CHOICES[name]
     if not isinstance(given, str) or given not in choices:
-        message = f"{name} of task {task_id!r} is one of {', '.join(choices)}, not {given!r}."
+        message = f"{name} of task {task_id!r} must be one of {', '.join(choices)}, not {given!r}."
         raise ValueError(message)
     # The task state store, in which it is recorded, came with ``run_after`` in the request of a Dag run.
     if is_used and given == _NEEDING_STORE.get(name) and not request_takes("run_after"):
@@ -150,7 +152,7 @@ def _check_result(task_id: str, given: object) -> None:
         raise ValueError(message)
     names = given if isinstance(given, (list, tuple)) else [given]
     if not names or not all(isinstance(name, str) and name for name in names):
-        message = f"result of task {task_id!r} is a task id of the child Dag, or a list of them, not {given!r}."
+        message = f"result of task {task_id!r} must be a task id of the child Dag, or a list of them, not {given!r}."
         raise TypeError(message)
 
 
@@ -158,5 +160,7 @@ def _check_not_durable(task_id: str, given: dict[str, Any]) -> None:
     """Refuse what would be ignored: the stock operator has none of it."""
     for name in ("start_timeout", "run_timeout", "defer_after", "result", "partition_key"):
         if given.get(name) is not None and given[name] != DEFAULTS[name]:
-            message = f"{name} of task {task_id!r} needs durable=True: without it the task is as the stock operator's."
+            message = (
+                f"{name} of task {task_id!r} needs durable=True: without it the task is one of the stock operator."
+            )
             raise ValueError(message)

@@ -49,32 +49,32 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     """
     Triggers a run of another Dag, and after a crash finds it again instead of starting a second one.
 
-    It takes every parameter of the stock operator; without ``durable`` it is the stock operator.
+    It has every parameter of the stock operator. Without ``durable`` it is the stock operator.
 
-    With ``durable`` the child's run id follows from the parent task, and it is recorded before the run is requested, in
-    the task state store (Airflow 3.3). Whatever dies, the next try looks that run up: it waits on if the run is active,
-    succeeds at once if it has finished, submits it again under the same run id if it is not there, and starts a fresh
-    one only if it failed. :mod:`airflow_durable.core.decide` has the whole table.
+    With ``durable`` the child's run id follows from the parent task, and is recorded before the run is requested, in
+    the task state store (Airflow 3.3). Whatever dies, the next try looks that run up. If the run is active, it keeps
+    waiting; if the run has succeeded, it succeeds at once; if the run does not exist, it submits the run again under
+    the same run id. Only if the run failed, it starts a fresh one. :mod:`airflow_durable.core.decide` has the table.
 
-    The synchronous wait looks before it sleeps; it sleeps a tenth of the time waited so far, at least one second and
+    The synchronous wait checks before it sleeps. It sleeps a tenth of the time waited so far, at least one second and
     at most ``poke_interval`` seconds. ``execution_timeout`` covers it.
 
     A task may make several calls: ``.execute(context)`` in a loop of a ``@task``, or ``super().execute(context)`` in a
     loop of a subclass. Each has a child of its own; every try has to make the same calls in the same order.
 
     :param durable: find the child again after a crash. The default is ``[durable] default_durable`` (False).
-    :param on_clear: what becomes of the child that was started before a person cleared this task. ``"auto"``: it is
-        adopted if it carries the present request and nothing upstream of this task ran again since; an active one that
-        does not is waited out before a fresh one is started. ``"adopt"``: it counts whatever changed since, unless its
-        success was taken. ``"fresh"``: a fresh one is started at once.
+    :param on_clear: what happens to the child that was started before a person cleared this task. ``"auto"``: it is
+        adopted if it carries the present request and nothing upstream of this task has run again. An active one that
+        does not is waited for before a fresh one is started. ``"adopt"``: it is adopted whatever has changed, unless
+        its success was already used. ``"fresh"``: a fresh one is started at once.
     :param on_child_failure: what the next try does about a child that has failed. ``"fresh"``: it starts a new run.
         ``"resume"`` (Airflow 3.3): it lets the same run continue from where it failed; a reconciler has to run.
         ``"fail"``: there is no next try. The default is ``[durable] on_child_failure``.
-    :param on_parent_end: what becomes of an active child when this task has ended for good without having taken its
+    :param on_parent_end: what happens to an active child when this task has ended for good without having taken its
         outcome. ``"abandon"``: it stays as it is. ``"cancel"`` (Airflow 3.3): the reconciler ends it. Never for a
         retry or a clear. The default is ``[durable] on_parent_end``.
     :param start_timeout: how long the child may take from being asked for to its first task running, in seconds or as
-        a timedelta; None: for ever. Then the task fails without another try and says where the child stands. Neither
+        a timedelta; None: no limit. Then the task fails without another try and says where the child stands. Neither
         a retry nor a deferral starts it anew. The default is ``[durable] start_timeout``.
     :param run_timeout: the same, from the child leaving the queue to its end. The default is
         ``[durable] run_timeout``.
@@ -134,7 +134,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:  # noqa: ANN401 - Airflow's own signature
-        """Check what is known when the Dag is parsed; then do as every operator."""
+        """Check what is known when the Dag is parsed; then do what every operator does."""
         given = {name: kwargs[name] for name in OWN if name in kwargs}
         check_all(str(kwargs.get("task_id")), given, is_durable=None)
         return super().partial(**kwargs)
@@ -148,7 +148,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         """
         missing = _lacks(context) if self.durable else []
         if missing:
-            self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
+            self.log.warning("The context lacks %s: continuing without durable.", ", ".join(missing))
         if not self.durable or missing:
             return super().execute(context)
         return self._guarded(context, lambda: self._execute_durably(context, is_resumed=False))
@@ -180,7 +180,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         raise raised
 
     def _is_of_stock(self, event: Any) -> bool:  # noqa: ANN401 - it comes from the database
-        """Return whether the stock operator can read the event: one that lacks a run's state it takes for success."""
+        """Return whether the stock operator can read the event. It would take one without a run's state for success."""
         if not isinstance(event, (list, tuple)) or len(event) != _EVENT_LENGTH or not isinstance(event[1], dict):
             return False
         run_ids = event[1].get("run_ids")
@@ -208,7 +208,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         if request.run_id is not None and not call.journal.has_store:
             self.log.warning(
                 "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
-                "logical_date cannot be told from somebody else's: doing as without durable. dag_id=%s run_id=%s",
+                "logical_date cannot be distinguished from somebody else's: continuing without durable. dag_id=%s "
+                "run_id=%s",
                 request.dag_id,
                 request.run_id,
             )
@@ -404,7 +405,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         raise RuntimeError(message)
 
     def _assign(self, **values: Any) -> None:  # noqa: ANN401 - as many types as there are parameters
-        """Set attributes to what they are for this call's run, as the stock operator and its listeners expect."""
+        """Set attributes to the values of this call's run, as the stock operator and its listeners expect."""
         given: dict[str, tuple[Any, Any]] = vars(self).setdefault("_durable_given", {})
         for name, value in values.items():
             before, assigned = given.get(name, (getattr(self, name), None))

@@ -1,5 +1,5 @@
 """
-What survives between tries: Airflow's task state store, or nothing where there is none.
+What survives between tries: Airflow's task state store, or nothing if it has none.
 
 The store fails closed: a journal that cannot be read or written ends the try before anything is triggered.
 """
@@ -85,7 +85,7 @@ class StoreJournal:
         """
         entries = self._calls.setdefault(record.call, _CallEntries(self._task_instance_id, is_read=False))
         if entries.is_first_version:
-            # Release 0.1.0 would go on from its own record, which is no more the newest: it has to fail on it.
+            # Release 0.1.0 would continue from its own record, which is no longer the newest: it has to fail on it.
             self._set(record, 0, entries.root)
             entries.is_first_version = False
         is_first = entries.is_read and entries.next == 0
@@ -188,7 +188,7 @@ class _CallEntries:
 @dataclass(frozen=True)
 class NoJournal(Journal):
     """
-    No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table tells.
+    No journal at all (Airflow 3.0 to 3.2): the child's run id follows from its parent, so the Dag run table has it.
 
     What it cannot know is in :mod:`airflow_durable.core.recovery`.
     """

@@ -37,10 +37,10 @@ _COUNTERS = {
 
 _MESSAGES = {
     Decision.FRESH_SUBMIT: "Starting a fresh run.",
-    Decision.RESUBMIT: "The run of an earlier try is not there; submitting it again under the same run id.",
+    Decision.RESUBMIT: "The run of an earlier try does not exist; submitting it again under the same run id.",
     Decision.RECONNECT: "Reconnecting to the run that an earlier try triggered.",
     Decision.ALREADY_SUCCEEDED: "The run that an earlier try triggered has done its part; nothing is submitted.",
-    Decision.SUCCEED_AGAIN: "An earlier try recorded its success and died before it reported it; succeeding again.",
+    Decision.SUCCEED_AGAIN: "An earlier try recorded its success, but died before reporting it; succeeding again.",
     Decision.TERMINAL_RESUBMIT: "The run that an earlier try triggered failed; starting a fresh one.",
     Decision.RESUME: "The run that an earlier try triggered failed; asking the reconciler to resume it: what failed in "
     "it, and what depends on that, runs again.",
@@ -51,8 +51,8 @@ _MESSAGES = {
         "take its outcome, set on_clear='adopt'."
     ),
     Decision.RESET: "Resetting the run that exists under the fixed identity.",
-    Decision.FOREIGN: "A run that this task is not known to have started has its identity; doing what the stock "
-    "operator does.",
+    Decision.FOREIGN: "There is a run with this task's fixed run id or logical date, and it is not known that this "
+    "task started it; doing what the stock operator does.",
     Decision.USED_UP: "The run under the fixed identity is this task's own, and its outcome was used before the clear.",
     Decision.REFUSE: "The run under the fixed identity failed, and reset_dag_run is not set.",
 }
@@ -61,7 +61,7 @@ _BESIDE = (
     "Starting a fresh run beside an active one that this task triggered before it was cleared. End that run if it is "
     "not wanted: mark it as failed."
 )
-_ANEW = "Starting a fresh run; the run of before the clear stays as it is."
+_ANEW = "Starting a fresh run; the run from before the clear stays as it is."
 
 _FIRST_NOTE_SECONDS = 60.0
 _LONGEST_SILENCE_SECONDS = 600.0
@@ -123,7 +123,7 @@ class Reporter:
         self.close()
 
     def started(self, record: Record) -> None:
-        """Report where the child is to be found."""
+        """Report where to find the child."""
         url = task_sdk.url_of_run(record.dag_id, record.run_id)
         fields = {"url": url} if url else {}
         write_line(self._log, "info", "The child run:", dag_id=record.dag_id, run_id=record.run_id, **fields)
@@ -154,7 +154,7 @@ class Reporter:
 
     def trouble(self, error: Exception) -> None:
         """Report a failed call that will be repeated."""
-        write_line(self._log, "warning", f"{error} It is tried again.")
+        write_line(self._log, "warning", f"{error} Trying again.")
 
     def close(self) -> None:
         """End the span, if it has not ended yet."""

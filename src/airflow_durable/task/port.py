@@ -114,7 +114,7 @@ class AirflowPort:
         self._reporter.waiting(record, state, waited_seconds)
 
     def report_start(self, record: Record) -> None:
-        """Say where the child is to be found."""
+        """Say where to find the child."""
         self._reporter.started(record)
 
     def report_end(self, record: Record) -> None:

@@ -127,7 +127,7 @@ def build_attempt(context: Context) -> Attempt:
 
 
 def build_parent(context: Context) -> Parent:
-    """Return what tells this parent from every other."""
+    """Return what distinguishes this parent from every other."""
     ti, dag_run = context["ti"], context["dag_run"]
     loop_index = task_sdk.loop_index_of(context)
     return Parent(
@@ -137,7 +137,7 @@ def build_parent(context: Context) -> Parent:
         map_index=-1 if ti.map_index is None else ti.map_index,
         run_after=_utc(dag_run.run_after) or datetime.min.replace(tzinfo=timezone.utc),
         loop_index=loop_index,
-        # Outside a loop it tells nothing that the map index does not, and an upgrade to 3.4 moves it.
+        # Outside a loop it says nothing that the map index does not, and an upgrade to 3.4 moves it.
         region="" if loop_index is None else str(getattr(ti, "region_id", None) or ""),
         started_at=_utc(dag_run.start_date),
     )
@@ -174,7 +174,7 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
     seconds = read_interval(given)
     if seconds is None:
         raise RequestInvalidError(
-            f"poke_interval has to be a number of seconds, 0 or more, or a timedelta, not {given!r}."
+            f"poke_interval must be a number of seconds, 0 or more, or a timedelta, not {given!r}."
         )
     return seconds
 

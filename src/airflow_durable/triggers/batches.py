@@ -189,7 +189,7 @@ class Batches:
         Put a wait into a batch of its group, a new one if need be.
 
         :param states: those that the wait is for.
-        :param due: when that batch is to be polled, at the latest.
+        :param due: when to poll that batch, at the latest.
         """
         awaited = states | ENDED_STATES
         group = self._groups.get((dag_id, awaited))

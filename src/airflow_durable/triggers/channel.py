@@ -41,7 +41,7 @@ class Channel:
         """
         Send a request, and return its answer.
 
-        :param known_size: counts of so many bytes of run ids are not divided, whatever the limit is.
+        :param known_size: counts of this many bytes of run ids are not divided, whatever the limit is.
         :raises LookUpFailedError: if that is not an answer to this request.
         """
         try:

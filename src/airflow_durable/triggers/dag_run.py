@@ -33,7 +33,7 @@ class DurableDagRunTrigger(BaseTrigger):
     :param dag_id: the child's Dag.
     :param run_id: the child's run id.
     :param states: Dag run states that end the wait. A final state that is none of these ends it, too: no other would
-        come. The event then carries that state, and whoever gets it decides what it means.
+        come. The event then carries that state, and its receiver decides what it means.
     :param poll_interval: the longest time between two polls, in seconds.
     :param record: the stored form of the parent's record, handed back in the event.
     :param due: when to end the wait in any case, as an ISO 8601 text with its time zone; None: never. The task then

@@ -18,7 +18,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
 
 _PAUSE_AFTER_SLOW = 5.0
-"""After a request that failed late, the pause is so many times as long as it took."""
+"""After a request that failed late, the pause is this many times as long as it took."""
 
 _TRIALS_SHARE = 4.0
 """Of the time, four parts are for batches without trouble, where one goes to requests that fail."""
@@ -33,8 +33,8 @@ class Health:
 
     :param failures: how many batches have failed in a row that had no trouble before.
     :param pauses_until: until when nothing is asked, where the server seems to be away.
-    :param next_new_at: when a batch may be tried meanwhile that was never answered: so many Dags that fail from the
-        beginning do not delay another for long.
+    :param next_new_at: when a batch that was never answered may be tried meanwhile: so Dags that fail from the
+        beginning do not delay another one for long, however many they are.
     :param trials_from: when the next batch may be tried that has failed before.
     """
 
@@ -49,7 +49,7 @@ class Health:
         return self.failures >= _SUSPICION
 
     def due_of(self, failures: int) -> float:
-        """Return from when something may be tried that has failed so many times in a row."""
+        """Return from when something may be tried that has failed this many times in a row."""
         return self.trials_from if failures else float("-inf")
 
     def note_failure(self, now: float, seconds: float, *, is_news: bool) -> None:
@@ -67,7 +67,7 @@ class Health:
             self.pauses_until = now + pause_seconds(self.failures - 1)
 
     def note_success(self) -> bool:
-        """Take note of an answer, and tell whether the server seemed to be away."""
+        """Take note of an answer, and return whether the server seemed to be away."""
         was_away = self.is_server_away
         self.failures = 0
         return was_away
@@ -75,7 +75,7 @@ class Health:
 
 def pause_seconds(failures: int, request_seconds: float = 0.0) -> float:
     """
-    Return how long to pause after so many failures in a row, in seconds.
+    Return how long to pause after this many failures in a row, in seconds.
 
     :param request_seconds: how long the last one took.
     """

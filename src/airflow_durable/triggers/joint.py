@@ -25,7 +25,7 @@ Plan: TypeAlias = dict[tuple[int, Interval], Interval]
 """A count: which part of each interval of a cell is counted."""
 
 _MOST_BOXES = 8
-"""With so many combinations, one has to be ruled out before a new one is made: choosing a count takes time."""
+"""With this many combinations, one must be ruled out before a new one is made: choosing a count takes time."""
 
 
 def locate(cells: Sequence[Sequence[str]], most: int) -> Generator[Sequence[str], int, list[str]]:

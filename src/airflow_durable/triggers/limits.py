@@ -29,10 +29,10 @@ LONGEST_RECOVERY_SECONDS = 3600.0
 """... up to this, or sooner..."""
 
 POLLS_A_TRIAL = 200
-"""... after so many polls of the group, where batches are small: a trial that fails costs about eight requests."""
+"""... after this many polls of the group, if batches are small: a trial that fails costs about eight requests."""
 
 _TRIALS_SHARE = 20.0
-"""There is no trial for so many times as long as the failed request took."""
+"""There is no trial for this many times as long as the failed request took."""
 
 Value = TypeVar("Value")
 
@@ -43,7 +43,7 @@ def query_bytes(run_id: str) -> int:
 
 
 def divide(run_ids: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
-    """Divide run ids among requests of so many bytes at most; each has one run id at least."""
+    """Divide run ids among requests of at most ``limit`` bytes; each has at least one run id."""
     part: list[str] = []
     size = 0
     for run_id in run_ids:

@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 Counts: TypeAlias = Generator[Sequence[str], int, Result]
 
 ENOUGH_TO_WEIGH = 13
-"""So many bits are weighed. For fewer, halves need no more counts."""
+"""This many bits are weighed. For fewer, halves need no more counts."""
 
 BITS_A_CELL = 0.65
 """How many counts a bit takes that shares its counts with others, about."""
 
 MOST_CELLS = 4
-"""In so many cells their only members are searched for together. With more, choosing a count takes too long."""
+"""In this many cells their only members are searched for together. With more, choosing a count takes too long."""
 
 MOST_IN_COMMON = 512
 """
@@ -88,7 +88,7 @@ def narrow(
     """
     Return the members that are found, and the cells that are small enough for what the caller does with them.
 
-    :param is_small_enough: None: the members of all are to be found.
+    :param is_small_enough: None: find the members of all.
     """
     found: list[str] = []
     small: list[Cell] = []
@@ -129,7 +129,7 @@ def _weighing_counts(cell: Cell) -> float:
 
 
 def _pools(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
-    """Group cells that share counts: of so many run ids at most, counting a half of each cell."""
+    """Group cells that share counts: each count has at most this many run ids, half of each cell."""
     pools: list[list[Cell]] = []
     size = 0
     for cell in cells:

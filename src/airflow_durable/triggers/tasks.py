@@ -30,7 +30,7 @@ REFUSED_SECONDS = 3600.0
 """How long they are not asked for after the server has refused them."""
 
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""States of a task that has come to its end (``utils/state.py``, Airflow 3.0 to 3.3)."""
+"""States of a task that has ended (``utils/state.py``, Airflow 3.0 to 3.3)."""
 
 _FAILED = frozenset({"failed", "upstream_failed"})
 _NEVER = float("-inf")
@@ -68,19 +68,19 @@ class Tasks:
     no_last_task_until: float = _NEVER
 
     def may_be_asked_for(self, now: float) -> bool:
-        """Tell whether they may help."""
+        """Return whether they may help."""
         return now >= self.unhelpful_until
 
     def are_to_be_counted(self, now: float) -> bool:
-        """Tell whether it has to be counted first how many they are."""
+        """Return whether they have to be counted first."""
         return self.rows_a_run is None or now > self.known_at + COUNT_SECONDS
 
     def fit_into_answer(self, runs: int) -> bool:
-        """Tell whether those of so many runs may be asked for at once."""
+        """Return whether those of this many runs may be asked for at once."""
         return self.rows_a_run is not None and runs * self.rows_a_run <= TASKS_AT_ONCE
 
     def note_count(self, rows: int, runs: int, now: float) -> None:
-        """Take note of how many they are in so many runs."""
+        """Take note of how many they are in this many runs."""
         self.rows_a_run = rows / runs
         self.known_at = now
 

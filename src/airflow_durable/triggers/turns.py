@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from airflow_durable.triggers.requests import LookUps, Steps
 
 SHARE_OF_NOMINAL = 0.005
-"""How many requests the polls may cost, of those that the waits would need each by itself..."""
+"""The requests that polls may cost, as a share of those that the waits would need one by one..."""
 
 SHARE_OF_ALL = 0.012
-"""How many requests polls and searches may cost together: the more searches there are, the fewer polls. Where the
-children's tasks show what has ended, a search is so short that this does not count. Where they do not, 0.009 makes the
+"""The requests that polls and searches may cost together, as such a share: more searches leave fewer polls. If the
+children's tasks show what has ended, a search is so short that this does not count. If they do not, 0.009 makes the
 slowest hundredth of 10,000 waits twice as late (``tests/adapters/test_poller_silent.py``)."""
 
 _RATE_SECONDS = 20.0
-"""Over which the rate of the requests of searches is a mean."""
+"""The rate at which searches send requests is a mean over this time."""
 
 LEAST_RATE = 1.0
-"""... if that is more than so many a second, and..."""
+"""... if that is more than this many requests a second, and..."""
 
 PATIENT_RATE = 0.4
 """How many requests a second the polls of one task's many children may cost: 24 a minute. The fewer are left, the fewer
@@ -53,22 +53,22 @@ REST = 0.02
 """After a turn, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
 
 REQUESTS_A_TURN = 50
-"""After so many, a search is interrupted: others have their turn before it continues."""
+"""After this many requests a search is interrupted: others have their turn before it continues."""
 
 REFUSED_SECONDS = 600.0
-"""A wait fails if its own request is refused, and all others about its batch were for so long..."""
+"""A wait fails if its own request is refused, and all others about its batch have been for this long..."""
 
 REFUSED_BY_ALL_SECONDS = 3600.0
-"""... or for so long, if the server answers nothing else either."""
+"""... or for this long, if the server answers nothing else either."""
 
 ENDS_TOGETHER = 4
-"""Batches are polled together until so many runs are to be searched for, and..."""
+"""Batches are polled together until this many runs have to be searched for, and..."""
 
 TOGETHER_SECONDS = 5.0
-"""... those that were due no more than so long after the first one. Those due later are not before others' turns."""
+"""... if they were due within this time after the first one. Those due later wait for their turn."""
 
 _TRIES_OF_A_SEARCH = 3
-"""After so many failures in a row a search is given up. Its batches are polled again."""
+"""After this many failures in a row a search is given up. Its batches are polled again."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Search:
     """
     A search that is under way for what has ended in some batches of a group.
 
-    :param known_size: a count of so many bytes of run ids has succeeded.
+    :param known_size: a count of this many bytes of run ids has succeeded.
     :param request: the next one; it stays the next one until it is answered.
     :param failures: how often in a row it has failed.
     :param errors: how many look-ups of single runs have failed in a row.
@@ -240,7 +240,7 @@ class Turns:
             batch.due = _now() + pause_seconds(batch.failures)
 
     async def _look_up(self, batch: Batch, wait: Wait) -> bool:
-        """Look one of a batch's runs up, and tell whether that succeeded."""
+        """Look up one of a batch's runs, and return whether that succeeded."""
         # One way after the other: perhaps only one of them fails.
         outcome = await self._ask_about(batch, wait, by_counts=batch.failures % 2 == 1)
         if isinstance(outcome, LookUpFailedError):
@@ -349,7 +349,7 @@ class Turns:
     def _note_failure(self, error: LookUpFailedError, *, is_news: bool) -> None:
         if is_news and not self.health.failures:
             log.warning(
-                "Dag runs cannot be looked up: %s. It is tried again, and this is not said again until it succeeds. "
+                "Dag runs cannot be looked up: %s. Trying again; this line is not repeated until that succeeds. "
                 "dag_id=%s run_id=%s",
                 error.reason,
                 error.dag_id,

@@ -6,7 +6,7 @@ it is watched alone, and meanwhile runs in that state count as active. The run h
 the state and none of its tasks was left to be done. Then all runs in that state have.
 
 The supervisor's models may refuse to read such a state (``DagRunStateResponse``, ``sdk/api/datamodels/_generated.py``,
-3.0 to 3.3): the look-up fails for ever, where counts work. Then the state has no name here, and each such run is
+3.0 to 3.3): the look-up then always fails, although counts work. Then the state has no name here, and each such run is
 watched by itself.
 """
 
@@ -77,5 +77,5 @@ class UnknownState:
 
 
 def interval_seconds(runs: int) -> float:
-    """Return how long to wait until the tasks of one of so many runs in unknown states are counted again."""
+    """Return how long to wait until the tasks of one of these runs in unknown states are counted again."""
     return max(_INTERVAL_SECONDS, runs * _SECONDS_EACH)

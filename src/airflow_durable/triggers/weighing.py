@@ -27,7 +27,7 @@ class InconsistentCountsError(Exception):
 
 
 def count_needed(parts: int) -> int:
-    """Return how many counts the bits of so many parts take."""
+    """Return how many counts the bits of this many parts take."""
     return sum(2**order for order, _ in _divide(parts))
 
 
@@ -58,7 +58,7 @@ def _capacity(order: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _divide(parts: int) -> tuple[tuple[int, int], ...]:
-    """Return the plans that take the fewest counts for so many parts, and how many parts each gets."""
+    """Return the plans that take the fewest counts for this many parts, and how many parts each gets."""
     if parts <= 0:
         return ()
     order = 0

@@ -7,7 +7,7 @@ from .model import Difference, Shown
 DIFFERENCES = (
     Difference(
         what="`post_execute`",
-        stock="is called after a deferral only, as `execute` hands over to the task runner",
+        stock="is called only after a deferral, because `execute` hands over to the task runner",
         durable="is called after each success, and fails the try if it raises",
         why="`execute` returns, like that of any other operator.",
         shows=(
@@ -105,7 +105,7 @@ DIFFERENCES = (
     ),
     Difference(
         what="A task with `retries=0`",
-        stock="nothing is said",
+        stock="no warning",
         durable="`DurableRetriesWarning` when the Dag file is parsed",
         why="Without a retry nothing finds the child again after a crash, until a person clears the task.",
         shows=(

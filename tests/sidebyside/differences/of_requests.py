@@ -233,7 +233,7 @@ DIFFERENCES = (
         what="A `trigger_dag_id` that renders to nothing",
         stock=("is requested, and refused: AirflowRuntimeError (before Airflow 3.3 no exception, and on 3.0 no retry)"),
         durable="an AirflowException that is a ValueError, and is retried; nothing is requested",
-        why="Nothing can come of that request, and the message says which parameter is empty.",
+        why="That request cannot succeed, and the message says which parameter is empty.",
         shows=(
             Shown("outcome", "the Dag's name renders to nothing", stock="failed", durable="up_for_retry", until="3.0"),
             Shown(
@@ -309,7 +309,7 @@ DIFFERENCES = (
         what="A `poke_interval` that is a timedelta",
         stock="fails after the run was requested (deferred: in the triggerer)",
         durable="works",
-        why="It can mean one thing only.",
+        why="Its meaning is clear.",
         shows=(
             Shown("outcome", "an interval as a timedelta", stock="failed", durable="success", until="3.0"),
             Shown(
@@ -340,8 +340,8 @@ DIFFERENCES = (
                 "an interval as text",
                 stock="none",
                 durable=(
-                    "ValueError: poke_interval of task 'trigger' is a number of seconds, 0 or more, or a timedelta, "
-                    "not '5'."
+                    "ValueError: poke_interval of task 'trigger' must be a number of seconds, 0 or more, or a "
+                    "timedelta, not '5'."
                 ),
             ),
             Shown(
@@ -349,8 +349,8 @@ DIFFERENCES = (
                 "a negative interval / a negative interval, deferred",
                 stock="none",
                 durable=(
-                    "ValueError: poke_interval of task 'trigger' is a number of seconds, 0 or more, or a timedelta, "
-                    "not -1."
+                    "ValueError: poke_interval of task 'trigger' must be a number of seconds, 0 or more, or a "
+                    "timedelta, not -1."
                 ),
             ),
             Shown("outcome", "a negative interval / an interval as text", stock="failed", durable="", until="3.0"),
@@ -368,12 +368,12 @@ DIFFERENCES = (
     ),
     Difference(
         what=(
-            "A resumption by an event that the stock operator cannot have meant (no run id, no final state, "
+            "A deferral that ends with an event that the stock operator cannot have sent (no run id, no final state, "
             "no event at all)"
         ),
         stock="succeeds, or fails with a Python error",
         durable="the try fails with an AirflowException that says so",
-        why="Success is reported only of a run whose state is known to be an allowed one.",
+        why="Success is reported only if the run is known to be in an allowed state.",
         shows=(
             Shown(
                 "outcome",

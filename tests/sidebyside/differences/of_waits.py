@@ -6,7 +6,7 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
-        what="Requests to the API server beside the one that triggers",
+        what="Requests to the API server besides the one that triggers",
         stock="the look-ups of the wait",
         durable="two more for a whole wait, three with a `run_after`; a few look-ups on a retry",
         why=(
@@ -360,7 +360,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="A request whose fate is not known, or which meets a conflict",
+        what="A request that may or may not have arrived, or that meets a conflict",
         stock="is sent once in a try",
         durable="is sent up to five times in a try, under one run id",
         why="A repetition cannot start a second run.",
@@ -409,10 +409,10 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="The API server fails all the time while a wait asks for the state",
+        what="The API server keeps failing while a task waits",
         stock="the try fails",
         durable="the wait continues, until `execution_timeout`",
-        why="The child run is healthy, and to fail would not help it.",
+        why="The child run is healthy, and failing would not help it.",
         shows=(
             Shown("outcome", "a look-up fails all the time", stock="failed", durable="waits for ever", until="3.0"),
             Shown(
