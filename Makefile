@@ -106,6 +106,11 @@ bench-many: $(VENV)/.dev ## Measure many children of one task: their start, thei
 	$(BIN)/python -W ignore -m bench.many_simulated
 	$(BIN)/python -W ignore -m bench.many $(or $(NUMBER),1000)
 
+.PHONY: test-upstream
+test-upstream: $(VENV)/.dev ## Run the stock operator's own unit tests, from its sdist, on operators under the switch (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python pip time-machine
+	$(BIN)/python -m tests.upstream
+
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).
 	$(BIN)/pytest tests/browser

@@ -17,12 +17,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import parse, report, sync, sync_live, waits
+from bench import parse, report, switch, sync, sync_live, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PARTS = ("costs", "sync", "sync-live", "waits")
+PARTS = ("costs", "switch", "sync", "sync-live", "waits")
 IMPORT_PAIRS = 15
 PARSE_PAIRS = 200
 CHILD_SECONDS = (1.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 10800.0)
@@ -79,6 +79,14 @@ def _measure_costs(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any
         keep("costs", figures)
 
 
+def _measure_switch(runs: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
+    list(switch.measure_parse(1))  # have the bytecode written
+    for _ in range(1 if is_quick else max(runs, IMPORT_PAIRS)):
+        keep("switch", {"figure": "start", **switch.start_seconds()})
+    for figures in switch.measure_parse(2 if is_quick else PARSE_PAIRS):
+        keep("switch", figures)
+
+
 def _measure_sync(_: int, is_quick: bool, keep: Callable[[str, dict[str, Any]], None]) -> None:  # noqa: FBT001 - ours
     for seconds in CHILD_SECONDS[:4] if is_quick else CHILD_SECONDS:
         durations = [seconds * (0.9 + 0.2 * number / SPREAD) for number in range(SPREAD + 1)]
@@ -119,6 +127,7 @@ def _scratch_home() -> Iterator[Path]:
 
 _MEASURES: dict[str, Callable[[int, bool, Callable[[str, dict[str, Any]], None]], None]] = {
     "costs": _measure_costs,
+    "switch": _measure_switch,
     "sync": _measure_sync,
     "sync-live": _measure_sync_live,
     "waits": _measure_waits,

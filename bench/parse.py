@@ -41,8 +41,8 @@ import {module}
 print(time.process_time() - begun)
 """
 # As Airflow's Dag processor does it: the process that loads the plugins (with its Job) and imports the airflow.*
-# modules that a file names forks another one for each parse. The pairs take turns in who is first.
-_PARSE = """
+# modules that a file names forks another one for each parse.
+TOOLS = """
 import json, os, runpy, sys, time, traceback
 from pathlib import Path
 import structlog
@@ -57,13 +57,15 @@ def parse(path):
     result = processor._parse_file(request, log)
     assert len(result.serialized_dags) == 1 and not result.import_errors, result.import_errors
 
-def measure(function, path):
+def measure(function, path, prepare=None):
     processor._pre_import_airflow_modules(str(path), log)
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.dup2(2, 1)
         try:
+            if prepare:
+                prepare()
             begun = time.process_time()
             function(path)
             os.write(writing, str(time.process_time() - begun).encode())
@@ -75,11 +77,14 @@ def measure(function, path):
     with os.fdopen(reading) as pipe:
         seconds = pipe.read()
     _, status = os.waitpid(child, 0)
-    assert not status, f"The measurement of {{path}} failed."
+    assert not status, f"The measurement of {path} failed."
     return float(seconds)
 
 log = structlog.get_logger()
 get_listener_manager()
+"""
+# The pairs take turns in who is first.
+_PARSE = """
 paths = {{kind: Path(path) for kind, path in {paths!r}.items()}}
 functions = {{"parse": parse, "execute": runpy.run_path}}
 for number in range({pairs}):
@@ -91,7 +96,7 @@ for number in range({pairs}):
 
 def import_seconds(kind: str) -> float:
     """Return the processor time in which a new interpreter imports the operator, and with it Airflow."""
-    return float(_run(_IMPORT.format(module=MODULES[kind])).split()[-1])
+    return float(run(_IMPORT.format(module=MODULES[kind])).split()[-1])
 
 
 def measure_parse(pairs: int) -> Iterator[dict[str, Any]]:
@@ -107,11 +112,21 @@ def measure_parse(pairs: int) -> Iterator[dict[str, Any]]:
             path = paths[kind] = Path(folder) / kind / "dag.py"
             path.parent.mkdir()
             more = "durable=True," if kind == "durable" else ""
-            path.write_text(_DAG_FILE.format(module=module, operators=OPERATORS, more=more))
-        code = _PARSE.format(paths={kind: str(path) for kind, path in paths.items()}, pairs=pairs)
-        for line in _run(code).splitlines():
-            if line.startswith('{"figure"'):
-                yield json.loads(line)
+            path.write_text(write_dag_file(module, more))
+        code = TOOLS + _PARSE.format(paths={kind: str(path) for kind, path in paths.items()}, pairs=pairs)
+        yield from read_figures(run(code))
+
+
+def write_dag_file(module: str, more: str = "") -> str:
+    """Return a Dag file with many operators of a module."""
+    return _DAG_FILE.format(module=module, operators=OPERATORS, more=more)
+
+
+def read_figures(output: str) -> Iterator[dict[str, Any]]:
+    """Yield the figures among the lines that a measurement printed."""
+    for line in output.splitlines():
+        if line.startswith('{"figure"'):
+            yield json.loads(line)
 
 
 def prepare() -> None:
@@ -121,7 +136,8 @@ def prepare() -> None:
     list(measure_parse(1))
 
 
-def _run(code: str) -> str:
+def run(code: str) -> str:
+    """Return what an interpreter of its own prints."""
     environment = {**os.environ, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run(  # noqa: S603 - our own code

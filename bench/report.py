@@ -62,6 +62,11 @@ A Dag with many params pays more.
 """
 
 
+_ABOUT_SWITCH = """`[durable] stock_operators` on one Dag file of the stock operator, in turn, in forks of one process:
+{parses} rounds, and {starts} starts. Processor time in seconds; in brackets the quartiles. The ratios are of one round.
+"""
+
+
 def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
     """Return the page."""
     parts = [
@@ -73,6 +78,7 @@ def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
         ),
         *_write_sync_live([result for result in results if result["part"] == "sync-live"]),
         *_write_costs([result for result in results if result["part"] == "costs"]),
+        *_write_switch([result for result in results if result["part"] == "switch"]),
     ]
     return "\n".join(parts)
 
@@ -194,6 +200,29 @@ def _write_costs(results: list[dict[str, Any]]) -> list[str]:
         _ABOUT_COSTS.format(imports=counts["import"], parses=counts["parse"]),
         *_table(rows),
     ]
+
+
+def _write_switch(results: list[dict[str, Any]]) -> list[str]:
+    if not results:
+        return []
+    names = {
+        "start": "to import Airflow's settings, as each process of Airflow does",
+        "switch": "to parse a Dag file with 200 stock operators",
+    }
+    counts = Counter(result["figure"] for result in results)
+    rows = ["| figure | without the package | `as_is` | `report` | `durable` |", "|---|---|---|---|---|"]
+    for name, text in names.items():
+        rounds = [result for result in results if result["figure"] == name]
+        if not rounds:
+            continue
+        kinds = [kind for kind in ("absent", "as_is", "report", "durable") if kind in rounds[0]]
+        seconds = [_quartiles([each[kind] for each in rounds]) for kind in kinds]
+        ratios = ["1", *(_quartiles([each[kind] / each["absent"] for each in rounds]) for kind in kinds[1:])]
+        blank = [""] * (4 - len(kinds))
+        rows.append(f"| {' | '.join([text, *seconds, *blank])} |")
+        rows.append(f"| {' | '.join(['ratio', *ratios, *blank])} |")
+    about = _ABOUT_SWITCH.format(parses=counts["switch"], starts=counts["start"])
+    return ["## What the switch costs\n", about, *rows, ""]
 
 
 def _table(rows: Iterable[str]) -> list[str]:

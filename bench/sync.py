@@ -105,6 +105,12 @@ class _Port:
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
         raise NotImplementedError
 
+    def task_states(self, dag_id: str, run_id: str) -> None:
+        raise NotImplementedError
+
+    def why_queued(self, dag_id: str) -> None:
+        raise NotImplementedError
+
     def now(self) -> datetime:
         return _EPOCH + timedelta(seconds=self.world.seconds)
 
@@ -198,7 +204,10 @@ def _attempt(world: World, *, try_number: int) -> None:
     port = _Port(world)
     started = protocol.trigger(port, _REQUEST, _make_attempt(try_number))
     if not started.is_settled:
-        started = waiting.wait(port, _REQUEST, started, poke_interval=POKE_INTERVAL)
+        ended = waiting.wait(port, _REQUEST, started, poke_interval=POKE_INTERVAL)
+        if ended is None:
+            raise AssertionError("it waits until the end")
+        started = ended
     waiting.consume(port, started)
 
 

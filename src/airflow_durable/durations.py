@@ -6,6 +6,9 @@ from datetime import timedelta
 
 SHORTEST_PAUSE_SECONDS = 1.0
 
+_LONGEST_SECONDS = 100 * 365 * 86400
+"""A hundred years: a date that is longer ahead may be none that Python knows."""
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -19,6 +22,14 @@ def read_interval(given: object) -> float | None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
         return None
     return float(seconds) or SHORTEST_PAUSE_SECONDS
+
+
+def read_timeout(given: object, *, is_zero_allowed: bool = False) -> float | None:
+    """Return a timeout in seconds; None if it is no number of them and no timedelta, negative, 0 or without an end."""
+    seconds = given.total_seconds() if isinstance(given, timedelta) else given
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < _LONGEST_SECONDS:
+        return None
+    return float(seconds) if seconds or is_zero_allowed else None
 
 
 def format_duration(seconds: float) -> str:

@@ -92,6 +92,7 @@ _OF_SERVER = (
     errors.ChildRunMissingError,
     errors.JournalReadError,
     errors.JournalWriteError,
+    errors.ResultUnreadableError,
 )
 
 

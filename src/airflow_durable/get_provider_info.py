@@ -49,6 +49,7 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "False",
                     },
+                    **_child_options(),
                     "waits_page": {
                         "description": (
                             "Whether Airflow's UI (3.1 and later) has the page *Durable waits*: parents and the "
@@ -59,9 +60,111 @@ def get_provider_info() -> dict[str, Any]:
                         "example": None,
                         "default": "True",
                     },
+                    **_switch_options(),
                 },
             },
         },
+    }
+
+
+def _child_options() -> dict[str, Any]:
+    """Return the options for the child's life: the defaults of the operator's parameters, and the reconciler's."""
+    return {
+        "on_child_failure": {
+            "description": (
+                "What the next try of a durable task does about a failed child run, where the task does not say so "
+                "itself: fresh (start a new run), resume (the same run continues from where it failed; Airflow 3.3, "
+                "and a reconciler has to run) or fail (there is no next try)."
+            ),
+            "version_added": "0.2.0",
+            "type": "string",
+            "example": "fail",
+            "default": "fresh",
+        },
+        "on_parent_end": {
+            "description": (
+                "What becomes of an active child run when its durable task has ended for good without having taken "
+                "its outcome, where the task does not say so itself: abandon (it stays as it is) or cancel (the "
+                "reconciler ends it; Airflow 3.3)."
+            ),
+            "version_added": "0.2.0",
+            "type": "string",
+            "example": "cancel",
+            "default": "abandon",
+        },
+        "start_timeout": {
+            "description": (
+                "How many seconds a child run may take from being asked for to its first task running, where the "
+                "durable task does not say so itself. Empty: for ever."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": "3600",
+            "default": "",
+        },
+        "run_timeout": {
+            "description": (
+                "How many seconds a child run may take from leaving the queue to its end, where the durable task does "
+                "not say so itself. Empty: for ever."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": "86400",
+            "default": "",
+        },
+        "reconciler_timeout": {
+            "description": (
+                "How many seconds a durable task waits for the reconciler to do what it asked for (to resume its "
+                "child run) before the try fails."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": None,
+            "default": "120",
+        },
+    }
+
+
+def _switch_options() -> dict[str, Any]:
+    """Return the options of the switch, which makes the stock operators of a whole deployment durable."""
+
+    def option(default: str, example: str | None, *description: str, kind: str = "string") -> dict[str, Any]:
+        text = " ".join(description)
+        return {"description": text, "version_added": "0.2.0", "type": kind, "example": example, "default": default}
+
+    return {
+        "stock_operators": option(
+            "as_is",
+            "durable",
+            "What becomes of the stock TriggerDagRunOperators of all Dags, which no Dag file has to say: as_is,",
+            "report (nothing changes; the logs of the Dag processor show what durable would do), or durable (they are",
+            "as if they had been written with durable=True). A Dag with the tag not-durable is left alone. It has to",
+            "be the same for Dag processors and workers.",
+        ),
+        "stock_operators_only": option(
+            "",
+            "etl_*, reporting.run_child",
+            "Patterns (*, ?, [abc]) with commas between them: stock_operators is only for tasks whose dag_id or",
+            "dag_id.task_id fits one of them. Empty: for all.",
+        ),
+        "stock_operators_except": option(
+            "",
+            "legacy_*, reporting.run_child",
+            "Patterns like those of stock_operators_only: stock_operators leaves tasks alone that fit one of them.",
+        ),
+        "stock_subclasses": option(
+            "durable",
+            "as_is",
+            "What becomes of tasks of a subclass of the stock operator where stock_operators is durable: durable, or",
+            "as_is. What cannot be made durable safely is left alone in any case, and the logs say why.",
+        ),
+        "stock_operators_min_retries": option(
+            "0",
+            "2",
+            "The retries that a task has at least where stock_operators makes it durable: a task without retries has",
+            "no next try that could find the child run after a crash. 0 leaves the retries as they are.",
+            kind="integer",
+        ),
     }
 
 

@@ -7,6 +7,7 @@ Each item says why the internal is needed, the versions it was read in, and when
 from __future__ import annotations
 
 import asyncio
+import inspect
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
+    IsSameRequest = Callable[[str, Any, str | None], bool]
+
 _OWN_FIELDS = frozenset({"dag_id", "run_id", "logical_date", "conf", "reset_dag_run", "type"})
 """Of the message TriggerDagRun: those that are set by name. Any other that the request has is passed on as it is."""
 
@@ -42,10 +45,12 @@ __all__ = [
     "as_submission_error",
     "ask",
     "can_defer",
+    "can_send_partition_key",
     "can_send_run_after",
     "count",
     "dag_run_states",
     "describe",
+    "failed_tasks",
     "has_details",
     "is_deferrable_waiting",
     "is_event_left_over",
@@ -55,16 +60,24 @@ __all__ = [
     "look_up",
     "loop_index_of",
     "read_failure",
+    "return_value",
     "submit",
     "task_ended_at",
+    "task_states",
+    "try_number_of",
     "undisturbed",
     "url_of_run",
+    "url_of_task",
     "why_queued",
 ]
 
 
 def look_up(
-    dag_id: str, run_id: str, *, is_detailed: bool, is_same_request: Callable[[str, Any], bool] | None = None
+    dag_id: str,
+    run_id: str,
+    *,
+    is_detailed: bool,
+    is_same_request: Callable[[str, Any, str | None], bool] | None = None,
 ) -> ChildRun | None:
     """
     Return the Dag run, None if there is none.
@@ -72,8 +85,8 @@ def look_up(
     There is no public call for it: ``RuntimeTaskInstance.get_dagrun_state`` gives the state alone. ``GetDagRun`` exists
     from 3.2, in a task only (``sdk/execution_time/comms.py``).
 
-    :param is_same_request: says whether a run of this Dag with this conf carries the request of the present try. The
-        conf goes no further.
+    :param is_same_request: says whether a run of this Dag with this conf and partition key carries the request of the
+        present try. The conf goes no further.
     :raises LookUpFailedError: with ``is_transient`` where the same look-up may succeed later.
     """
     from airflow.sdk.execution_time import comms
@@ -87,7 +100,8 @@ def look_up(
     run = _read_run(dag_id, run_id, answer, is_detailed=is_detailed)
     if not is_detailed or is_same_request is None:
         return run
-    return replace(run, is_same_request=is_same_request(dag_id, getattr(answer, "conf", None)))
+    conf, partition_key = getattr(answer, "conf", None), getattr(answer, "partition_key", None)
+    return replace(run, is_same_request=is_same_request(dag_id, conf, partition_key))
 
 
 def count(dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
@@ -158,6 +172,103 @@ def loop_index_of(context: Any) -> int | None:  # noqa: ANN401 - its type differ
     """Return which pass of a task loop this is, from 0 (3.4: ``context["loop"]``); None outside a loop."""
     index = getattr(context.get("loop"), "index", None)
     return index if isinstance(index, int) else None
+
+
+def task_states(dag_id: str, run_id: str, task_ids: Sequence[str] | None = None) -> dict[str, str | None]:
+    """
+    Return the states of the tasks of a Dag run by their names; None is the state of one yet to be scheduled.
+
+    A part of a mapped task is named by the task's id, an underscore and its map index.
+
+    :param task_ids: these tasks alone.
+    :raises LookUpFailedError: with ``is_transient`` where the same request may succeed later.
+    """
+    from airflow.sdk.execution_time.comms import GetTaskStates
+
+    wanted = None if task_ids is None else list(task_ids)
+    answer = _send(GetTaskStates(dag_id=dag_id, run_ids=[run_id], task_ids=wanted))
+    if isinstance(answer, Failure):
+        raise LookUpFailedError(dag_id, run_id, answer.said, is_transient=answer.is_transient)
+    states: Any = getattr(answer, "task_states", None)
+    if not _are_task_states(states):
+        reason = f"the answer {type(answer).__name__} has no task states"
+        raise LookUpFailedError(dag_id, run_id, reason, is_transient=False)
+    return dict(states.get(run_id, {}))
+
+
+def failed_tasks(dag_id: str, run_id: str) -> list[tuple[str, int]]:
+    """
+    Return the failed tasks of a Dag run, each with its map index (-1: not mapped); empty: it cannot be known.
+
+    ``GetTaskBreadcrumbs`` (3.2 and later). Goes with 3.1.
+    """
+    from airflow.sdk.execution_time import comms
+
+    if not hasattr(comms, "GetTaskBreadcrumbs"):
+        return []
+    answer = _send(comms.GetTaskBreadcrumbs(dag_id=dag_id, run_id=run_id))
+    crumbs = getattr(answer, "breadcrumbs", None) or []
+    return [
+        (str(crumb.get("task_id")), int(crumb.get("map_index", -1)))
+        for crumb in crumbs
+        if str(crumb.get("state")) == "failed"
+    ]
+
+
+def try_number_of(dag_id: str, run_id: str, task_id: str, map_index: int, logical_date: datetime) -> int | None:
+    """
+    Return how often a task of a Dag run was tried; None if that cannot be known.
+
+    By ``GetPreviousTI``, as in :func:`task_ended_at`.
+
+    :param logical_date: of the Dag run.
+    """
+    from airflow.sdk.execution_time import comms
+
+    if not hasattr(comms, "GetPreviousTI"):
+        return None
+    just_after = logical_date + timedelta(microseconds=1)
+    message = comms.GetPreviousTI(dag_id=dag_id, task_id=task_id, logical_date=just_after, map_index=map_index)
+    found = getattr(_send(message), "task_instance", None)
+    return found.try_number if found is not None and found.run_id == run_id else None
+
+
+def return_value(dag_id: str, run_id: str, task_id: str, *, is_mapped: bool) -> Any:  # noqa: ANN401 - the user's
+    """
+    Return what a task of another Dag run has returned; a list, in the order of the map indexes, for a mapped one.
+
+    It goes through the deployment's XCom backend. None: it has returned nothing.
+
+    :returns: a :class:`Failure` where it cannot be read.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    of_task: dict[str, Any] = {"key": "return_value", "dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+    if is_mapped:
+        return ask(lambda: XCom.get_all(**of_task))
+    return ask(lambda: XCom.get_one(**of_task))
+
+
+def can_send_partition_key() -> bool:
+    """
+    Return whether a partition key reaches the run that a task asks for.
+
+    The message and the API have one from 3.2, but the supervisor between them leaves it out, without an error
+    (3.2.2, 3.3.2 and 3.4.0b2, ``sdk/execution_time/supervisor.py``, ``TriggerDagRun``; ``sdk/api/client.py``,
+    ``DagRunOperations.trigger``, has no such parameter). Goes when all supported versions pass it on.
+    """
+    from airflow.sdk.api.client import DagRunOperations
+    from airflow.sdk.execution_time import comms
+
+    is_passed_on = "partition_key" in inspect.signature(DagRunOperations.trigger).parameters
+    return is_passed_on and "partition_key" in comms.TriggerDagRun.model_fields
+
+
+def url_of_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+    """Return the address of a task of the run in Airflow's UI (``sdk/execution_time/task_runner.py``, ``log_url``)."""
+    of_run = url_of_run(dag_id, run_id)
+    mapped = "" if map_index < 0 else f"/mapped/{map_index}"
+    return of_run and f"{of_run}/tasks/{task_id}{mapped}"
 
 
 def url_of_run(dag_id: str, run_id: str) -> str | None:

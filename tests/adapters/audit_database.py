@@ -127,6 +127,7 @@ class Filler:
         map_index: int = -1,
         is_latest: bool = False,
         region_id: UUID | None = None,
+        last_heartbeat: float | None = None,
     ) -> None:
         """
         Add an attempt: the latest one, or an earlier one.
@@ -134,6 +135,7 @@ class Filler:
         :param region_id: from Airflow 3.4.
         """
         made = uuid4()
+        heartbeat = {} if last_heartbeat is None else {"last_heartbeat_at": at(last_heartbeat)}
         if start is not None:
             self._begun[dag_id, run_id, map_index] = max(
                 (start, made), self._begun.get((dag_id, run_id, map_index), (start, made))
@@ -151,9 +153,24 @@ class Filler:
             state=state,
             start_date=None if start is None else at(start),
             end_date=None if end is None else at(end),
+            **heartbeat,
             pool="default_pool",
             operator="TriggerDagRunOperator",
             executor_config={},
+        )
+
+    def loss(self, try_number: int, noticed: float, *, dag_id: str = PARENT, run_id: str = "run") -> None:
+        """Add what the scheduler writes into the audit log of a try whose heartbeats have stopped."""
+        self._insert(
+            "log",
+            dttm=at(noticed),
+            dag_id=dag_id,
+            task_id=TASK,
+            run_id=run_id,
+            map_index=-1,
+            try_number=try_number,
+            event="heartbeat timeout",
+            extra="Task did not emit heartbeat within time limit (300 seconds) and will be terminated.",
         )
 
     def xcom(self, key: str, value: Any, *, dag_id: str = PARENT, run_id: str = "run", map_index: int = -1) -> None:  # noqa: ANN401 - JSON
@@ -208,6 +225,39 @@ class Filler:
         self.xcom("_link_TriggerDagRunLink", f"http://a/dags/{CHILD}/runs/{dag_id}-second", dag_id=dag_id)
         self.run(f"{dag_id}-first", first)
         self.run(f"{dag_id}-second", second, end=800)
+
+    def deployment(self, dag_id: str, *, source: str = "", is_stale: bool = False) -> None:
+        """Add a Dag, and the text of its file."""
+        self._insert(
+            "dag",
+            dag_id=dag_id,
+            is_paused=False,
+            is_stale=is_stale,
+            fileloc="a.py",
+            max_active_tasks=1,
+            max_consecutive_failed_dag_runs=0,
+            has_task_concurrency_limits=False,
+            bundle_name="dags",
+        )
+        self._insert(
+            "dag_code",
+            id=uuid4(),
+            dag_id=dag_id,
+            fileloc="a.py",
+            created_at=at(0),
+            last_updated=at(0),
+            source_code=source,
+            source_code_hash="x",
+            dag_version_id=uuid4(),
+        )
+
+    def job(self, kind: str, hostname: str, heartbeat: float, *, state: str = "running") -> None:
+        """Add a component of the deployment."""
+        self._insert("job", job_type=kind, hostname=hostname, state=state, latest_heartbeat=at(heartbeat))
+
+    def import_error(self, filename: str, stacktrace: str) -> None:
+        """Add a Dag file that cannot be imported."""
+        self._insert("import_error", filename=filename, stacktrace=stacktrace, timestamp=at(0))
 
     def bulk(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Add many rows."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_durable.audit.source import Moments, Spans
+    from airflow_durable.metadata.trigger_tasks import TriggerTask
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 CHILD = "child"
@@ -39,7 +40,9 @@ class Deployment:
     instances: list[Instance] = field(default_factory=list)
     left: dict[InstanceKey, Trace] = field(default_factory=dict)
     known: list[TriggeredRun] = field(default_factory=list)
+    described: dict[TaskKey, TriggerTask] = field(default_factory=dict)
     kind: str = "made up"
+    address: str = "made up"
     airflow_version: str = "3"
 
     def parent(self, name: str, *attempts: TaskTry, map_index: int = -1, **trace: object) -> InstanceKey:
@@ -65,6 +68,14 @@ class Deployment:
         row = DagRun(dag_id, run_id, state, start_date=at(began), end_date=finish)
         self.known.append(TriggeredRun(row, at(began), *digest_conf(conf)))
         return key
+
+    def dag_ids(self) -> set[str]:
+        """Return the Dags of all parents."""
+        return {instance.key.dag_id for instance in self.instances}
+
+    def trigger_tasks(self) -> dict[TaskKey, TriggerTask]:
+        """Return what was given."""
+        return self.described
 
     def tasks(self) -> list[TaskKey]:
         """Return the tasks of all parents."""

@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.trigger_dagrun import (
@@ -61,6 +62,8 @@ def event_of(supervisor: Supervisor, outcome: Outcome) -> Any:  # noqa: ANN401 -
     kwargs = load_trigger_kwargs(outcome.final.trigger_kwargs)
     run_id = kwargs["run_id"] if "run_id" in kwargs else kwargs["run_ids"][0]
     run = supervisor.runs.get((kwargs["dag_id"], run_id))
+    if "record" in kwargs:
+        return DurableDagRunTrigger(**kwargs).payload(run.state if run else None)
     event = {
         "dag_id": kwargs["dag_id"],
         "run_ids": [run_id],
@@ -68,8 +71,6 @@ def event_of(supervisor: Supervisor, outcome: Outcome) -> Any:  # noqa: ANN401 -
         "poll_interval": kwargs["poll_interval"],
         run_id: run.state if run else "failed",
     }
-    if "record" in kwargs:
-        event |= {"is_missing": run is None, "record": kwargs["record"]}
     return (outcome.final.classpath, event)
 
 

@@ -70,6 +70,7 @@ class Run:
     A Dag run at the server.
 
     :param tasks: the states of its tasks; None: one that is yet to be scheduled.
+    :param returned: what its tasks returned; a list for a mapped one.
     """
 
     dag_id: str
@@ -84,6 +85,8 @@ class Run:
     end_date: datetime | None = None
     run_type: str = "manual"
     tasks: dict[str, str | None] = field(default_factory=dict)
+    returned: dict[str, Any] = field(default_factory=dict)
+    partition_key: str | None = None
 
 
 class Server:
@@ -150,6 +153,7 @@ class Server:
             run_after=getattr(request, "run_after", None) or request.logical_date or NOW,
             conf=request.conf or {},
             note=getattr(request, "note", None),
+            partition_key=getattr(request, "partition_key", None),
         )
         existing = self.runs.get((run.dag_id, run.run_id))
         is_date_taken = run.logical_date is not None and any(
@@ -187,7 +191,7 @@ class Server:
             "conf": run.conf or {},
             "note": run.note,
             "consumed_asset_events": [],
-            "partition_key": None,
+            "partition_key": run.partition_key,
         }
         # ``note`` is in it from 3.3 only.
         fields = comms.DagRunResult.model_fields
@@ -210,7 +214,8 @@ class Server:
     def _on_GetTaskStates(self, request: Any) -> Any:  # noqa: ANN401, N802
         found: dict[str, dict[str, str | None]] = {}
         for run in self._filtered(request, is_by_state=False):
-            tasks = {name: s for name, s in run.tasks.items() if not request.task_ids or name in request.task_ids}
+            wanted = request.task_ids or ()
+            tasks = {name: s for name, s in run.tasks.items() if not wanted or _is_of(name, wanted)}
             if tasks:
                 found[run.run_id] = tasks
         return comms.TaskStatesResult(task_states=found)
@@ -305,13 +310,21 @@ class Server:
         self.xcoms[request.key] = request.value
 
     def _on_GetXCom(self, request: Any) -> Any:  # noqa: ANN401, N802
-        return comms.XComResult(key=request.key, value=self.xcoms.get(request.key))
+        run = self.runs.get((request.dag_id, request.run_id))
+        value = self.xcoms.get(request.key) if run is None else run.returned.get(request.task_id)
+        return comms.XComResult(key=request.key, value=value)
 
     def _on_GetXComSequenceSlice(self, request: Any) -> Any:  # noqa: ANN401, N802
-        return comms.XComSequenceSliceResult(root=[self.xcoms[request.key]] if request.key in self.xcoms else [])
+        run = self._find(request)
+        return comms.XComSequenceSliceResult(root=run.returned.get(request.task_id, []))
 
     def _on_DeleteXCom(self, request: Any) -> None:  # noqa: ANN401, N802
         self.xcoms.pop(request.key, None)
+
+
+def _is_of(name: str, task_ids: Any) -> bool:  # noqa: ANN401 - a list of texts
+    """Tell whether a task state is of one of these tasks: a part of a mapped one is named by its map index, too."""
+    return name in task_ids or any(re.fullmatch(rf"{re.escape(task_id)}_\d+", name) for task_id in task_ids)
 
 
 def _as_in_path(request: Any) -> str:  # noqa: ANN401

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from airflow_durable import cli
-from airflow_durable.audit.report import build_json, build_text, build_tsv, costs, hours
+from airflow_durable.audit.model import Sureness
+from airflow_durable.audit.report import build_json, build_tsv, costs, hours
 from airflow_durable.audit.search import audit
 from airflow_durable.audit.source import SourceError
+from airflow_durable.audit.summary import build_lines
+from airflow_durable.cli import options as cli_options
+from airflow_durable.metadata.model import TaskKey
+from airflow_durable.metadata.trigger_tasks import TriggerTask
+from airflow_durable.switch.verdict import OWN_MODULE, STOCK_MODULE
 
 from .audit_fakes import Deployment, at, tried
 
@@ -47,10 +51,8 @@ def report(deployment: Deployment) -> Report:
     return audit(deployment, now=at(HOUR + 2))
 
 
-def render(report: Report) -> str:
-    printed = io.StringIO()
-    Console(width=200, file=printed).print(build_text(report))
-    return printed.getvalue()
+def render(report: Report, *, is_detailed: bool = True) -> str:
+    return "\n".join(build_lines(report, is_detailed=is_detailed))
 
 
 def test_hours_are_those_of_the_lost_runs(report: Report) -> None:
@@ -68,17 +70,24 @@ def test_the_dearest_task_is_first(report: Report) -> None:
     ]
 
 
-def test_the_tables_tell_all(report: Report) -> None:
-    """Names are shown as they are: none is taken for markup."""
+def test_the_details_tell_all(report: Report) -> None:
+    """Names are shown as they are, whole: none is taken for markup, cut off or wrapped."""
     text = render(report)
-    for words in ("[bold]dear", "first-2", "certain", "because", "3 duplicates, 3.50 hours", "no second run: 1."):
+    for words in (
+        "[bold]dear",
+        "run first-2",
+        "certain",
+        "3 duplicates (3 certain)",
+        "3.50 hours",
+        "no second run: 1.",
+    ):
         assert words in text
-    assert "rendered fields are gone): 1." in text
+    assert "1 retried parent whose child Dag is not known" in text
 
 
-def test_no_finding_is_told_in_a_sentence() -> None:
-    text = render(audit(Deployment(), now=at(0)))
-    assert text.strip() == "0 duplicates, 0.00 hours. Looked at 0 retried parents of 0 tasks that trigger Dag runs."
+def test_without_a_finding_there_is_no_table() -> None:
+    text = render(audit(Deployment(), now=at(0)), is_detailed=False)
+    assert text == "No duplicates.\nLooked at 0 retried parents of 0 tasks that trigger Dag runs."
 
 
 def test_what_was_dismissed_is_told() -> None:
@@ -87,9 +96,64 @@ def test_what_was_dismissed_is_told() -> None:
     deployment.run("first", 1)
     deployment.run("stray", 200)
     deployment.run("second", 111)
-    text = render(audit(deployment, now=at(0)))
-    assert "attempts that had succeeded and were cleared, so the work was wanted twice: 1." in text
-    assert "No duplicates, unclaimed runs that no retried parent can have started: 1." in text
+    text = " ".join(render(audit(deployment, now=at(0))).split())
+    assert "tries that had succeeded and were cleared, so the work was wanted twice: 1." in text
+    assert "No duplicates: unclaimed runs that no retried parent can have started: 1." in text
+
+
+def lose(deployment: Deployment, name: str, module: str, *, tags: tuple[str, ...] = ()) -> None:
+    """Add a task with one duplicate, of an operator of this module."""
+    deployment.parent(name, tried(1, 0, 100), tried(2, 110, 900, "success"), claimed="2", child_dag_id=f"child-{name}")
+    deployment.run("1", 2, end=50, dag_id=f"child-{name}")
+    deployment.run("2", 112, dag_id=f"child-{name}")
+    key = TaskKey(name, "trigger")
+    deployment.described[key] = TriggerTask(key, "TriggerDagRunOperator", module, frozenset(tags))
+
+
+def test_what_the_switch_covers_is_the_last_word() -> None:
+    deployment = Deployment()
+    lose(deployment, "stock", STOCK_MODULE)
+    lose(deployment, "more_stock", STOCK_MODULE)
+    lose(deployment, "opted_out", STOCK_MODULE, tags=("not-durable",))
+    lose(deployment, "subclass", "our.operators")
+    lose(deployment, "ours", OWN_MODULE)
+    lose(deployment, "gone", STOCK_MODULE)
+    del deployment.described[TaskKey("gone", "trigger")]
+    report = audit(deployment, now=at(HOUR))
+    text = " ".join(render(report, is_detailed=False).split())
+    assert (
+        "These 6 tasks made 6 duplicates; `[durable] stock_operators = durable` covers 2 of them, which made 2, without"
+        in text
+    )
+    for words in (
+        "subclass.trigger: subclasses of the stock operator",
+        "opted_out.trigger: their Dags have the tag not-durable",
+        "ours.trigger: already airflow_durable's operator",
+        "gone.trigger: no longer in the latest version",
+    ):
+        assert words in text
+    built = build_json(report, source="database", airflow_version="3", filters={})
+    assert {one["dag_id"]: one["switch"] for one in built["tasks"]}["stock"] == "stock"
+
+
+def test_the_summary_fits_one_screen() -> None:
+    """However many tasks there are; with --details all of them are shown, and nothing is cut off."""
+    deployment = Deployment()
+    for number in range(40):
+        lose(deployment, f"a_dag_with_a_name_that_is_longer_than_any_terminal_{number:03d}" * 2, STOCK_MODULE)
+    report = audit(deployment, now=at(HOUR))
+    lines = render(report, is_detailed=False).splitlines()
+    assert len(lines) <= 24
+    assert "... and 30 tasks more with 30 duplicates: --details shows all." in lines
+    assert sum("a_dag_with_a_name" in line for line in render(report).splitlines()) == 120
+
+
+def test_what_is_not_sure_enough_is_left_out(report: Report) -> None:
+    unsure = replace(report.findings[0], sureness=Sureness.LIKELY)
+    mixed = replace(report, findings=(*report.findings[1:], unsure))
+    assert [one.sureness for one in mixed.at_least(Sureness.CERTAIN).findings] == [Sureness.CERTAIN] * 2
+    assert mixed.at_least(Sureness.LIKELY).findings == mixed.findings
+    assert "Left out, as not sure enough: 1." in render(mixed.at_least(Sureness.CERTAIN))
 
 
 def test_the_json_keeps_its_schema(report: Report) -> None:
@@ -119,6 +183,7 @@ def test_the_json_keeps_its_schema(report: Report) -> None:
                 "certain": "int",
                 "likely": "int",
                 "possible": "int",
+                "switch": "str",
             }
         ],
         "findings": [
@@ -176,7 +241,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, deployment: Deployment) -> CliRunner
         print("what Airflow logs to the standard output when it is imported (3.2)")  # noqa: T201 - it does so
         yield deployment
 
-    monkeypatch.setattr(cli, "_open_source", open_fake)
+    monkeypatch.setattr(cli_options, "open_source", open_fake)
     return CliRunner()
 
 
@@ -189,6 +254,9 @@ def runner(monkeypatch: pytest.MonkeyPatch, deployment: Deployment) -> CliRunner
         (["--json", "--tsv"], 2),
         (["--since", "yesterday"], 2),
         (["--url", "http://away"], 3),
+        (["--fail-on-findings", "--min-sureness", "certain"], 1),
+        (["--min-sureness", "sure"], 2),
+        (["--dag", "cheep"], 2),
     ],
 )
 def test_how_the_command_ends(runner: CliRunner, options: list[str], code: int) -> None:
@@ -197,10 +265,24 @@ def test_how_the_command_ends(runner: CliRunner, options: list[str], code: int) 
 
 def test_the_command_prints_each_form(runner: CliRunner) -> None:
     printed = json.loads(runner.invoke(cli.app, ["audit", "--json", "--since", "2026-01-01T13:00:00+01:00"]).stdout)
-    assert printed["filters"] == {"dags": [], "since": "2026-01-01T12:00:00+00:00"}
+    assert printed["filters"] == {"dags": [], "since": "2026-01-01T12:00:00+00:00", "min_sureness": "possible"}
     assert printed["totals"]["duplicates"] == 3
     assert runner.invoke(cli.app, ["audit", "--tsv"]).stdout.startswith("sureness\tparent_dag_id")
-    assert "Where durable=True would pay" in runner.invoke(cli.app, ["audit"]).stdout
+    assert runner.invoke(cli.app, ["audit"]).stdout.startswith("3 duplicates (3 certain) of 2 tasks")
+
+
+def test_a_misspelt_dag_is_an_error_that_names_close_ones(runner: CliRunner) -> None:
+    """And not "0 duplicates"."""
+    ended = runner.invoke(cli.app, ["audit", "--dag", "Cheep"])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert "Did you mean 'cheap'?" in " ".join(ended.output.split())
+
+
+def test_the_deployment_that_is_read_is_named(runner: CliRunner) -> None:
+    """Apart from the report, which may be piped."""
+    ended = runner.invoke(cli.app, ["audit", "--json"])
+    assert "Reading made up (Airflow 3)." in ended.stderr
+    assert json.loads(ended.stdout)
 
 
 def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from rich.console import Console
 
 from airflow_durable.audit.database import DatabaseSource
-from airflow_durable.audit.inspection import Inspection, build_json, build_text, inspect
+from airflow_durable.audit.inspection import Inspection, build_json, build_lines, inspect
 from airflow_durable.audit.source import SourceError
 from airflow_durable.core.stored import dump, load
 from airflow_durable.metadata.connections import Database
@@ -69,13 +67,11 @@ def filler(connection: sa.Connection) -> Filler:
 
 
 def look(connection: sa.Connection) -> Inspection:
-    return inspect(DatabaseSource(Database(connection), "3"), KEY)
+    return inspect(DatabaseSource(Database(connection), "3"), KEY, now=at(1000))
 
 
-def render(inspection: Inspection) -> str:
-    printed = io.StringIO()
-    Console(width=150, file=printed).print(build_text(inspection))
-    return printed.getvalue()
+def render(inspection: Inspection, now: float = 1000) -> str:
+    return "\n".join(build_lines(inspection, at(now)))
 
 
 def needs_store() -> None:
@@ -89,17 +85,17 @@ def test_a_recovered_wait_reads_as_it_happened(connection: sa.Connection, filler
     text = render(look(connection))
     told = (
         "try 1 began",
-        "try 1 decided fresh_submit, run child-1",
-        "run child-1 was queued",
+        "try 1: Started a new child run (fresh_submit): child-1",
+        "child run child-1 was queued",
         "try 1 ended as failed",
         "try 2 began",
-        "try 2 decided reconnect, run child-1",
-        "run child-1 ended as success",
+        "(reconnect): child-1",
+        "child run child-1 ended as success",
         "try 2 ended as success",
     )
     places = [text.index(line) for line in told]
     assert places == sorted(places)
-    assert "which is success; its outcome is consumed; mode wait" in text
+    assert "The child run by its record: child-1 of Dag child, success. Its outcome is used." in text
 
 
 def test_the_json_has_the_record_as_it_is_stored(connection: sa.Connection, filler: Filler) -> None:
@@ -124,7 +120,9 @@ def test_a_damaged_record_is_told(connection: sa.Connection, filler: Filler) -> 
 def test_a_run_that_has_gone_is_told(connection: sa.Connection, filler: Filler) -> None:
     needs_store()
     filler.record({**RECORD, "child": {**RECORD["child"], "run_id": "gone"}, "consumed": False})
-    assert "child run gone of Dag child, which is not there; its outcome is not consumed" in render(look(connection))
+    assert "gone of Dag child, which does not exist. Its outcome is not used yet." in " ".join(
+        render(look(connection)).split()
+    )
 
 
 def test_without_a_record_the_xcom_tells_the_child(connection: sa.Connection, filler: Filler) -> None:
@@ -132,9 +130,36 @@ def test_without_a_record_the_xcom_tells_the_child(connection: sa.Connection, fi
     filler.xcom("_link_TriggerDagRunLink", f"http://a/dags/{CHILD}/runs/child-1")
     text = render(look(connection))
     assert "There is no record" in text
-    assert "By its XCom its child is run child-1 of Dag child: success." in text
+    assert "The child run by its XCom: child-1 of Dag child, success." in text
 
 
 def test_no_such_parent_is_told(connection: sa.Connection) -> None:
     with pytest.raises(SourceError, match="--map-index"):
         look(connection)
+
+
+def test_a_crash_is_one_whether_or_not_the_child_still_ran(connection: sa.Connection, filler: Filler) -> None:
+    """Airflow ended the try for a lost heartbeat: the audit log says so."""
+    filler.loss(1, 310)
+    text = render(look(connection))
+    assert "try 1 was last heard of" in text
+    assert "try 1 crashed: no heartbeat after 12:00:10; Airflow ended it at 12:05:10" in text
+
+
+def test_a_dead_parent_is_not_shown_as_alive(connection: sa.Connection, filler: Filler) -> None:
+    filler.run("silent", -20, dag_id=PARENT, triggered_by="UI")
+    filler.attempt(1, 0, None, state="running", run_id="silent", is_latest=True, last_heartbeat=900)
+    found = inspect(DatabaseSource(Database(connection), "3"), KEY._replace(run_id="silent"), now=at(1000))
+    assert "no heartbeat since 12:15:00; Airflow will retry it by about 12:20:10" in " ".join(render(found).split())
+    assert "The parent: try 1, running for 15 min 5 s." in render(found, 905)
+
+
+def test_a_stock_parent_shows_the_run_that_it_lost(connection: sa.Connection) -> None:
+    """The one that the audit finds."""
+    Filler(connection, load_schema()).crashed_parent()
+    found = look(connection)
+    assert [finding.run.key.run_id for finding in found.lost] == ["parent-first"]
+    text = render(found)
+    assert "lost run parent-first began" in text
+    assert "Try 1 lost the child run parent-first, and try 2 started parent-second." in " ".join(text.split())
+    assert [one["run_id"] for one in build_json(found)["lost"]] == ["parent-first"]

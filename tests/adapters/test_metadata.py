@@ -153,8 +153,8 @@ def test_inspect_asks_which_iteration_is_meant(connection: sa.Connection, filler
         filler.attempt(1, 0, 100, map_index=1, region_id=region, is_latest=True)
     source = DatabaseSource(Database(connection), "3.4")
     with pytest.raises(SourceError, match=f"--region: {FIRST_LOOP.hex}, {SECOND_LOOP.hex}"):
-        inspect(source, KEY._replace(map_index=1))
-    found = inspect(source, KEY._replace(map_index=1, region_id=SECOND_LOOP.hex))
+        inspect(source, KEY._replace(map_index=1), now=at(1000))
+    found = inspect(source, KEY._replace(map_index=1, region_id=SECOND_LOOP.hex), now=at(1000))
     assert found.parent.region_id == SECOND_LOOP.hex
     assert found.parent.to_json()["region_id"] == SECOND_LOOP.hex
     assert "region_id" not in KEY.to_json()

@@ -46,6 +46,6 @@ def test_ends_are_found_soon_without_the_tasks_help() -> None:
         return sorted(late), rate
 
     late, rate = run(measure())
-    assert late[ENDS // 2] <= 2  # noqa: PLR2004 - seconds
-    assert late[ENDS * 99 // 100 - 1] <= 5  # noqa: PLR2004 - seconds
+    assert late[ENDS // 2] <= 2
+    assert late[ENDS * 99 // 100 - 1] <= 5
     assert rate <= 0.015 * WAITS / POLL_INTERVAL

@@ -64,7 +64,7 @@ def build(**kwargs: Any) -> Request:  # noqa: ANN401
 
 def payload(**kwargs: Any) -> Payload:  # noqa: ANN401
     """Return what the child of an operator is given."""
-    return build_payload(make(**kwargs))
+    return build_payload(make(**kwargs), context_of())
 
 
 def test_a_generated_identity() -> None:

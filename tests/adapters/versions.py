@@ -12,6 +12,7 @@ from packaging.version import Version
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
     from types import ModuleType
 
 AIRFLOW = Version(version("apache-airflow"))
@@ -177,3 +178,24 @@ def dag_serialization() -> tuple[Any, Any]:
     if hasattr(serialized, "DagSerialization"):
         return serialized.DagSerialization.to_dict, serialized.DagSerialization.from_dict
     return serialized.SerializedDAG.to_dict, serialized.SerializedDAG.from_dict
+
+
+def policy_manager() -> Any:  # noqa: ANN401 - by version
+    """Return what knows the policies. A name in upper case before 3.2."""
+    from airflow import settings
+
+    if hasattr(settings, "get_policy_plugin_manager"):
+        return settings.get_policy_plugin_manager()
+    return settings.POLICY_PLUGIN_MANAGER
+
+
+def parse_folder(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the Dags of a folder, and the errors of their import, by way of Airflow's own ``DagBag``. Moved in 3.2."""
+    import inspect
+
+    place = "airflow.dag_processing.dagbag" if HAS_DETAILS else "airflow.models.dagbag"
+    bag_class: Any = import_module(place).DagBag
+    wanted = {"include_examples": False, "bundle_path": folder, "bundle_name": "tests"}
+    takes = inspect.signature(bag_class.__init__).parameters
+    bag = bag_class(str(folder), **{name: value for name, value in wanted.items() if name in takes})
+    return bag.dags, bag.import_errors

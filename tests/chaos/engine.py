@@ -69,6 +69,9 @@ _OPTIONS = {
     "workers.execution_api_retry_wait_min": "0.5",
     "workers.execution_api_retry_wait_max": "3",
     "triggerer.triggerer_health_check_threshold": "12",
+    # For the durable parents that are stock operators in their Dag file.
+    "durable.stock_operators": "durable",
+    "durable.stock_operators_only": "durable_*",
 }
 
 

@@ -25,6 +25,7 @@ class Mode:
     :param is_working: its children are run by Airflow; else they stay queued until the run marks them.
     :param is_contended: its mapped parents ask for one run id, each with a conf of its own: one gets it.
     :param parts: how many children one parent starts, one after the other, in a ``@task``.
+    :param is_switched: its durable parents are stock operators, made durable by ``[durable] stock_operators``.
     :param is_cleared: a person clears the parent once while it runs, and its record is discarded.
     """
 
@@ -36,6 +37,7 @@ class Mode:
     is_contended: bool = False
     parts: int = 1
     is_cleared: bool = False
+    is_switched: bool = False
 
     @property
     def parents(self) -> int:
@@ -55,16 +57,16 @@ class Mode:
 
 MODES = {
     "wait": Mode(4),
-    "wait_working": Mode(2, is_working=True),
-    "wait_mapped": Mode(1, is_mapped=True),
-    "wait_fixed": Mode(2, _FIXED_ID, is_fixed=True),
+    "wait_working": Mode(2, is_working=True, is_switched=True),
+    "wait_mapped": Mode(1, is_mapped=True, is_switched=True),
+    "wait_fixed": Mode(2, _FIXED_ID, is_fixed=True, is_switched=True),
     "wait_dated": Mode(1, _FIXED_DATE, is_fixed=True),
     "wait_reset": Mode(2, {**_FIXED_ID, "reset_dag_run": True}, is_fixed=True),
-    "defer": Mode(3, _DEFERRABLE),
+    "defer": Mode(3, _DEFERRABLE, is_switched=True),
     "defer_mapped": Mode(1, _DEFERRABLE, is_mapped=True),
     "defer_fixed": Mode(2, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True),
     "fire": Mode(3, _FIRE_AND_FORGET),
-    "fire_fixed": Mode(2, {**_FIRE_AND_FORGET, **_FIXED_ID}, is_fixed=True),
+    "fire_fixed": Mode(2, {**_FIRE_AND_FORGET, **_FIXED_ID}, is_fixed=True, is_switched=True),
     "contended": Mode(1, _FIXED_ID, is_fixed=True, is_mapped=True, is_contended=True),
     "contended_defer": Mode(1, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True, is_mapped=True, is_contended=True),
     "calls": Mode(2, parts=3),

@@ -117,7 +117,7 @@ def _make_mode_table(result: Result) -> str:
         counts = result.census.by_mode[mode]
         names = ("parents", "attempts", "children", "duplicates", "wrong_ends")
         cells = [" / ".join(str(getattr(counts[kind], name)) for kind in KINDS) for name in names]
-        rows.append([f"`{mode}`", *cells])
+        rows.append([f"`{mode}`{' *' if MODES[mode].is_switched else ''}", *cells])
     return _table(["mode (durable / stock)", "parents", "attempts", "child runs", "duplicates", "wrong ends"], rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.chaos.modes import MODES
 from tests.chaos.plan import FaultKind, make_plan
 from tests.chaos.population import make_pair
 
@@ -18,6 +19,13 @@ def test_short_plan_has_every_kind() -> None:
 def test_longer_plan_begins_like_shorter_one() -> None:
     short = [fault.kind for fault in make_plan(1, 20, pause_seconds=4.0)]
     assert [fault.kind for fault in make_plan(1, 300, pause_seconds=4.0)[:20]] == short
+
+
+def test_a_third_of_the_durable_parents_are_switched() -> None:
+    shares = dict.fromkeys((True, False), 0)
+    for mode in MODES.values():
+        shares[mode.is_switched] += mode.share
+    assert 0.3 < shares[True] / sum(shares.values()) < 0.37
 
 
 def test_pair_follows_from_seed_and_number() -> None:

@@ -44,6 +44,7 @@ class Run:
     A Dag run at the server.
 
     :param conf: a token that stands for it.
+    :param tasks: the states of its tasks; None: they cannot be told.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Run:
     run_after: datetime = EPOCH
     started_at: datetime | None = None
     conf: str = "conf"
+    tasks: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Server:
     current: str = ""
     seconds: float = 0.0
     upstream_ran_at: datetime | None = EPOCH
+    why_queued: str | None = None
     calls: list[str] = field(default_factory=list)
     told: list[tuple[Decision, str, str | None]] = field(default_factory=list)
     on_sleep: Callable[[Server], None] = lambda server: server.end_all("success")
@@ -247,6 +250,16 @@ class FakePort:
             return None
         return self.server.upstream_ran_at > than
 
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None] | None:
+        """Return the states of the run's tasks."""
+        self._call("task_states")()
+        run = self.server.runs.get((dag_id, run_id))
+        return run.tasks if run else {}
+
+    def why_queued(self, dag_id: str) -> str | None:
+        """Return why its runs are queued."""
+        return self.server.why_queued
+
     def submit(self, record: Record) -> bool:
         """Create the run, unless one of its keys is taken."""
         with_fault = self._call("submit")
@@ -399,7 +412,9 @@ def run_try(port: FakePort, request: Request, *, poke_interval: float = 60.0) ->
             if request.mode is Mode.DEFER:
                 started = defer(port, request, started)
             else:
-                started = waiting.wait(port, request, started, poke_interval=poke_interval)
+                ended = waiting.wait(port, request, started, poke_interval=poke_interval)
+                assert ended is not None
+                started = ended
         if started.is_settled:
             return waiting.consume(port, started)
     raise AssertionError("the try does not come to an end")

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
-from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Outcome, Phase, Proof, Request
+from airflow_durable.core.model import (
+    ChildRun,
+    Clear,
+    Decision,
+    Look,
+    Mode,
+    OnChildFailure,
+    OnClear,
+    Outcome,
+    Phase,
+    Proof,
+    Request,
+)
 from airflow_durable.core.record import Baseline, Record
 
 from .fakes import EPOCH, FIXED_DATE, ask, attempt
@@ -337,6 +349,12 @@ def every_case() -> Iterator[tuple[Record, Request, ChildRun | Look, Clear | Non
         for choice in OnClear
         for dag_id in ("child", "other")
     ]
+    requests += [
+        replace(base, on_child_failure=on_failure, is_reset=is_reset)
+        for base in (ASKED, ASKED_FIXED)
+        for on_failure in (OnChildFailure.RESUME, OnChildFailure.FAIL)
+        for is_reset in (False, True)
+    ]
     runs = [
         seen(state, is_same=is_same, is_ours=is_ours, clear_number=2)
         for state in ("running", "success", "failed", "unheard_of")
@@ -406,7 +424,10 @@ def test_a_fixed_identity_that_has_a_run_of_ours_gets_no_fresh_one() -> None:
 
 
 def test_an_automatic_retry_does_the_same_whatever_changed_in_the_conf() -> None:
+    """But for one that resumes: a failed run keeps its conf, so another conf gets a fresh one."""
     for record, request, look, clear in every_case():
+        if request.on_child_failure is OnChildFailure.RESUME and not record.is_fixed:
+            continue
         if clear is None and isinstance(look, ChildRun) and record.is_author_of(look, attempt(2)):
             edited = [replace(look, is_same_request=is_same) for is_same in (None, False, True)]
             assert len({decide(record, request, attempt(2), run) for run in edited}) == 1, (record, request, look)

@@ -31,6 +31,15 @@ NAMED = [
     errors.JournalWriteError(*RUN, "why"),
     errors.RunIdInvalidError(*RUN, "why"),
     errors.EventInvalidError(*RUN, "why"),
+    errors.ChildRunFailedError(
+        *RUN, "failed", is_awaited=True, is_fixed=False, is_reset=False, on_child_failure="resume"
+    ),
+    errors.ChildRunFailedError(*RUN, "failed", is_awaited=True, is_fixed=True, is_reset=False, on_child_failure="fail"),
+    errors.StartTimeoutError(*RUN, 60, "it is queued"),
+    errors.RunTimeoutError(*RUN, 60, "it is running"),
+    errors.ReconcilerMissingError(*RUN, 120),
+    errors.ResultMissingError(*RUN, "task", "it has returned none"),
+    errors.ResultUnreadableError(*RUN, "task", "why"),
 ]
 UNNAMED = [
     errors.JournalReadError("why"),
@@ -114,6 +123,18 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         (NAMED[17], "could not be written for run 'run-1'", "continues from what was last recorded", "Else clear"),
         (NAMED[18], "trigger_run_id 'run-1' for Dag 'child' cannot be used: why", "is rendered to", "Correct it"),
         (NAMED[19], "cannot be understood: why. Nothing was done", "finds it by its record", "Clear this task"),
+        (NAMED[20], "ended in the failed state", "The next try of this task resumes that run", "to resume that run"),
+        (NAMED[21], "clear that run, then this task", "", ""),
+        (NAMED[22], "has not begun within start_timeout (60 s): it is queued.", "", ""),
+        (NAMED[23], "has not ended within run_timeout (60 s): it is running.", "", ""),
+        (
+            NAMED[24],
+            "was not resumed within [durable] reconciler_timeout (120 s)",
+            "asks for it again",
+            "then this task",
+        ),
+        (NAMED[25], "result of task 'task' in child run 'run-1'", "", ""),
+        (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "it starts no other run"),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
         (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
         (UNNAMED[2], "The conf for Dag 'child' is not JSON: why. Pass a dict", "is rendered to", "Correct it"),
@@ -131,7 +152,11 @@ def test_what_only_a_person_can_change_is_not_tried_again() -> None:
     assert {name_of(error) for error in NAMED + UNNAMED if error.is_terminal} == {
         "ChildRunForeignError",
         "FixedRunFailedError",
+        "ChildRunFailedError",
         "ForeignRunSkipError",
+        "ResultMissingError",
+        "RunTimeoutError",
+        "StartTimeoutError",
         "LogicalDateTakenError",
         "RunUsedUpError",
     }
@@ -156,3 +181,9 @@ def test_a_call_that_differs_says_how_to_start_all_of_them_again() -> None:
 def test_every_error_is_listed_here() -> None:
     listed = {name for name, error in vars(errors).items() if isinstance(error, type) and issubclass(error, Exception)}
     assert {name_of(error) for error in NAMED + UNNAMED} == listed - {"DurableError"}
+
+
+def test_a_failed_child_is_named_with_its_failed_tasks() -> None:
+    error = errors.ChildRunFailedError(*RUN, "failed", is_awaited=True, is_fixed=False, is_reset=False)
+    error.failed_tasks = ("load try 2 http://airflow/load", "and 3 more")
+    assert error.explain(has_next_try=False).endswith("Its failed tasks:\nload try 2 http://airflow/load\nand 3 more")

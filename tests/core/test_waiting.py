@@ -58,6 +58,7 @@ def test_a_poke_interval_under_a_second_is_kept() -> None:
 def test_a_run_that_was_seen_already_is_not_looked_up_again() -> None:
     port = FakePort(Server(), attempt(1))
     started = waiting.wait(port, ask(), Started(RECORD, ChildRun("success")), poke_interval=1)
+    assert started is not None
     assert started.is_settled
     assert port.calls == []
 
@@ -147,6 +148,7 @@ def test_a_run_that_is_waited_out_needs_only_to_end(seen: ChildRun | None) -> No
         server.on_sleep = end
         started = Started(WAITED_OUT, seen, is_waiting_out=True)
         over = waiting.wait(port, ask(allowed_states=frozenset({"running"})), started, poke_interval=1)
+        assert over is not None
         assert (over.is_waiting_out, over.is_settled) == (True, False)
         assert (over.run and over.run.state) == state
         assert len(port.sleeps) == 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
-WRITTEN_BY_COMMANDS = ("chaos-report", "benchmarks", "matrix", "waits-page", "audit", "design-notes")
+WRITTEN_BY_COMMANDS = ("chaos-report", "benchmarks", "matrix", "waits-page", "audit", "doctor", "design-notes")
 """Pages that other commands write: what they show as text is their own output."""
 
 DIRECTIVES = frozenset(

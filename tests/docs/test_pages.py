@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from durable_docs import diagram, messages, scenarios, stage, tables
+from durable_docs import diagram, directives, messages, scenarios, stage, tables
 
+from airflow_durable.cli.frame import MEANINGS, ExitCode
 from airflow_durable.core.model import Decision, OnClear
 from airflow_durable.core.stored import KEY
+from airflow_durable.metadata.tables import load_tables
 from airflow_durable.task import observability
 
 from .blocks import DOCS, ROOT, pages
@@ -28,7 +30,13 @@ def _read(page: str) -> str:
     return (DOCS / page).read_text(encoding="utf-8")
 
 
-TABLES = (tables.record_table, tables.retry_table, tables.clear_table, tables.clear_fixed_table)
+TABLES = (
+    tables.record_table,
+    tables.retry_table,
+    tables.failure_table,
+    tables.clear_table,
+    tables.clear_fixed_table,
+)
 
 
 def _decisions(*made: Callable[[], tables.Table]) -> set[Decision | None]:
@@ -41,7 +49,7 @@ def test_decision_tables_cover_every_decision() -> None:
     assert set(tables.PHRASES) == set(Decision)
     headings = _HEADING.findall(_read("contract.md"))
     assert [heading for heading in headings if heading.startswith("`")] == [f"`{item.value}`" for item in Decision]
-    for name in ("record", "retry", "clear", "clear-fixed"):
+    for name in ("record", "retry", "failure", "clear", "clear-fixed"):
         assert f"```{{decision-table}} {name}\n" in _read("contract.md")
 
 
@@ -135,7 +143,7 @@ def test_troubleshooting_has_no_error_of_the_past() -> None:
         ),
         ("troubleshooting.md", " could not be counted: ", "triggers/turns.py"),
         ("troubleshooting.md", "The poller of the deferred waits has failed; so do the waits.", "triggers/poller.py"),
-        ("troubleshooting.md", " is True or False, not ", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", " is True or False, not ", "operators/parameters.py"),
         ("metrics.md", observability._LOST_REPLY, None),
         (
             "troubleshooting.md",
@@ -156,6 +164,9 @@ def test_record_fields() -> None:
     """The table has each field of the golden record and what the journal adds, and no other."""
     golden = json.loads((ROOT / "tests" / "core" / "golden" / "record_v2_full.json").read_text(encoding="utf-8"))
     section = _read("record.md").partition("## Field by field")[2].partition("\n## ")[0].partition("\n(")[0]
+    section, _, optional = section.partition("\n### ")
+    life = json.loads((ROOT / "tests" / "core" / "golden" / "record_v2_childs_life.json").read_text(encoding="utf-8"))
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", optional, re.MULTILINE)) == set(life) - set(golden)
     rows = re.findall(r"^\| ((?:`[a-z_.]+`(?:, )?)+) \| \S", section, re.MULTILINE)
     shown = {name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)}
     parts = {f"{part}.{name}" for part in ("child", "parent") for name in golden[part]}
@@ -227,3 +238,36 @@ def test_sources_exist() -> None:
             r"`(?:airflow/)?((?:sdk|models|jobs|api_fastapi|triggers)/[\w/]+\.py)", page.read_text(encoding="utf-8")
         ):
             assert any((folder / path).is_file() for folder in folders), f"{page.name} names {path}"
+
+
+def test_every_exit_code_is_on_the_page() -> None:
+    """In the words of the help, and no other."""
+    text = _read("command-line.md").replace("\\|", "|")
+    table = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    assert table == [(str(code.value), MEANINGS[code]) for code in ExitCode]
+
+
+def test_the_tables_to_grant_are_those_that_are_read() -> None:
+    """For the Airflow that the page names."""
+    (line,) = re.findall(r"^GRANT SELECT ON (.*) TO", _read("command-line.md"), re.MULTILINE)
+    assert line.split(", ") == sorted(load_tables().names)
+
+
+def test_every_command_and_every_check_is_on_its_page() -> None:
+    """What `doctor` can find is in its table, and every command in that of the command line."""
+    commands = [called.partition(" ")[2] for called, _ in directives.helps()]
+    for name in filter(None, commands):
+        assert re.search(rf"^\| \[`{name}`\]", _read("command-line.md"), re.MULTILINE)
+    sources = (ROOT / "src/airflow_durable/doctor").glob("*.py")
+    checks = {name for path in sources for name in re.findall(r'Severity\.\w+(?: if .*)?,\s+"(\w+)"', path.read_text())}
+    assert len(checks) > 15
+    for name in checks:
+        assert f"`{name}`" in _read("doctor.md"), name
+
+
+def test_what_a_message_begins_with_is_on_the_page() -> None:
+    """The page lists the causes for which a database cannot be read."""
+    source = (ROOT / "src/airflow_durable/metadata/failures.py").read_text()
+    for words in ("No server", "Login refused", "No such database", "Permission denied", "Not migrated"):
+        assert f'f"{words}: ' in source
+        assert f"| `{words}` |" in _read("command-line.md")

@@ -49,6 +49,20 @@ _OPTIONS = {
     "workers.execution_api_retry_wait_min": "0.2",
     "workers.execution_api_retry_wait_max": "0.5",
 }
+_SWITCH_OPTIONS = {
+    "durable.stock_operators": "durable",
+    "durable.stock_operators_only": "switched*, stock_until_switched_parent, stock_by_policy_parent, stock_excepted*",
+    "durable.stock_operators_except": "stock_excepted_parent.run_child",
+}
+"""For the Dags of ``dags/switched.py``; those of ``dags/audited.py`` stay stock."""
+
+_LOCAL_SETTINGS = """
+def task_policy(task):
+    if task.dag_id == "stock_by_policy_parent":
+        task.durable = False
+    if task.dag_id == "switched_without_retries_parent":
+        task.retries = max(task.retries, 1)
+"""
 _DAG_FOLDERS = {
     "scenarios": Path(__file__).parent / "dags",
     "examples": Path(airflow_durable.example_dags.__file__).parent,
@@ -81,7 +95,9 @@ def open_lab(home: Path) -> Iterator[Lab]:
     On SQLite, or on PostgreSQL if the environment variable ``LIVE_DATABASE`` says ``postgresql``.
     """
     with contextlib.ExitStack() as scope:
-        options = dict(_OPTIONS)
+        options = _OPTIONS | _SWITCH_OPTIONS
+        (home / "config").mkdir()
+        (home / "config" / "airflow_local_settings.py").write_text(_LOCAL_SETTINGS, encoding="utf-8")
         if os.environ.get("LIVE_DATABASE") == "postgresql":
             options |= scope.enter_context(PostgresServer(home)).options
         airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=options)
@@ -185,6 +201,19 @@ class Stage:
         self.wait_until_waiting(try_number)
         self.mark_child()
         self.wait_for_parent("success", try_number)
+
+    def turn_off(self) -> None:
+        """Opt the parent's Dag out of the switch, from the next parse on."""
+        self._turned_off.parent.mkdir(exist_ok=True)
+        self._turned_off.touch()
+
+    def turn_on(self) -> None:
+        """Take the opt-out back."""
+        self._turned_off.unlink()
+
+    @property
+    def _turned_off(self) -> Path:
+        return self.lab.airflow.home / "turned_off" / self.child_dag.removesuffix("_child")
 
     # What can be seen.
 

@@ -12,20 +12,25 @@ import os
 import subprocess
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from airflow_durable.audit import inspection
 from airflow_durable.audit.client import ApiClient
 from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.model import Dismissal
 from airflow_durable.audit.report import build_json
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.search import audit
+from airflow_durable.audit.waiting import find_waiting
 from airflow_durable.demo import settings
+from airflow_durable.doctor import facts, report
+from airflow_durable.doctor.model import Standing
 from airflow_durable.metadata.connections import open_engine
+from airflow_durable.metadata.model import InstanceKey
 from tests.support.fault_proxy import Action
 
 from .lab import RUN_ID, Lab, Stage, scenario
@@ -35,7 +40,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from airflow_durable.audit.model import Report
-    from airflow_durable.audit.source import Source
+    from airflow_durable.audit.source import DetailedSource, Source
+    from airflow_durable.doctor.model import Facts
 
 SECRET = "audited-secret"
 COMMAND_LIMIT_SECONDS = 300.0
@@ -161,7 +167,7 @@ def test_audited_rerun(stage: Stage) -> None:
 
 
 @pytest.fixture(scope="module")
-def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, Source]]:
+def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, DetailedSource]]:
     """Return both ways to read the Airflow in which all of these scenarios have ended."""
     for name, outcome in outcomes.items():
         if name.startswith("test_audited_"):
@@ -176,7 +182,7 @@ def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, S
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
-def test_duplicates_are_found(audited: dict[str, Source], way: str) -> None:
+def test_duplicates_are_found(audited: dict[str, DetailedSource], way: str) -> None:
     """Each duplicate is found once, named rightly, and as sure as it can be."""
     found = [
         (one.sureness.value, one.parent.dag_id, one.parent.map_index, one.attempt.try_number)
@@ -194,7 +200,7 @@ def test_duplicates_are_found(audited: dict[str, Source], way: str) -> None:
 
 
 @pytest.mark.matrix
-def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited: dict[str, Source]) -> None:
+def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited: dict[str, DetailedSource]) -> None:
     """The later one is the one it names, and was made later."""
     for name in ("audited_shared", "audited_forgotten"):
         (finding,) = _audit(audited["database"], f"{name}_parent").findings
@@ -206,7 +212,7 @@ def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_no_duplicate_is_not_found(audited: dict[str, Source], way: str) -> None:
+def test_what_is_no_duplicate_is_not_found(audited: dict[str, DetailedSource], way: str) -> None:
     """A retry after the child failed, a rerun by a person, parents that share a child Dag, a durable parent."""
     parents = ("audited_child_failed_parent", "audited_rerun_parent", "audited_shared_rival", "audited_shared_durable")
     report = _audit(audited[way], *parents)
@@ -216,7 +222,7 @@ def test_what_is_no_duplicate_is_not_found(audited: dict[str, Source], way: str)
 
 
 @pytest.mark.matrix
-def test_both_ways_agree(audited: dict[str, Source]) -> None:
+def test_both_ways_agree(audited: dict[str, DetailedSource]) -> None:
     """The database and the REST API tell the same, to the last field."""
     one, other = (
         build_json(_audit(source, *ALL_PARENTS), source="", airflow_version=source.airflow_version, filters={})
@@ -227,7 +233,7 @@ def test_both_ways_agree(audited: dict[str, Source]) -> None:
 
 
 @pytest.mark.matrix
-def test_no_durable_parent_is_ever_reported(audited: dict[str, Source]) -> None:
+def test_no_durable_parent_is_ever_reported(audited: dict[str, DetailedSource]) -> None:
     """Whatever other tests are doing to their parents in the same Airflow meanwhile."""
     report = audit(audited["database"], now=NOW)
     reported = {finding.parent.dag_id for finding in report.findings}
@@ -238,7 +244,7 @@ def test_no_durable_parent_is_ever_reported(audited: dict[str, Source]) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
-def test_the_command_tells_the_same(lab: Lab, audited: dict[str, Source], way: str) -> None:
+def test_the_command_tells_the_same(lab: Lab, audited: dict[str, DetailedSource], way: str) -> None:
     """As a person or CI runs it: it fails if asked to, and shows no conf, which may hold secrets."""
     filters = ("--dag", "audited_shared_parent", "--dag", "audited_mapped_parent")
     printed = _run(lab, way, "--json", "--fail-on-findings", *filters, exit_code=1)
@@ -250,23 +256,53 @@ def test_the_command_tells_the_same(lab: Lab, audited: dict[str, Source], way: s
 
 
 @pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["parent", "durable"])
-def test_one_parent_is_told(lab: Lab, audited: dict[str, Source], name: str) -> None:
-    """Its tries, its child, and what it decided, where that is recorded (3.3)."""
-    assert audited
-    environment = settings.build_environment(lab.airflow.home, lab.airflow.options)
-    command = [sys.executable, "-m", "airflow_durable.cli", "inspect", f"audited_shared_{name}", RUN_ID, "run_child"]
-    ended = subprocess.run(
-        [*command, "--json"], env=environment, capture_output=True, text=True, timeout=COMMAND_LIMIT_SECONDS, check=True
-    )
-    told = json.loads(ended.stdout)
+def test_one_parent_is_told(lab: Lab, audited: dict[str, DetailedSource], name: str, way: str) -> None:
+    """Its tries, its child, the crash, and what it decided (where that is recorded: 3.3), or what it lost."""
+    key = InstanceKey(f"audited_shared_{name}", RUN_ID, "run_child", -1)
+    found = inspection.inspect(audited[way], key, now=NOW)
+    told = inspection.build_json(found)
     assert [one["state"] for one in told["attempts"]] == ["failed", "success"]
-    assert [one["state"] for one in told["runs"]] == ["success"]
+    assert {one["state"] for one in told["runs"]} == {"success"}
+    assert set(found.losses) == {1}
+    assert len(told["lost"]) == (1 if name == "parent" else 0)
     if name == "durable" and lab.has_store:
         decisions = [one["decision"] for one in told["record"]["attempts"]]
         assert decisions == ["fresh_submit", "reconnect"]
     else:
         assert told["record"] is None
+    text = "\n".join(inspection.build_lines(found, NOW))
+    assert "try 1 crashed" in text
+    assert SECRET not in text
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("way", WAYS)
+def test_no_parent_that_has_ended_is_listed(audited: dict[str, DetailedSource], way: str) -> None:
+    """As waiting; all of these have."""
+    assert find_waiting(audited[way], now=NOW, dag_ids=ALL_PARENTS) == []
+
+
+@pytest.mark.matrix
+def test_the_doctor_says_the_same_of_each_task(lab: Lab, audited: dict[str, DetailedSource]) -> None:
+    """By the database and by the REST API, as far as that shows it."""
+    by_database = facts.read_database(cast("DatabaseSource", audited["database"]), datetime.now(tz=timezone.utc))
+    by_api = facts.read_api(cast("RestSource", audited["api"]))
+
+    def tell(found: Facts) -> set[tuple[object, ...]]:
+        return {
+            (one.key, one.module, one.type_name, one.tags, one.retries, one.retry_delay_seconds)
+            for one in found.tasks
+            if not one.is_mapped
+        }
+
+    assert tell(by_api) == tell(by_database)
+    kinds = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
+    assert {job.kind for job in by_database.jobs or ()} == {job.kind for job in by_api.jobs or ()} == kinds
+    standings = {one.name: one.standing for one in report.diagnose(by_database).tasks}
+    assert standings["audited_shared_durable.run_child"] is (Standing.DURABLE if lab.has_store else Standing.UNKNOWN)
+    assert standings["audited_shared_parent.run_child"] is Standing.WOULD_BE
 
 
 @pytest.mark.matrix

@@ -16,19 +16,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
+from types import EllipsisType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 from weakref import WeakValueDictionary
 
-from airflow_durable.core import protocol, waiting
+from airflow_durable.core import protocol, timeouts, waiting
 from airflow_durable.core.errors import (
     DurableError,
     LookUpFailedError,
     SubmissionRefusedError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, Outcome, Request
+from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, OnChildFailure, Outcome, Request
 from airflow_durable.core.stored import dump, load
 from airflow_durable.server_errors import Failure
 from airflow_durable.task import journal
@@ -115,6 +115,9 @@ ENDS = frozenset({"defer", "succeed", "fail"})
 STATES = ("running", "success", "failed")
 """Of child runs. A queued one is to the protocol as a running one: neither allowed nor failed."""
 
+MOST_CLEARS = 4
+"""How often a child is cleared or resumed at most, within the bounds."""
+
 SUPERSEDED = {"get": Reply(None), "set": Reply(error="superseded")}
 """What the store answers under a task instance id that is gone."""
 
@@ -150,7 +153,8 @@ class Start(NamedTuple):
     :param number: of its task instance.
     :param execution: tells two executions of one try apart.
     :param upstream: see :class:`.world.Task`.
-    :param resumed: the record, and the child's state (None: missing), that ended a deferral; None: not resumed.
+    :param resumed: what ended a deferral: the record, the child's state (None: missing), and whether it ended because a
+        timeout can be over (then the state says nothing); None: not resumed.
     """
 
     wanted: tuple[Wanted, ...]
@@ -160,7 +164,7 @@ class Start(NamedTuple):
     upstream: int
     has_store: bool
     has_details: bool
-    resumed: tuple[Kept, str | None] | None = None
+    resumed: tuple[Kept, str | None, bool] | None = None
 
 
 class Step:
@@ -211,8 +215,10 @@ class Step:
             return True
         if self.call.kind in SUPERSEDED:
             return self.after(SUPERSEDED[self.call.kind]).is_harmless
-        if self.call.kind == "look" and not self.call.is_detailed:
-            answers = [Reply(ChildRun(state)) for state in STATES] + [Reply(None)]
+        is_resuming = self.start.wanted[0].request.on_child_failure is OnChildFailure.RESUME
+        if self.call.kind == "look" and (not self.call.is_detailed or (is_resuming and self.is_repetition)):
+            numbers = range(MOST_CLEARS) if self.call.is_detailed else (None,)
+            answers = [Reply(ChildRun(state, number)) for state in STATES for number in numbers] + [Reply(None)]
             if self.is_repetition:
                 answers = [answer for answer in answers if answer != self.outcomes[-1]]
             return all(self.after(answer).is_harmless for answer in answers)
@@ -306,6 +312,13 @@ class ReplayPort:
         """Ask for what ran upstream."""
         return self._ask(Call("newer", moment=than))  # type: ignore[return-value] # what this answers
 
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
+        """Tell that something has failed: what a failed run is like."""
+        return {"task": "failed"}
+
+    def why_queued(self, dag_id: str) -> None:
+        """Tell nothing."""
+
     def submit(self, record: Record) -> bool:
         """Ask for the recorded run."""
         return bool(self._ask(self._request("submit", record)))
@@ -360,7 +373,9 @@ _NO_SUPERVISOR = SimpleNamespace(ask=_ask)
 def _seen_at(start: Start) -> dict[tuple[str, str], ChildRun | None]:
     if start.resumed is None:
         return {}
-    kept, state = start.resumed
+    kept, state, is_due = start.resumed
+    if is_due:
+        return {}
     child = kept.value["child"]
     return {(child["dag_id"], child["run_id"]): None if state is None else ChildRun(state)}
 
@@ -393,15 +408,10 @@ def run(port: ReplayPort, start: Start) -> Call:
         request = replace(wanted.request, call=number, epoch=epoch, is_journal_proven=port.is_proven)
         started: protocol.Started | None = None
         if start.resumed is not None and number == 1:
-            kept, state = start.resumed
-            record = load(kept.value)
-            port.journal.restore(record.call, kept.value)
-            resumed = _rebuilt(request, record)
-            started = waiting.resume(resumed, record, Outcome(record.dag_id, record.run_id, state, port.now()))
-            if started is None:
-                return _deferral(port, resumed, record)
-            if not started.is_settled:
-                started = None
+            resumed = _resume(port, request, *start.resumed)
+            if isinstance(resumed, Call):
+                return resumed
+            started = resumed if resumed.is_settled else None
         while started is None:
             started = protocol.trigger(port, request, start.attempt)
             if started.is_settled:
@@ -409,12 +419,27 @@ def run(port: ReplayPort, start: Start) -> Call:
             if request.mode is Mode.DEFER:
                 return _deferral(port, request, started.record)
             started = waiting.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS)
-            if not started.is_settled:
+            if started is not None and not started.is_settled:
                 started = None
         if number == 1:
             epoch = started.record.epoch
         waiting.consume(port, started)
     return Call("succeed")
+
+
+def _resume(port: ReplayPort, request: Request, kept: Kept, state: str | None, is_due: bool) -> protocol.Started | Call:  # noqa: FBT001 - of an event
+    """Do what ``_complete_durably`` does; return the next deferral if that is what comes of it."""
+    record = load(kept.value)
+    port.journal.restore(record.call, kept.value)
+    request = _rebuilt(request, record)
+    outcome: Outcome | None = Outcome(record.dag_id, record.run_id, state, port.now())
+    if is_due:
+        checked = timeouts.check(port, request, record)
+        record, outcome = checked.record, timeouts.outcome_of(checked, port.now())
+        if outcome is None:
+            return _deferral(port, request, record, checked.due)
+    started = outcome and waiting.resume(request, record, outcome)
+    return started or _deferral(port, request, record)
 
 
 def _rebuilt(request: Request, record: Record) -> Request:
@@ -432,6 +457,8 @@ def _rebuilt(request: Request, record: Record) -> Request:
     )
 
 
-def _deferral(port: ReplayPort, request: Request, record: Record) -> Call:
+def _deferral(port: ReplayPort, request: Request, record: Record, due: datetime | EllipsisType | None = ...) -> Call:
     kept = keep({**dump(record), **port.journal.position(record.call)})
-    return Call("defer", record.run_id, record.dag_id, what=kept, states=request.allowed_states | request.failed_states)
+    states = request.allowed_states | request.failed_states
+    moment = timeouts.first_due(request, record) if isinstance(due, EllipsisType) else due
+    return Call("defer", record.run_id, record.dag_id, what=kept, states=states, moment=moment)

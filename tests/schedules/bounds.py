@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_durable.core.model import Mode, OnClear
+from airflow_durable.core.model import Mode, OnChildFailure, OnClear
 from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, UNDATED, Configuration
 from tests.schedules.world import Budget
 
@@ -85,8 +86,32 @@ def _generated(mode: Mode) -> Iterator[Kind]:
     yield Kind(plain._replace(identity=UNDATED), (CLEAR, CRASH_AND_REMAKE), (CRASH_AND_CLEAR, CRASH_AND_FAILURE))
     for on_clear in (OnClear.ADOPT, OnClear.FRESH):
         yield Kind(plain._replace(on_clear=on_clear, edits=("conf",)), (CLEAR,), (CRASH_AND_CLEAR,))
+    if mode is not Mode.FIRE_AND_FORGET:
+        yield from _lives(plain)
     for twofold in (AFTER, BESIDE):
         yield Kind(plain._replace(twofold=twofold), (FAULT,), (CRASH_AND_FAILURE, CRASH_AND_CLEAR))
+
+
+def _lives(plain: Configuration) -> Iterator[Kind]:
+    """Yield what becomes of a child that fails, or that takes too long."""
+    failing = plain._replace(on_child_failure=OnChildFailure.FAIL)
+    yield Kind(failing, (CRASH_AND_FAILURE, FAILURE_AND_CLEAR), (Budget(faults=1, clears=1, failures=1),))
+    yield Kind(failing._replace(has_store=False), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR,))
+    timed = plain._replace(run_timeout=timedelta(hours=6))
+    yield Kind(timed, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAULTS, CRASH_AND_PERSON))
+    resuming = plain._replace(on_child_failure=OnChildFailure.RESUME)
+    yield Kind(
+        resuming,
+        (CRASH_AND_FAILURE, FAILURE_AND_CLEAR, Budget(failures=2)),
+        (
+            Budget(faults=2, failures=1),
+            Budget(faults=1, failures=2),
+            Budget(faults=1, clears=1, failures=1),
+            Budget(failures=1, people=1),
+        ),
+    )
+    yield Kind(resuming._replace(identity=RUN_ID), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR, Budget(failures=2)))
+    yield Kind(resuming._replace(edits=("conf",)), (Budget(failures=1, edits=1),), (FAILURE_AND_CLEAR,))
 
 
 def _fixed(mode: Mode) -> Iterator[Kind]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from airflow_durable.core.model import Mode, OnClear, Request
+from airflow_durable.core.model import Mode, OnChildFailure, OnClear, Request
 from tests.schedules.attempts import Wanted
 from tests.schedules.world import ACTIVE, BEGINNING, FAILED, SUCCESS, Budget, Run
 
@@ -53,6 +53,7 @@ class Configuration(NamedTuple):
     :param upgrade: the store may ``appear`` or ``vanish``.
     :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
     :param is_misread: a read may say that there is no such key.
+    :param run_timeout: less than a day, and more than a try takes: it is over in a later try, and in none before.
     :param has_upstream: what is upstream of the task may be cleared with it.
     """
 
@@ -77,6 +78,8 @@ class Configuration(NamedTuple):
     is_discarding: bool = False
     is_misread: bool = False
     has_upstream: bool = False
+    on_child_failure: OnChildFailure = OnChildFailure.FRESH
+    run_timeout: timedelta | None = None
     budget: Budget = Budget()
     retries: int = 2
 
@@ -92,6 +95,9 @@ class Configuration(NamedTuple):
         parts += [f"{self.parents} parents"] if self.parents > 1 else []
         parts += [f"{self.calls} calls"] if self.calls > 1 else []
         parts += [f"on_clear {self.on_clear.value}"] if self.on_clear is not OnClear.AUTO else []
+        is_failure_set = self.on_child_failure is not OnChildFailure.FRESH
+        parts += [f"on_child_failure {self.on_child_failure.value}"] if is_failure_set else []
+        parts += ["run_timeout"] if self.run_timeout else []
         parts += [f"edits {'/'.join(self.edits)}"] if self.edits else []
         parts += [f"foreign {self.foreign}"] if self.foreign else []
         parts += [f"executed twice {self.twofold}"] if self.twofold else []
@@ -144,6 +150,9 @@ class Configuration(NamedTuple):
             is_reset=self.is_reset,
             is_skip=self.is_skip,
             on_clear=self.on_clear,
+            on_child_failure=self.on_child_failure,
+            run_timeout_seconds=self.run_timeout.total_seconds() if self.run_timeout else None,
+            reconciler_timeout_seconds=1.0,
         )
         return Wanted(self._edited(request, version), conf)
 

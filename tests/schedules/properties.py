@@ -7,6 +7,7 @@ and with which request; and what was demanded and reported.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import (
@@ -18,11 +19,12 @@ from airflow_durable.core.errors import (
     LogicalDateTakenError,
     RecordDamagedError,
     RunIdsTakenError,
+    RunTimeoutError,
     RunUsedUpError,
 )
-from airflow_durable.core.model import ChildRun, Mode, OnClear
+from airflow_durable.core.model import ChildRun, Mode, OnChildFailure, OnClear
 from tests.schedules import ledger, limits
-from tests.schedules.world import ACTIVE, ENDED, HEALTHY
+from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from tests.schedules.attempts import Wanted
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Request
-    from tests.schedules.world import Process, Run, World
+    from tests.schedules.world import Process, Run, Token, Wish, World
 
     Seen = Mapping[tuple[str, str], ChildRun | None]
 
@@ -42,7 +44,7 @@ class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is w
     """
     A property does not hold.
 
-    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock`` or ``stuck``.
+    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed`` or ``late``.
     """
 
     def __init__(self, name: str, what: str) -> None:
@@ -65,6 +67,7 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
         own = [it for it in other.owners_of(token.parent) if it.life == token.life and it.call == token.call]
         if not own or other.key == created.key:
             continue
+        _check_given_up(world, configuration, created, other, own)
         is_done = ledger.is_done_by(world, token.parent, other, token.call, wanted)
         is_joined = other.state == ACTIVE
         is_beside_allowed = wanted.request.mode is Mode.FIRE_AND_FORGET or wanted.request.on_clear is OnClear.FRESH
@@ -84,6 +87,59 @@ def check_creation(world: World, configuration: Configuration, created: Run, req
             raise Violation("duplicate", f"{created.run_id} was created, and {other.run_id} {what}")
         excuse = found
     return excuse
+
+
+def _check_given_up(world: World, configuration: Configuration, created: Run, other: Run, own: list[Token]) -> None:
+    """Check that nothing is started after a failed child, if that is to be the end, until a person clears the task."""
+    is_end = configuration.on_child_failure is OnChildFailure.FAIL and other.state == FAILED
+    if is_end and not world.tasks[own[0].parent].clear_number:
+        raise Violation("failed", f"{created.run_id} was created, and the failure of {other.run_id} is to be the end")
+
+
+def check_resume(world: World, wish: Wish, run: Run) -> str:
+    """
+    Check that the reconciler resumes a failed run alone, once for a try, while that try wants it, beside no other.
+
+    :param world: as it was before.
+    """
+    task = world.tasks[wish.parent]
+    what = f"{run.run_id} was resumed"
+    if run.state != FAILED:
+        raise Violation("resumed", f"{what}, and it was {run.state}")
+    if not world.is_current(wish.parent, wish.task_number) or task.state not in {"running", "deferred"}:
+        raise Violation("resumed", f"{what} for a try that is over")
+    if (wish.parent, wish.task_number) in world.resumed:
+        raise Violation("resumed", f"{what} twice by one try")
+    calls = {(own.life, own.call) for own in run.owners_of(wish.parent)}
+    for other in world.runs:
+        is_own = any((own.life, own.call) in calls for own in other.owners_of(wish.parent))
+        if is_own and other.key != run.key and other.state == ACTIVE:
+            raise Violation("duplicate", f"{what}, and {other.run_id} is active")
+    return ""
+
+
+def check_timeout(world: World, configuration: Configuration, process: Process) -> None:
+    """Check that no try waits for a run that is overdue: neither by polling again, nor in the triggerer."""
+    call = process.step.call
+    is_polling = call.kind == "look" and process.step.is_repetition and not process.step.outcomes[-1].error
+    is_deferring = call.kind == "defer" and (call.moment is None or call.moment > moment_of(process.task_number))
+    if not configuration.run_timeout or not (is_polling or is_deferring):
+        return
+    run = world.run(call.dag_id, call.key)
+    is_current = world.is_current(process.parent, process.task_number)
+    if is_current and run is not None and run.state == ACTIVE and _is_overdue(world, configuration, process, run):
+        raise Violation("late", f"{process.name} waits for {run.run_id}, whose run_timeout is over")
+
+
+def _is_overdue(world: World, configuration: Configuration, process: Process, run: Run) -> bool:
+    """
+    Tell whether the run should have ended before this try. Not if a person has cleared the task or the run.
+
+    When the run of a late request began is not told truly here.
+    """
+    is_cleared = bool(world.tasks[process.parent].clear_number or run.clear_number)
+    limit = configuration.run_timeout or timedelta()
+    return not is_cleared and not run.is_late and run.started_at + limit < moment_of(process.task_number)
 
 
 def check_reset(world: World, configuration: Configuration, run: Run, request: Request) -> str:
@@ -141,6 +197,8 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
     :returns: the excuse; empty: none is needed.
     """
     wanted = process.step.start.wanted
+    if isinstance(error, RunTimeoutError) and not _is_any_overdue(world, configuration, process):
+        raise Violation("late", "the task gave up on a child that is not overdue")
     if isinstance(error, _NEVER):
         raise Violation("stuck", f"the task fails with {type(error).__name__}")
     if isinstance(error, ForeignRunSkipError) and not any(it.request.is_skip for it in wanted):
@@ -150,6 +208,14 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
     if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
         raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
     return _check_refusal(world, configuration, process, error) if isinstance(error, _REFUSALS) else ""
+
+
+def _is_any_overdue(world: World, configuration: Configuration, process: Process) -> bool:
+    """Tell whether the task may give up. A clear that is reported as a failure is taken for a retry."""
+    if world.ledgers[process.parent].is_hidden:
+        return True
+    own = [run for run in world.runs if run.owners_of(process.parent)]
+    return any(run.is_late or _is_overdue(world, configuration, process, run) for run in own)
 
 
 def _check_refusal(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:
@@ -185,6 +251,8 @@ def check_refused(request: Request) -> str:
 def check_attempt(world: World, configuration: Configuration, parent: int) -> None:
     """Check that each try but the first has a cause: a fault, a failed child, a person. Else it might never end."""
     causes = configuration.budget.total - world.budget.total
+    if configuration.on_child_failure is OnChildFailure.FAIL:
+        causes -= configuration.budget.failures - world.budget.failures
     task = world.tasks[parent]
     if task.try_number - 1 > causes and not configuration.is_refused:
         raise Violation("stuck", f"try {task.try_number} starts, and only {causes} things have happened")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import DurableError, ForeignRunSkipError
 from airflow_durable.core.model import Attempt, Parent
-from tests.schedules import calls, ledger, people, properties
+from tests.schedules import calls, ledger, people, properties, reconciler
 from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
@@ -54,6 +54,7 @@ class Simulation:
             *self._step(world),
             *self._disturb(world),
             *calls.deliver(world, self.configuration),
+            *reconciler.act(world, self.configuration),
             *people.develop(world),
             *people.act(world, self.configuration),
         ]
@@ -91,10 +92,13 @@ class Simulation:
         task = world.tasks[parent]
         if task.trigger is None:
             return
-        kept, states = task.trigger
+        kept, states, due = task.trigger
         child = kept.value["child"]
         run = world.run(child["dag_id"], child["run_id"])
-        if run is not None and run.state == ACTIVE and ACTIVE not in states:
+        is_active = run is not None and run.state == ACTIVE and ACTIVE not in states
+        # Time passes from one task instance to the next, and hardly within one.
+        is_due = is_active and due is not None and due <= moment_of(task.number)
+        if is_active and not is_due:
             return
         after = world.with_task(parent, task._replace(state="running", trigger=None))
         wanted = self.configuration.wanted(parent, task.version, task.try_number)
@@ -102,11 +106,12 @@ class Simulation:
         account = world.ledgers[parent]
         after = after.with_ledger(parent, account._replace(asked=account.asked | asked))
         state = run.state if run else None
-        label = f"{name}the trigger sees {state or 'no run'}; try {task.try_number} resumes"
-        step = self._begin(after, parent, (kept, state))
+        seen = "that a timeout can be over" if is_due else state or "no run"
+        label = f"{name}the trigger sees {seen}; try {task.try_number} resumes"
+        step = self._begin(after, parent, (kept, None if is_due else state, is_due))
         yield Action(label, "scheduler", self._with_process(after, parent, step))
 
-    def _begin(self, world: World, parent: int, resumed: tuple[Kept, str | None] | None = None) -> Step:
+    def _begin(self, world: World, parent: int, resumed: tuple[Kept, str | None, bool] | None = None) -> Step:
         task = world.tasks[parent]
         attempt = Attempt(
             parent=Parent("parent", "run", "task", parent, BEGINNING, started_at=moment_of(task.started)),
@@ -141,6 +146,7 @@ class Simulation:
         for process in world.processes:
             try:
                 properties.check_call(process)
+                properties.check_timeout(world, self.configuration, process)
             except Violation as violation:
                 yield Action(f"{process.name}: polls", "step", world, violation=violation)
                 continue
@@ -156,7 +162,7 @@ class Simulation:
         call = process.step.call
         if call.what is None or call.states is None:
             raise TypeError(call)
-        task = world.tasks[process.parent]._replace(state="deferred", trigger=(call.what, call.states))
+        task = world.tasks[process.parent]._replace(state="deferred", trigger=(call.what, call.states, call.moment))
         after = calls.leave(world, process).with_task(process.parent, task)
         yield Action(f"{process.name}: defers", "step", after)
 

@@ -133,7 +133,8 @@ class Task(NamedTuple):
     :param upstream: the number of the task instance before which something upstream of it ran again; 0: nothing did.
     :param version: what its Dag file asks for by now.
     :param store: its task state store.
-    :param trigger: what a deferred task left to the trigger: the record, and in which states the trigger fires.
+    :param trigger: what a deferred task left to the trigger: the record, in which states the trigger
+        fires, and when it does so in any case.
     """
 
     state: str
@@ -148,7 +149,7 @@ class Task(NamedTuple):
     upstream: int = 0
     version: str = ""
     store: tuple[tuple[str, Kept], ...] = ()
-    trigger: tuple[Kept, frozenset[str]] | None = None
+    trigger: tuple[Kept, frozenset[str], datetime | None] | None = None
 
     @property
     def is_eligible_to_retry(self) -> bool:
@@ -193,6 +194,17 @@ class Ledger(NamedTuple):
     remade: str = ""
     is_known_done: bool = False
     lost: str = ""
+
+
+class Wish(NamedTuple):
+    """What the reconciler has read in a record: to resume a run that is like this, for this task instance."""
+
+    parent: int
+    task_number: int
+    dag_id: str
+    run_id: str
+    clear_number: int
+    state: str
 
 
 class Process(NamedTuple):
@@ -272,6 +284,8 @@ class World(NamedTuple):
 
     :param has_store: Airflow's version, as far as it can change.
     :param deleted: the keys of the runs that people deleted.
+    :param wishes: what the reconciler has read so far.
+    :param resumed: for which task instances it has resumed a run. For the oracle.
     """
 
     runs: tuple[Run, ...]
@@ -282,6 +296,8 @@ class World(NamedTuple):
     processes: tuple[Process, ...] = ()
     messages: tuple[Sent, ...] = ()
     deleted: frozenset[tuple[str, str]] = frozenset()
+    wishes: frozenset[Wish] = frozenset()
+    resumed: frozenset[tuple[int, int]] = frozenset()
 
     def run(self, dag_id: str, run_id: str) -> Run | None:
         """Return the run of this id."""

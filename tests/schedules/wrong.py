@@ -8,16 +8,22 @@ Each is a mistake that somebody has made or would make; the first is what Airflo
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import protocol, sending, waiting
+from airflow_durable.core import protocol, resuming, sending, timeouts, waiting
 from airflow_durable.core.decide import decide
-from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, Phase, Request
-from airflow_durable.core.record import Baseline, Record
+from airflow_durable.core.errors import ReconcilerMissingError
+from airflow_durable.core.failing import failure_of
+from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
+from airflow_durable.core.record import Baseline, Clock, Record
+from airflow_durable.core.resuming import resume
+from airflow_durable.core.timeouts import clock_after
 from airflow_durable.task.journal import _CallEntries
-from tests.schedules import calls
+from tests.schedules import calls, reconciler
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
+from tests.schedules.reconciler import is_wanted
 from tests.schedules.world import Budget, see
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.model import Attempt, ChildRun
     from airflow_durable.core.port import Port
-    from tests.schedules.world import Run
+    from tests.schedules.world import Run, Wish, World
 
 
 class Wrong(NamedTuple):
@@ -146,7 +152,47 @@ def _fresh_when_missing(right: Decision, seen: ChildRun | Look) -> Decision | No
     return Decision.TERMINAL_RESUBMIT if seen is Look.MISSING else None
 
 
+def _fresh_when_failed(right: Decision, seen: ChildRun | Look) -> Decision | None:
+    return Decision.TERMINAL_RESUBMIT if right is Decision.GIVE_UP else None
+
+
+def _retried(request: Request, record: Record, state: str) -> Exception:
+    return failure_of(replace(request, on_child_failure=OnChildFailure.FRESH), record, state)
+
+
+def _from_this_try(*arguments: Any) -> Clock | None:  # noqa: ANN401 - as the real one
+    clock = clock_after(*arguments)
+    return clock and replace(clock, since=arguments[-1])
+
+
+def _whatever_was_cleared(world: World, wish: Wish) -> bool:
+    run = world.run(wish.dag_id, wish.run_id)
+    return is_wanted(world, wish._replace(clear_number=run.clear_number if run else 0))
+
+
+def _whoever_asked(world: World, wish: Wish) -> bool:
+    return is_wanted(world, wish._replace(task_number=world.tasks[wish.parent].number))
+
+
+def _whatever_state(world: World, wish: Wish) -> bool:
+    run = world.run(wish.dag_id, wish.run_id)
+    now = wish if run is None else wish._replace(clear_number=run.clear_number, state=run.state)
+    return is_wanted(world, now)
+
+
+def _start_beside(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
+    """Ask the reconciler, and start a fresh run where it has not acted in time."""
+    try:
+        return resume(port, request, record, seen)
+    except ReconcilerMissingError:
+        port.submit(replace(record, run_id=f"{record.run_id}_r1", logical_date=None))
+        raise
+
+
 _WAIT = Configuration(Mode.WAIT)
+_FAILING = _WAIT._replace(on_child_failure=OnChildFailure.FAIL, budget=Budget(failures=1))
+_RESUMING = _WAIT._replace(on_child_failure=OnChildFailure.RESUME)
+_TIMED = _WAIT._replace(run_timeout=timedelta(hours=6), budget=Budget(faults=1))
 _ONE_FAULT = _WAIT._replace(budget=Budget(faults=1))
 _CLEAR = _WAIT._replace(budget=Budget(clears=1))
 _CRASH_AND_CLEAR = _WAIT._replace(budget=Budget(faults=1, clears=1))
@@ -236,6 +282,56 @@ WRONG = (
         _WAIT._replace(is_misread=True, budget=Budget(clears=1, losses=1)),
     ),
     Wrong("the first entry counts, not the newest", _CallEntries, "newest", _first_entry, "lost", _CLEAR),
+    Wrong(
+        "a fresh child after a failure that is to be the end",
+        protocol,
+        "decide",
+        _deciding(_fresh_when_failed),
+        "failed",
+        _FAILING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong("a failure that is to be the end is retried", waiting, "failure_of", _retried, "stuck", _FAILING),
+    Wrong("a retry starts the timeout anew", timeouts, "clock_after", _from_this_try, "late", _TIMED),
+    Wrong(
+        "a retry starts the timeout anew, deferred",
+        timeouts,
+        "clock_after",
+        _from_this_try,
+        "late",
+        _TIMED._replace(mode=Mode.DEFER),
+    ),
+    Wrong(
+        "resume without checking clear_number",
+        reconciler,
+        "is_wanted",
+        _whatever_was_cleared,
+        "resumed",
+        _RESUMING._replace(budget=Budget(failures=2)),
+    ),
+    Wrong(
+        "resume without checking the state",
+        reconciler,
+        "is_wanted",
+        _whatever_state,
+        "resumed",
+        _RESUMING._replace(budget=Budget(failures=1)),
+    ),
+    Wrong(
+        "resume for a try that is over",
+        reconciler,
+        "is_wanted",
+        _whoever_asked,
+        "resumed",
+        _RESUMING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "a fresh child where nobody resumed",
+        resuming,
+        "resume",
+        _start_beside,
+        "duplicate",
+        _RESUMING._replace(budget=Budget(faults=1, failures=1)),
+    ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED
     ),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import textwrap
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import typer
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+from typer.testing import CliRunner
 
 from airflow_durable import cli
 from airflow_durable.get_provider_info import get_provider_info
 from durable_docs import diagram, messages, scenarios, signature, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _TABLES = {
     "record": tables.record_table,
     "retry": tables.retry_table,
+    "failure": tables.failure_table,
     "clear": tables.clear_table,
     "clear-fixed": tables.clear_fixed_table,
 }
@@ -102,31 +105,25 @@ class ConfigOptions(SphinxDirective):
 
 
 class CommandHelp(SphinxDirective):
-    """``{command-help}``: the commands and their options, from the command line itself."""
+    """``{command-help}``: the help of each command, as a terminal of 80 columns shows it."""
 
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        """Return a section of text for each command."""
-        root = typer.main.get_command(cli.app)
-        lines: list[str] = []
-        for name, command in sorted(getattr(root, "commands", {}).items()):
-            lines += [f"**`airflow-durable {name}`**", "", *_paragraphs(textwrap.dedent(command.help or "").strip())]
-            for parameter in command.params:
-                called = ", ".join((*parameter.opts, *parameter.secondary_opts))
-                told = " ".join((getattr(parameter, "help", None) or "").split())
-                lines.append(f"- `{called}`: {told}" if told else f"- `{called}`")
-            lines.append("")
-        return self.parse_text_to_nodes("\n".join(lines))
+        """Return a block of text for each."""
+        shown: list[nodes.Node] = []
+        for called, text in helps():
+            name = nodes.strong("", "", nodes.literal(called, called))
+            shown += [nodes.paragraph("", "", name), nodes.literal_block(text, text, language="text")]
+        return shown
 
 
-def _paragraphs(told: str) -> list[str]:
-    """Return a command's help as Markdown. A paragraph that click shows as it is, behind its mark, is a block."""
-    lines: list[str] = []
-    for paragraph in told.split("\n\n"):
-        mark, _, shown = paragraph.partition("\n")
-        lines += ["```text", shown, "```", ""] if mark.strip() == "\b" else [paragraph, ""]
-    return lines
+def helps() -> Iterator[tuple[str, str]]:
+    """Yield how each command is called, and its help."""
+    names = sorted(getattr(typer.main.get_command(cli.app), "commands", {}))
+    for arguments in ([], *([name] for name in names)):
+        ended = CliRunner().invoke(cli.app, [*arguments, "--help"], prog_name="airflow-durable", env={"COLUMNS": "80"})
+        yield " ".join(["airflow-durable", *arguments]), ended.stdout.rstrip()
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

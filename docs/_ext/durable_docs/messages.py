@@ -30,6 +30,10 @@ SAMPLES: dict[str, Any] = {
     "is_run_known": True,
     "is_fixed": False,
     "is_reset": False,
+    "on_child_failure": "fresh",
+    "seconds": 1800.0,
+    "where": "the run is queued: its Dag is paused",
+    "task_id": "summarise",
 }
 _BASES = (
     DurableError,

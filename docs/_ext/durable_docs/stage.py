@@ -212,6 +212,12 @@ class StagePort:
         """Return False: the parent has no upstream tasks."""
         return False
 
+    def task_states(self, dag_id: str, run_id: str) -> None:
+        """Tell nothing."""
+
+    def why_queued(self, dag_id: str) -> None:
+        """Tell nothing."""
+
     def submit(self, record: Record) -> bool:
         """Start the recorded run."""
         name, conf = self._world.name(record.run_id), self._conf
@@ -357,9 +363,9 @@ def _bring_about(port: StagePort, request: Request, attempt: Attempt) -> Started
         started = protocol.trigger(port, request, attempt)
         if started.is_settled or request.mode is Mode.DEFER:
             return started
-        started = waiting.wait(port, request, started, poke_interval=60)
-        if started.is_settled:
-            return started
+        ended = waiting.wait(port, request, started, poke_interval=60)
+        if ended is not None and ended.is_settled:
+            return ended
 
 
 def _resume(world: World, port: StagePort, request: Request) -> None:

@@ -21,6 +21,7 @@ from airflow_durable.core.model import (
     Decision,
     Look,
     Mode,
+    OnChildFailure,
     OnClear,
     Outcome,
     Parent,
@@ -43,6 +44,8 @@ PHRASES: dict[Decision, str] = {
     Decision.ALREADY_SUCCEEDED: "Succeeds at once, by this run",
     Decision.SUCCEED_AGAIN: "Succeeds again, without a look-up",
     Decision.TERMINAL_RESUBMIT: "Starts a fresh run in place of the failed one",
+    Decision.RESUME: "Lets the run continue from where it failed",
+    Decision.GIVE_UP: "Fails, without another try",
     Decision.WAIT_OUT: "Waits for the end of the run, then decides again",
     Decision.RESET: "Resets the run",
     Decision.FOREIGN: "Does what the stock operator does",
@@ -241,6 +244,58 @@ class RunCase:
         return decide(record, request, _ATTEMPT, seen, self.clear, is_upstream_newer=self.is_newer)
 
 
+@dataclass(frozen=True)
+class FailureCase:
+    """
+    What :func:`decide` is asked about a failed run, after an automatic retry.
+
+    :param is_same_conf: the run has the conf that the task asks for now.
+    :param is_proven: something of the run itself shows that this task started it.
+    """
+
+    is_fixed: bool
+    is_same_conf: bool
+    is_reset_asked: bool
+    is_proven: bool
+
+    def ask(self, on_child_failure: OnChildFailure) -> Decision:
+        """Return the function's answer."""
+        record = _record(is_fixed=self.is_fixed)
+        if self.is_fixed and not self.is_proven:
+            record = replace(record, proof=Proof.REPLY, phase=Phase.SENT)
+        request = Request(
+            dag_id="child",
+            run_id=record.run_id if self.is_fixed else None,
+            logical_date=None,
+            is_date_ours=True,
+            is_run_after_ours=True,
+            mode=Mode.WAIT,
+            allowed_states=frozenset({"success"}),
+            failed_states=frozenset({"failed"}),
+            is_reset=self.is_reset_asked,
+            on_child_failure=on_child_failure,
+        )
+        return decide(record, request, _ATTEMPT, ChildRun("failed", 7, _OURS, is_same_request=self.is_same_conf), None)
+
+
+FAILURE_ROWS: tuple[Row[FailureCase], ...] = (
+    Row(
+        "Its run id is generated, and it carries the same request.",
+        lambda case: not case.is_fixed and case.is_same_conf,
+    ),
+    Row("Its run id is generated, and the task now asks for another conf.", lambda case: not case.is_fixed),
+    Row(
+        "Its run id is fixed, something of the run shows that this task started it, and `reset_dag_run` is set.",
+        lambda case: case.is_proven and case.is_reset_asked,
+    ),
+    Row("Its run id is fixed, and something of the run shows that this task started it.", lambda case: case.is_proven),
+    Row(
+        "Its run id is fixed, only the reply that created it showed that, and `reset_dag_run` is set.",
+        lambda case: case.is_reset_asked,
+    ),
+    Row("Its run id is fixed, and only the reply that created it showed that.", lambda _: True),
+)
+
 PLAN_ROWS: tuple[Row[PlanCase], ...] = (
     Row(
         "The record says that success was about to be reported, this is an automatic retry, and the task still accepts "
@@ -414,6 +469,15 @@ def retry_table() -> Table:
     """
     cases = list(_run_cases((True, False), (None,), (None,)))
     return Table(("this try",), _ask(RETRY_ROWS, cases, lambda case: (case.ask(OnClear.AUTO),)))
+
+
+def failure_table() -> Table:
+    """Return what an automatic retry decides about a recorded run that has failed, by ``on_child_failure``."""
+    cases = [
+        FailureCase(*values) for values in itertools.product((True, False), (True, False), (True, False), (True, False))
+    ]
+    columns = tuple(f'`on_child_failure="{choice.value}"`' for choice in OnChildFailure)
+    return Table(columns, _ask(FAILURE_ROWS, cases, lambda case: tuple(case.ask(choice) for choice in OnChildFailure)))
 
 
 def clear_table() -> Table:

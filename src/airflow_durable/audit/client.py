@@ -22,6 +22,7 @@ _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
 _LONGEST_PAUSE_SECONDS = 60.0
 _PASSING_STATUSES = frozenset({429, 502, 503, 504})
 _MISSING = 404
+_FORBIDDEN = 403
 _ADVICE = {
     401: "The token is wrong or has expired; ask Airflow for a new one.",
     # What Airflow answers to a token that is none, too (3.3).
@@ -34,6 +35,10 @@ _ADVICE = {
 
 class ApiMissingError(SourceError):
     """What was asked for is not there."""
+
+
+class ApiForbiddenError(SourceError):
+    """The user of the token may not read it."""
 
 
 class ApiClient:
@@ -54,12 +59,12 @@ class ApiClient:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._url = url.rstrip("/").removesuffix("/api/v2")
+        self.url = url.rstrip("/").removesuffix("/api/v2")
         self._pause_seconds = 1 / requests_per_second
         self._sleep = sleep
         self._next_at = 0.0
         self._client = httpx.Client(
-            base_url=f"{self._url}/api/v2",
+            base_url=f"{self.url}/api/v2",
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=_TIMEOUT_SECONDS,
             transport=transport,
@@ -82,10 +87,10 @@ class ApiClient:
             response = self._send(address, query, pause_seconds)
             if response is not None:
                 return self._read(response, address)
-        message = f"{self._url}{address} did not answer."
+        message = f"{self.url}{address} did not answer."
         raise SourceError(message)
 
-    def pages(self, *path: str, key: str, **query: str | None) -> Iterator[dict[str, Any]]:
+    def pages(self, *path: str, key: str, **query: str | list[str] | None) -> Iterator[dict[str, Any]]:
         """Yield the items of a collection, page by page."""
         offset = 0
         while True:
@@ -99,12 +104,13 @@ class ApiClient:
     def _send(self, address: str, query: dict[str, Any], pause_seconds: float | None) -> httpx.Response | None:
         """Return the answer; None if the request is to be repeated, which it is not after the last pause."""
         self._keep_pace()
+        given = {name: value for name, value in query.items() if value}
         try:
-            response = self._client.get(address, params={name: value for name, value in query.items() if value})
-        except httpx.TransportError as error:
+            response = self._client.get(address, params=given)
+        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             if pause_seconds is None:
                 message = (
-                    f"{self._url} could not be reached: {type(error).__name__}: {error}. Is the address right, and "
+                    f"{self.url} could not be reached: {type(error).__name__}: {error}. Is the address right, and "
                     f"can this machine reach it?"
                 )
                 raise SourceError(message) from error
@@ -123,10 +129,13 @@ class ApiClient:
 
     def _read(self, response: httpx.Response, address: str) -> Any:  # noqa: ANN401 - JSON
         status = response.status_code
-        where = f"GET {self._url}/api/v2{address}"
+        where = f"GET {self.url}/api/v2{address}"
         if status == _MISSING:
             message = f"{where}: HTTP 404. There is nothing."
             raise ApiMissingError(message)
+        if status == _FORBIDDEN:
+            message = f"{where}: HTTP 403{_said(response)}. {_ADVICE[403]}"
+            raise ApiForbiddenError(message)
         if not response.is_success:
             message = f"{where}: HTTP {status}{_said(response)}. {_ADVICE.get(status, '')}".rstrip()
             raise SourceError(message)
@@ -135,6 +144,19 @@ class ApiClient:
         except ValueError:
             message = f"{where}: the answer is not JSON. Is that the address of an Airflow?"
             raise SourceError(message) from None
+
+
+def read_options(client: ApiClient) -> dict[str, str]:
+    """Return the deployment's configuration, ``section.option`` to value; empty if it is not shown (the default)."""
+    try:
+        sections = client.get("config").get("sections", [])
+    except SourceError:
+        return {}
+    return {
+        f"{section['name']}.{option['key']}": str(option["value"])
+        for section in sections
+        for option in section.get("options", [])
+    }
 
 
 def _said(response: httpx.Response) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from airflow_durable.audit.model import Instance, Trace, TriggeredRun
-from airflow_durable.audit.rules import began, digest_conf, is_cleared, order
+from airflow_durable.audit.rules import began, digest_conf, is_cleared, order, without_dates
 from airflow_durable.audit.source import (
     TRIGGER_FIELD,
     WAITS_FIELD,
@@ -20,17 +20,20 @@ from airflow_durable.audit.source import (
     read_recorded_runs,
     read_text,
 )
-from airflow_durable.metadata.connections import Database, DatabaseUnreadableError, open_airflow
-from airflow_durable.metadata.model import DagRunKey, TaskKey
+from airflow_durable.metadata.connections import Database, open_airflow
+from airflow_durable.metadata.installation import DatabaseUnreadableError
+from airflow_durable.metadata.model import UNFINISHED_STATES, DagRunKey, TaskKey
 from airflow_durable.metadata.reads import chunks
+from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from airflow_durable.audit.source import Moments, Spans
-    from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
+    from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
     from airflow_durable.metadata.tables import Condition, Tries
+    from airflow_durable.wording import HeartbeatLimits
 
 _OPERATOR = "OPERATOR"
 
@@ -61,16 +64,41 @@ class DatabaseSource:
 
     def __init__(self, database: Database, airflow_version: str) -> None:
         self.airflow_version = airflow_version
+        self.address = database.address
+        self.dialect = database.dialect
+        self.deployment = database.deployment
         self._reads = database.reads
         self._tables = database.tables
         self._records = database.records()
+        self._trigger_tasks: dict[TaskKey, TriggerTask] | None = None
+
+    def dag_ids(self) -> set[str]:
+        """Return all Dags that there are, those included whose files are gone."""
+        return self.deployment.dag_ids()
+
+    def trigger_tasks(self) -> dict[TaskKey, TriggerTask]:
+        """Return the tasks with a trigger operator's template field, by the latest version of their Dags."""
+        if self._trigger_tasks is None:
+            self._trigger_tasks = {
+                task.key: task
+                for dag_id, serialized in self._reads.serialized_dags()
+                for task in tasks_in(dag_id, serialized)
+            }
+        return self._trigger_tasks
+
+    def recorded_tasks(self) -> frozenset[TaskKey]:
+        """Return the tasks that have records: instances of them were durable. Empty before Airflow 3.3."""
+        return frozenset() if self._records is None else frozenset(self._records.tasks())
+
+    def active_tasks(self) -> list[TriggerTask]:
+        """Return those of the Dags whose files are there."""
+        active = self.deployment.dag_ids(is_active_only=True)
+        return [task for key, task in self.trigger_tasks().items() if key.dag_id in active]
 
     def tasks(self) -> list[TaskKey]:
         """Return the tasks with a trigger operator's template field, and those that have left a trigger's XCom."""
         found = {TaskKey(*names) for names in self._reads.tasks_with_xcom(XCOM_RUN_ID)}
-        for dag_id, serialized in self._reads.serialized_dags():
-            found |= {TaskKey(dag_id, task_id) for task_id in find_trigger_tasks(serialized)}
-        return sorted(found)
+        return sorted(found | set(self.trigger_tasks()))
 
     def retried(self, tasks: Iterable[TaskKey], since: datetime | None) -> Iterator[Instance]:
         """Yield the parents with more than one try; with ``since``, those whose last one began since then."""
@@ -150,6 +178,24 @@ class DatabaseSource:
                 tries[one.key].append(one)
         return [Instance(key, order(own)) for key, own in sorted(tries.items())]
 
+    def unfinished(self, tasks: Iterable[TaskKey]) -> Iterator[TaskTry]:
+        """Yield the latest try of each of these tasks' instances that has not ended."""
+        latest, wanted = self._tables.latest, set(tasks)
+        for one in self._reads.tries(latest, latest.columns.state.in_(UNFINISHED_STATES)):
+            if one.key.task in wanted:
+                yield without_dates(one)
+
+    def losses(self, key: InstanceKey) -> dict[int, Loss]:
+        """Return the tries that Airflow ended for a lost heartbeat, by the audit log."""
+        return self._reads.losses(key)
+
+    def heartbeat_limits(self) -> HeartbeatLimits:
+        """Return when Airflow gives a silent try up, by the configuration of this machine."""
+        # It loads Airflow, which a machine without a configured one must not.
+        from airflow_durable.heartbeats import load_limits
+
+        return load_limits()
+
     def stored_record(self, key: InstanceKey) -> str | None:
         """Return a parent's record as it is stored, None if it has none."""
         if self._records is None:
@@ -197,12 +243,3 @@ class DatabaseSource:
             where.columns.start_date.is_not(None),
             *conditions,
         )
-
-
-def find_trigger_tasks(serialized: Any) -> Iterator[str]:  # noqa: ANN401 - as Airflow stored it
-    """Yield the ids of a serialized Dag's tasks that have a trigger operator's template field (3.0 to 3.4)."""
-    tasks = serialized.get("dag", {}).get("tasks", ()) if isinstance(serialized, dict) else ()
-    for task in tasks:
-        fields = task.get("__var", task)
-        if TRIGGER_FIELD in fields.get("template_fields", ()):
-            yield str(fields["task_id"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskTry
+    from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskKey, TaskTry
+    from airflow_durable.metadata.trigger_tasks import TriggerTask
 
 
 class Sureness(str, Enum):
@@ -147,6 +148,8 @@ class Report:
     :param durable_parents: how many of these are durable.
     :param unresolved: how many of these have left nothing that tells the Dag they trigger.
     :param unexplained: how many unclaimed runs in these parents' times cannot be theirs.
+    :param trigger_tasks: what is known of the tasks with findings, as far as they are in the latest version of a Dag.
+    :param hidden: findings that were left out, since they were not sure enough.
     """
 
     made_at: datetime
@@ -157,3 +160,10 @@ class Report:
     unresolved: int
     unexplained: int
     dismissed: Mapping[Dismissal, int] = field(default_factory=dict)
+    trigger_tasks: Mapping[TaskKey, TriggerTask] = field(default_factory=dict)
+    hidden: int = 0
+
+    def at_least(self, sureness: Sureness) -> Report:
+        """Return the report without the findings that are less sure."""
+        findings = tuple(one for one in self.findings if one.sureness.rank <= sureness.rank)
+        return replace(self, findings=findings, hidden=self.hidden + len(self.findings) - len(findings))

@@ -1,4 +1,4 @@
-"""A report, for people, for machines, and for a spreadsheet."""
+"""A report, for machines and for a spreadsheet. For people: :mod:`.summary`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from airflow_durable.audit.model import Dismissal, Sureness
+from airflow_durable.switch.settings import Switch
+from airflow_durable.switch.verdict import Kind, classify_serialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-
-    from rich.console import RenderableType
 
     from airflow_durable.audit.model import Finding, Report
     from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
@@ -25,7 +21,6 @@ VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
 
 _SECONDS_PER_HOUR = 3600
-_SHOWN_FINDINGS = 50
 
 _TSV_COLUMNS = (
     "sureness",
@@ -61,7 +56,7 @@ def hours(finding: Finding, made_at: datetime) -> float:
 
 
 def costs(report: Report) -> list[Cost]:
-    """Return the tasks where ``durable=True`` would pay, the dearest first."""
+    """Return the tasks that have made duplicates, those with the most hours first."""
     by_task: dict[TaskKey, Cost] = {}
     for finding in report.findings:
         cost = by_task.setdefault(finding.parent.task, Cost(finding.parent.task))
@@ -70,20 +65,29 @@ def costs(report: Report) -> list[Cost]:
     return sorted(by_task.values(), key=lambda cost: (-cost.hours, -cost.counts.total(), cost.task))
 
 
-def build_text(report: Report) -> RenderableType:
-    """Return the tables, and what was looked at."""
-    parts: list[RenderableType] = []
-    if report.findings:
-        parts += [_cost_table(report), Text(), _finding_table(report)]
-        if len(report.findings) > _SHOWN_FINDINGS:
-            parts.append(Text(f"{len(report.findings) - _SHOWN_FINDINGS} more are in --json and --tsv."))
-        parts.append(Text())
-    parts += [Text(line) for line in _summarize(report)]
-    return Group(*parts)
+def coverage(report: Report) -> dict[TaskKey, Kind]:
+    """Return what each task with duplicates is to ``[durable] stock_operators``, whether that is on or not."""
+    found = {}
+    for cost in costs(report):
+        task = report.trigger_tasks.get(cost.task)
+        found[cost.task] = Kind.NOT_STOCK
+        if task is not None:
+            verdict = classify_serialized(
+                Switch(),
+                dag_id=cost.task.dag_id,
+                task_id=cost.task.task_id,
+                task_type=task.type_name,
+                task_module=task.module,
+                tags=task.tags,
+                is_trigger=True,
+            )
+            found[cost.task] = verdict.kind
+    return found
 
 
 def build_json(report: Report, *, source: str, airflow_version: str, filters: dict[str, Any]) -> dict[str, Any]:
     """Return the report as JSON has it; docs/audit.md describes it."""
+    kinds = coverage(report)
     return {
         "version": VERSION,
         "made_at": report.made_at.isoformat(),
@@ -111,6 +115,7 @@ def build_json(report: Report, *, source: str, airflow_version: str, filters: di
                 "duplicates": cost.counts.total(),
                 "hours": round(cost.hours, 4),
                 **{one.value: cost.counts[one] for one in Sureness},
+                "switch": kinds[cost.task].value,
             }
             for cost in costs(report)
         ],
@@ -169,63 +174,6 @@ def _parent_json(parent: InstanceKey) -> dict[str, Any]:
 
 def _run_json(run: DagRunKey) -> dict[str, Any]:
     return run._asdict()
-
-
-def _cost_table(report: Report) -> Table:
-    table = Table(title="Where durable=True would pay", title_justify="left")
-    table.add_column("Dag")
-    table.add_column("task")
-    for name in ("duplicates", "certain", "likely", "possible", "hours"):
-        table.add_column(name, justify="right")
-    for cost in costs(report):
-        counts = (cost.counts.total(), *(cost.counts[one] for one in Sureness))
-        table.add_row(
-            Text(cost.task.dag_id), Text(cost.task.task_id), *(str(count) for count in counts), f"{cost.hours:.2f}"
-        )
-    return table
-
-
-def _finding_table(report: Report) -> Table:
-    table = Table(title="Child runs that their parents lost and started again", title_justify="left", show_lines=True)
-    for name in ("parent", "lost run", "hours", "sure", "because"):
-        table.add_column(name, justify="right" if name == "hours" else "left", overflow="fold")
-    for finding in report.findings[:_SHOWN_FINDINGS]:
-        parent, run = finding.parent, finding.run
-        mapped = f" [{parent.map_index}]" if parent.map_index >= 0 else ""
-        table.add_row(
-            Text(f"{parent.dag_id}.{parent.task_id}{mapped}\n{parent.run_id}\ntry {finding.attempt.try_number}"),
-            Text(f"{run.key.dag_id}\n{run.key.run_id}\n{run.state}"),
-            f"{hours(finding, report.made_at):.2f}",
-            finding.sureness.value,
-            Text("\n".join(one.says for one in finding.evidence)),
-        )
-    return table
-
-
-def _summarize(report: Report) -> Iterator[str]:
-    count = len(report.findings)
-    total = sum(hours(finding, report.made_at) for finding in report.findings)
-    yield (
-        f"{count} {'duplicate' if count == 1 else 'duplicates'}, {total:.2f} hours. Looked at {report.parents} retried "
-        f"parents of {report.tasks} tasks that trigger Dag runs."
-    )
-    if report.durable_parents:
-        yield f"Durable parents among these, whose retries start no second run: {report.durable_parents}."
-    told = {
-        Dismissal.RERUN: "of attempts that had succeeded and were cleared, so the work was wanted twice",
-        Dismissal.CHILD_FAILED: "that had failed before the retry, so a fresh one was due",
-        Dismissal.NO_SECOND_RUN: "with no second run beside them (yet)",
-    }
-    for dismissal, says in told.items():
-        if number := report.dismissed.get(dismissal, 0):
-            yield f"No duplicates, unclaimed runs {says}: {number}."
-    if report.unexplained:
-        yield f"No duplicates, unclaimed runs that no retried parent can have started: {report.unexplained}."
-    if report.unresolved:
-        yield (
-            f"Not audited, retried parents that have left nothing which tells the Dag they trigger (their XComs and "
-            f"rendered fields are gone): {report.unresolved}."
-        )
 
 
 def _iso(date: datetime | None) -> str | None:

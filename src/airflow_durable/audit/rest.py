@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from datetime import datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.audit.client import ApiMissingError
+from airflow_durable.audit.client import ApiForbiddenError, ApiMissingError, read_options
 from airflow_durable.audit.model import Instance, Trace, TriggeredRun
-from airflow_durable.audit.rules import began, digest_conf, is_cleared, order
+from airflow_durable.audit.rest_rows import date_of, key_of, region_of, run_of, trigger_task_of, try_of
+from airflow_durable.audit.rules import began, digest_conf, is_cleared, order, without_dates
 from airflow_durable.audit.source import (
     TRIGGER_FIELD,
     WAITS_FIELD,
@@ -21,13 +22,18 @@ from airflow_durable.audit.source import (
     read_text,
 )
 from airflow_durable.core.stored import position_of
-from airflow_durable.metadata.model import DagRun, InstanceKey, TaskKey, TaskTry
+from airflow_durable.metadata.model import UNFINISHED_STATES, Loss, TaskKey
+from airflow_durable.metadata.reads import SILENCE
+from airflow_durable.wording import HeartbeatLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from airflow_durable.audit.client import ApiClient
     from airflow_durable.audit.source import Moments, Spans
+    from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskTry
+    from airflow_durable.metadata.trigger_tasks import TriggerTask
 
 _OPERATOR = "operator"
 _STORE_SINCE = (3, 3)
@@ -45,31 +51,52 @@ class RestSource:
     kind = "api"
 
     def __init__(self, client: ApiClient) -> None:
-        self._client = client
+        self.client = client
         try:
             version = client.get("version").get("version")
         except ApiMissingError as error:
             message = f"{error} There is no REST API of version 2 at this address, so no Airflow 3."
             raise SourceError(message) from error
         self.airflow_version = str(version)
+        self.address = client.url
+        self._dags: list[dict[str, Any]] | None = None
+        self._trigger_tasks: dict[TaskKey, TriggerTask] | None = None
         self._rendered: dict[InstanceKey, dict[str, Any]] = {}
 
-    def tasks(self) -> list[TaskKey]:
+    def dag_ids(self) -> set[str]:
+        """Return all Dags that the user may read, those included whose files are gone."""
+        return {dag["dag_id"] for dag in self.dags()}
+
+    def dags(self) -> list[dict[str, Any]]:
+        """Return all Dags that the user may read, as the API has them."""
+        if self._dags is None:
+            self._dags = list(self.client.pages("dags", key="dags", exclude_stale="false", order_by="dag_id"))
+        return self._dags
+
+    def trigger_tasks(self) -> dict[TaskKey, TriggerTask]:
         """Return the tasks with a trigger operator's template field, by the latest version of each Dag."""
-        found = []
-        dags = self._client.pages("dags", key="dags", exclude_stale="false", order_by="dag_id")
-        for dag_id in [dag["dag_id"] for dag in dags]:
-            try:
-                tasks = self._client.get("dags", dag_id, "tasks")["tasks"]
-            except ApiMissingError:
-                # Never serialized: nothing of it has run.
-                continue
-            found += [
-                TaskKey(dag_id, task["task_id"])
-                for task in tasks
-                if TRIGGER_FIELD in (task.get("template_fields") or ())
-            ]
-        return sorted(found)
+        if self._trigger_tasks is None:
+            self._trigger_tasks = {}
+            for dag in self.dags():
+                try:
+                    tasks = self.client.get("dags", dag["dag_id"], "tasks")["tasks"]
+                except ApiMissingError:
+                    # Never serialized: nothing of it has run.
+                    continue
+                for task in tasks:
+                    if TRIGGER_FIELD in (task.get("template_fields") or ()):
+                        read = trigger_task_of(dag, task)
+                        self._trigger_tasks[read.key] = read
+        return self._trigger_tasks
+
+    def active_tasks(self) -> list[TriggerTask]:
+        """Return those of the Dags whose files are there."""
+        active = {dag["dag_id"] for dag in self.dags() if not dag.get("is_stale")}
+        return [task for key, task in self.trigger_tasks().items() if key.dag_id in active]
+
+    def tasks(self) -> list[TaskKey]:
+        """Return the same, without what is known of them."""
+        return sorted(self.trigger_tasks())
 
     def retried(self, tasks: Iterable[TaskKey], since: datetime | None) -> Iterator[Instance]:
         """Yield the parents with more than one attempt; with ``since``, those whose last one began since then."""
@@ -84,8 +111,8 @@ class RestSource:
             for item in self._instances(task):
                 # No attempt began before the Dag run was due.
                 is_retried = item["try_number"] > 1
-                start = _date(item["run_after"]) if is_retried else _date(item["start_date"])
-                if start is None or not moments.has_within(start, _date(item["end_date"])):
+                start = date_of(item["run_after"]) if is_retried else date_of(item["start_date"])
+                if start is None or not moments.has_within(start, date_of(item["end_date"])):
                     continue
                 instance = self._with_attempts(item)
                 if any(moments.has_within(attempt.began_at, attempt.end_date) for attempt in instance.attempts):
@@ -99,7 +126,7 @@ class RestSource:
         """Return the runs of a Dag that operators have triggered within the spans."""
         found = []
         try:
-            for item in self._client.pages(
+            for item in self.client.pages(
                 "dags",
                 dag_id,
                 "dagRuns",
@@ -109,19 +136,12 @@ class RestSource:
             ):
                 if item["triggered_by"] != _OPERATOR:
                     continue
-                queued_at = _date(item["queued_at"])
-                moment = began(_date(item["logical_date"]), _date(item["run_after"]), queued_at)
+                queued_at = date_of(item["queued_at"])
+                moment = began(date_of(item["logical_date"]), date_of(item["run_after"]), queued_at)
                 if moment is not None and spans.contains(moment):
                     found.append(
                         TriggeredRun(
-                            DagRun(
-                                dag_id,
-                                item["dag_run_id"],
-                                item["state"],
-                                queued_at,
-                                _date(item["start_date"]),
-                                _date(item["end_date"]),
-                            ),
+                            run_of(dag_id, item),
                             moment,
                             *digest_conf(item["conf"]),
                             is_cleared=is_cleared(moment, queued_at),
@@ -132,38 +152,90 @@ class RestSource:
             return []
         return found
 
+    def instances(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[Instance]:
+        """Return the task instances with these names and what they have tried: one, but in a loop (3.4)."""
+        path = ("dags", dag_id, "dagRuns", run_id, "taskInstances")
+        found = []
+        with contextlib.suppress(ApiMissingError):
+            for item in self.client.pages(*path, key="task_instances", task_id=task_id, order_by="id"):
+                key = key_of(item)
+                if item["task_id"] == task_id and key.map_index == map_index:
+                    self._keep_rendered(key, item)
+                    instance = self._with_attempts(item)
+                    found += [instance] if instance.attempts else []
+        return sorted(found, key=lambda instance: instance.key)
+
+    def unfinished(self, tasks: Iterable[TaskKey]) -> Iterator[TaskTry]:
+        """Yield the latest try of each of these tasks' instances that has not ended."""
+        wanted = set(tasks)
+        path = ("dags", "~", "dagRuns", "~", "taskInstances")
+        # Not for a trigger operator, and Airflow 3.0 to 3.2 refuses the name.
+        states = [state for state in UNFINISHED_STATES if state != "awaiting_input"]
+        with contextlib.suppress(ApiMissingError):
+            for item in self.client.pages(*path, key="task_instances", state=states, order_by="id"):
+                key = key_of(item)
+                if key.task in wanted:
+                    self._keep_rendered(key, item)
+                    yield without_dates(try_of(key, item))
+
+    def stored_record(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
+        """Return a parent's record as it is stored; None if it has none."""
+        return self._get_newest_entry(key) if self._has_store else None
+
+    def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
+        """Yield what is known of these runs, as far as they are there."""
+        for key in keys:
+            with contextlib.suppress(ApiMissingError):
+                yield run_of(key.dag_id, self.client.get("dags", key.dag_id, "dagRuns", key.run_id))
+
+    def losses(self, key: InstanceKey) -> dict[int, Loss]:
+        """Return the tries that Airflow ended for a lost heartbeat. Empty, too, if the audit log may not be read."""
+        found: dict[int, Loss] = {}
+        query = {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.task_id, "order_by": "when"}
+        with contextlib.suppress(ApiMissingError, ApiForbiddenError):
+            for item in self.client.pages("eventLogs", key="event_logs", **query):
+                at, number = date_of(item["when"]), item.get("try_number")
+                is_own = item.get("map_index") in (None, key.map_index) or bool(key.region_id)
+                if item["event"] in SILENCE and is_own and at and number is not None:
+                    found.setdefault(number, Loss(at))
+        return found
+
+    def heartbeat_limits(self) -> HeartbeatLimits:
+        """Return when the deployment gives a silent try up: Airflow's defaults, unless it shows its configuration."""
+        timeout = read_options(self.client).get("scheduler.task_instance_heartbeat_timeout")
+        return HeartbeatLimits(timeout=timedelta(seconds=float(timeout))) if timeout else HeartbeatLimits()
+
+    def _keep_rendered(self, key: InstanceKey, item: dict[str, Any]) -> None:
+        """Keep only these two: the conf is among the others."""
+        fields = item.get("rendered_fields") or {}
+        self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, WAITS_FIELD)}
+
     def _instances(self, task: TaskKey, **query: str | None) -> Iterator[dict[str, Any]]:
         """Yield a task's instances, each once: a retry while the pages are turned gives one another place."""
         seen = set()
         path = ("dags", task.dag_id, "dagRuns", "~", "taskInstances")
-        items = self._client.pages(*path, key="task_instances", task_id=task.task_id, order_by="id", **query)
+        items = self.client.pages(*path, key="task_instances", task_id=task.task_id, order_by="id", **query)
         # A Dag that is deleted meanwhile has no more of them.
         with contextlib.suppress(ApiMissingError):
             for item in items:
-                key = _key(item)
+                key = key_of(item)
                 if item["task_id"] == task.task_id and key not in seen:
                     seen.add(key)
-                    fields = item.get("rendered_fields") or {}
-                    # Only these two are kept: the conf is among the others.
-                    self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, WAITS_FIELD)}
+                    self._keep_rendered(key, item)
                     yield item
 
     def _with_attempts(self, item: dict[str, Any]) -> Instance:
-        key = _key(item)
+        key = key_of(item)
         items = [item]
         if item["try_number"] > 1:
             path = self._path(key)
             mapped = () if item["map_index"] < 0 else (str(item["map_index"]),)
             try:
-                items = self._client.get(*path, *mapped, "tries", **_region(key))["task_instances"]
+                items = self.client.get(*path, *mapped, "tries", **region_of(key))["task_instances"]
             except ApiMissingError:
                 # Deleted since.
                 items = [item]
-        attempts = [
-            TaskTry(key, one["try_number"], one["max_tries"], one["state"], start, _date(one["end_date"]))
-            for one in items
-            if (start := _date(one["start_date"])) is not None
-        ]
+        attempts = [try_of(key, one) for one in items if one["start_date"]]
         return Instance(key, order(attempts))
 
     def _trace(self, key: InstanceKey) -> Trace:
@@ -180,16 +252,16 @@ class RestSource:
 
     def _get_value(self, key: InstanceKey, collection: str, name: str) -> Any:  # noqa: ANN401 - JSON
         try:
-            query = _region(key) or {"map_index": str(key.map_index)}
-            return self._client.get(*self._path(key), collection, name, **query)["value"]
+            query = region_of(key) or {"map_index": str(key.map_index)}
+            return self.client.get(*self._path(key), collection, name, **query)["value"]
         except ApiMissingError:
             return None
 
     def _get_newest_entry(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
         """Return the newest entry of the first call, None if there is none."""
-        query = _region(key) or {"map_index": str(key.map_index)}
+        query = region_of(key) or {"map_index": str(key.map_index)}
         try:
-            items = list(self._client.pages(*self._path(key), "state-store", key="task_state_store", **query))
+            items = list(self.client.pages(*self._path(key), "state-store", key="task_state_store", **query))
         except ApiMissingError:
             return None
         entries = {place: item["value"] for item in items if (place := position_of(item["key"])) and place[0] == 1}
@@ -203,20 +275,3 @@ class RestSource:
     @staticmethod
     def _path(key: InstanceKey) -> tuple[str, ...]:
         return ("dags", key.dag_id, "dagRuns", key.run_id, "taskInstances", key.task_id)
-
-
-def _key(item: dict[str, Any]) -> InstanceKey:
-    # From 3.4: the map index of a task in a loop is -1 here, and the region tells the iterations apart.
-    region_id = (item.get("region_id") or "").replace("-", "")
-    index = item["region_index"] if region_id else item["map_index"]
-    return InstanceKey(item["dag_id"], item["dag_run_id"], item["task_id"], index, region_id)
-
-
-def _region(key: InstanceKey) -> dict[str, str]:
-    """Return the query by which a request names a task instance that is in a region (3.4)."""
-    return {"region_id": key.region_id, "region_index": str(key.map_index)} if key.region_id else {}
-
-
-def _date(text: str | None) -> datetime | None:
-    # Python 3.10's fromisoformat does not know the Z.
-    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None

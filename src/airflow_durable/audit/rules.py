@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,11 @@ def order(attempts: list[TaskTry]) -> tuple[TaskTry, ...]:
         if not ran or attempt.began_at > ran[-1].began_at:
             ran.append(attempt)
     return tuple(ran)
+
+
+def without_dates(one: TaskTry) -> TaskTry:
+    """Return a try that has not begun without the dates of the one before it, which its row has until it begins."""
+    return replace(one, start_date=None, end_date=None) if one.state in (None, "scheduled", "queued") else one
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_durable.audit.model import Instance, Trace, TriggeredRun
     from airflow_durable.audit.source import Source
     from airflow_durable.metadata.model import InstanceKey, TaskKey
+    from airflow_durable.metadata.trigger_tasks import TriggerTask
 
 
 def audit(
@@ -149,7 +150,12 @@ class _Search:
             unresolved=sum(key not in child_dags and not _is_durable(self._traces[key]) for key in self._selected),
             unexplained=unexplained,
             dismissed=dict(dismissed),
+            trigger_tasks=self._describe({finding.parent.task for finding in findings}),
         )
+
+    def _describe(self, tasks: Collection[TaskKey]) -> dict[TaskKey, TriggerTask]:
+        known = self._source.trigger_tasks() if tasks else {}
+        return {task: known[task] for task in tasks if task in known}
 
     def _add_runs(self, pool: _Pool, dag_id: str, instances: Iterable[Instance]) -> None:
         attempts = [attempt for instance in instances for attempt in instance.attempts]

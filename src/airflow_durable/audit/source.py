@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRunKey
+from airflow_durable.metadata.trigger_tasks import TRIGGER_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from airflow_durable.audit.model import Instance, Trace, TriggeredRun
-    from airflow_durable.metadata.model import InstanceKey, TaskKey, TaskTry
+    from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskKey, TaskTry
+    from airflow_durable.metadata.trigger_tasks import TriggerTask
+    from airflow_durable.wording import HeartbeatLimits
+
+__all__ = ["TRIGGER_FIELD", "WAITS_FIELD", "XCOM_LINK", "XCOM_RUN_ID"]
 
 XCOM_RUN_ID = "trigger_run_id"
 XCOM_LINK = "_link_TriggerDagRunLink"
 """What the stock operator leaves in XCom (standard provider 1.20 and later, Airflow 3.0 to 3.4)."""
-
-TRIGGER_FIELD = "trigger_dag_id"
-"""A task with this template field is a TriggerDagRunOperator's, or of a subclass of it."""
 
 WAITS_FIELD = "wait_for_completion"
 
@@ -33,11 +35,27 @@ class SourceError(Exception):
     """The deployment could not be read. The message says why, and what to do."""
 
 
+class NothingThereError(SourceError):
+    """What was asked for is not in the deployment."""
+
+
 class Source(Protocol):
-    """A deployment, to be read. Every method may raise :class:`SourceError`."""
+    """
+    A deployment, to be read. Every method may raise :class:`SourceError`.
+
+    :param kind: ``database`` or ``api``.
+    :param address: for people, without a password.
+    """
 
     kind: str
+    address: str
     airflow_version: str
+
+    def dag_ids(self) -> set[str]:
+        """Return all Dags that there are, those included whose files are gone."""
+
+    def trigger_tasks(self) -> Mapping[TaskKey, TriggerTask]:
+        """Return the tasks that trigger Dag runs by the latest version of their Dags, with what is known of them."""
 
     def tasks(self) -> list[TaskKey]:
         """Return the tasks that trigger Dag runs."""
@@ -53,6 +71,28 @@ class Source(Protocol):
 
     def runs(self, dag_id: str, spans: Spans) -> list[TriggeredRun]:
         """Return the runs of a Dag that operators have triggered within the spans."""
+
+
+class DetailedSource(Source, Protocol):
+    """A deployment of which single parents can be read."""
+
+    def instances(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[Instance]:
+        """Return the task instances with these names and what they have tried: one, but in a loop (3.4)."""
+
+    def unfinished(self, tasks: Iterable[TaskKey]) -> Iterator[TaskTry]:
+        """Yield the latest try of each of these tasks' instances that has not ended."""
+
+    def stored_record(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON, or its text
+        """Return a parent's record as it is stored; None if it has none."""
+
+    def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
+        """Yield what is known of these runs, as far as they are there."""
+
+    def losses(self, key: InstanceKey) -> Mapping[int, Loss]:
+        """Return the tries that Airflow ended for a lost heartbeat. Empty, too, where the audit log may not be read."""
+
+    def heartbeat_limits(self) -> HeartbeatLimits:
+        """Return when this deployment gives a silent try up, as far as it can be known."""
 
 
 class Moments:

@@ -23,7 +23,12 @@ not ours, generated identity (another       active, same request: RECONNECT; act
 life of the parent)                         ended, or after a clear with ``fresh``: FRESH_SUBMIT
 its reset was recorded and has not arrived  RESET
 in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
-is allowed                                  RESET with ``reset_dag_run``, else REFUSE
+is allowed                                  RESET with ``reset_dag_run``, else REFUSE.
+                                            ``on_child_failure="fail"``: GIVE_UP, but not after a clear.
+                                            ``"resume"``: RESUME, if the run carries the same request (with
+                                            a fixed identity, whatever it carries) and the server can prove
+                                            that it is ours; after a clear only where a success would be
+                                            taken, too
 in an allowed state                         ALREADY_SUCCEEDED; after a clear only if the work is not asked
                                             for anew (below), else FRESH_SUBMIT; with a fixed identity
                                             RESET with ``reset_dag_run``, else USED_UP
@@ -43,7 +48,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import Decision, Look, Mode, OnClear
+from airflow_durable.core.model import Decision, Look, Mode, OnChildFailure, OnClear
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
@@ -91,6 +96,10 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     if request.mode is Mode.FIRE_AND_FORGET:
         return _decide_done(record, request, seen, clear, is_upstream_newer=is_upstream_newer)
     if request.is_failure(seen.state):
+        if clear is None and request.on_child_failure is OnChildFailure.FAIL:
+            return Decision.GIVE_UP
+        if _is_resumed(record, request, seen, clear, is_upstream_newer=is_upstream_newer):
+            return Decision.RESUME
         return _decide_failed(record, request)
     if request.is_success(seen.state):
         return _decide_done(record, request, seen, clear, is_upstream_newer=is_upstream_newer)
@@ -102,7 +111,8 @@ def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, c
     if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
         return False
     is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)
-    return is_done and _is_same(record, request, seen)
+    is_resumed = request.on_child_failure is OnChildFailure.RESUME and request.is_failure(seen.state)
+    return (is_done or is_resumed) and _is_same(record, request, seen)
 
 
 def _is_same(record: Record, request: Request, seen: ChildRun) -> bool:
@@ -134,6 +144,26 @@ def _decide_other_life(request: Request, seen: ChildRun, clear: Clear | None) ->
         return Decision.RECONNECT
     is_beside = request.mode is Mode.FIRE_AND_FORGET or request.on_clear is OnClear.FRESH
     return Decision.FRESH_SUBMIT if is_beside else Decision.WAIT_OUT
+
+
+def _is_resumed(
+    record: Record, request: Request, seen: ChildRun, clear: Clear | None, *, is_upstream_newer: bool | None
+) -> bool:
+    """
+    Tell whether the failed run continues from where it failed.
+
+    It keeps the conf that it has. So what asks for another one by now gets a fresh run, where there can be one. And the
+    reconciler acts only on what it can prove: not on a run that this parent merely had reset, or was answered for.
+    """
+    is_asked = request.on_child_failure is OnChildFailure.RESUME and record.is_same_identity(request)
+    if not is_asked or seen.is_active or seen.clear_number is None or not record.is_proven_by_run(seen):
+        return False
+    if clear is None:
+        return record.is_fixed or seen.is_same_request is not False
+    if clear.is_anew or request.on_clear is OnClear.FRESH:
+        return False
+    is_same = _is_same(record, request, seen) and is_upstream_newer is False
+    return is_same or request.on_clear is OnClear.ADOPT
 
 
 def _decide_failed(record: Record, request: Request) -> Decision:

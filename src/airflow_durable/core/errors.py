@@ -32,34 +32,115 @@ class DurableError(Exception):
 
 
 class ChildRunFailedError(DurableError):
-    """The child ended in a failed state, or in one that is not allowed."""
+    """
+    The child ended in a failed state, or in one that is not allowed.
+
+    :ivar failed_tasks: its failed tasks, each as a line for people; empty: they are not known.
+    """
+
+    failed_tasks: tuple[str, ...] = ()
 
     def __init__(  # noqa: PLR0913 - what the message is about
-        self, dag_id: str, run_id: str, state: str, *, is_awaited: bool, is_fixed: bool, is_reset: bool
+        self,
+        dag_id: str,
+        run_id: str,
+        state: str,
+        *,
+        is_awaited: bool,
+        is_fixed: bool,
+        is_reset: bool,
+        on_child_failure: str = "fresh",
     ) -> None:
         ended = (
             f"ended in the failed state {state!r}"
             if is_awaited
             else f"has ended in state {state!r}, which is neither in allowed_states nor in failed_states"
         )
-        fresh = "The next try of this task starts a new run."
-        anew = "Clear this task to start a new run."
-        if is_fixed:
-            fresh = (
-                "The next try of this task resets that run."
-                if is_reset
-                else "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared "
-                "before it."
-            )
-            anew = (
-                "Clear this task to reset that run."
-                if is_reset
-                else "Its run id is fixed: clear that run, then this task."
-            )
+        fresh, anew = _after_failure(is_fixed=is_fixed, is_reset=is_reset, on_child_failure=on_child_failure)
+        is_terminal = on_child_failure == "fail"
+        text = f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause."
         super().__init__(
-            f"Child run {run_id!r} of Dag {dag_id!r} {ended}. Look at that run for the cause.",
+            f"{text} {anew}" if is_terminal else text,
             if_retried=fresh,
-            if_final=anew,
+            if_final="" if is_terminal else anew,
+        )
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.is_terminal = is_terminal
+
+    def explain(self, *, has_next_try: bool) -> str:
+        """Return the whole message, with the tasks that failed."""
+        text = super().explain(has_next_try=has_next_try)
+        return "\n".join((text, "Its failed tasks:", *self.failed_tasks)) if self.failed_tasks else text
+
+
+def _after_failure(*, is_fixed: bool, is_reset: bool, on_child_failure: str) -> tuple[str, str]:
+    """Return what the next try does about a failed child, and what a person can do where there is none."""
+    if on_child_failure == "resume":
+        return (
+            "The next try of this task resumes that run: what failed in it, and what depends on that, runs again.",
+            "Clear this task to resume that run.",
+        )
+    if not is_fixed:
+        return "The next try of this task starts a new run.", "Clear this task to start a new run."
+    if is_reset:
+        return "The next try of this task resets that run.", "Clear this task to reset that run."
+    return (
+        "Its run id is fixed, so the next try of this task can only fail, too, unless that run is cleared before it.",
+        "Its run id is fixed: clear that run, then this task.",
+    )
+
+
+class StartTimeoutError(DurableError):
+    """
+    No task of the child has begun within ``start_timeout``.
+
+    :param where: where the run stands.
+    """
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float, where: str) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has not begun within start_timeout ({seconds:g} s): {where}. "
+            f"{_STAYS}"
+        )
+
+
+class RunTimeoutError(DurableError):
+    """
+    The child has not ended within ``run_timeout``.
+
+    :param where: where the run stands.
+    """
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float, where: str) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has not ended within run_timeout ({seconds:g} s): {where}. "
+            f"{_STAYS}"
+        )
+
+
+_STAYS = (
+    "This task did nothing to that run; on_parent_end decides what becomes of it. Clear this task to wait for it "
+    "again: the timeouts are measured anew then."
+)
+
+
+class ReconcilerMissingError(DurableError):
+    """What was asked of the reconciler was not done in time. It is asked for no more."""
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} has failed, and was not resumed within [durable] "
+            f"reconciler_timeout ({seconds:g} s): no reconciler acted. It runs in Airflow's API server ([durable] "
+            f"reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing was done to "
+            f"that run.",
+            if_retried="The next try of this task asks for it again.",
+            if_final="Once a reconciler runs, clear this task to resume that run; or clear the failed tasks of that "
+            "run yourself, and then this task: it waits for the run.",
         )
 
 
@@ -331,4 +412,29 @@ class EventInvalidError(DurableError):
             f"Nothing was done to that run.",
             if_retried="The next try of this task finds it by its record.",
             if_final="Clear this task: it finds the run by its record.",
+        )
+
+
+class ResultMissingError(DurableError):
+    """The child has done its part, but has not the result that is asked for. Another try would find the same."""
+
+    is_terminal = True
+
+    def __init__(self, dag_id: str, run_id: str, task_id: str, reason: str) -> None:
+        super().__init__(
+            f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} is missing: {reason}. The run "
+            f"itself has done its part. Correct result, or let that task return a value; then clear this task: it "
+            f"reads the result again, and starts no other run."
+        )
+
+
+class ResultUnreadableError(DurableError):
+    """The child's result could not be read. The outcome is not used up by that."""
+
+    def __init__(self, dag_id: str, run_id: str, task_id: str, reason: str) -> None:
+        super().__init__(
+            f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. "
+            f"The run itself has done its part.",
+            if_retried="The next try of this task reads it again.",
+            if_final="Clear this task once it can be read: it starts no other run.",
         )

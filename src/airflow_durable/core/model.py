@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.asks import OnParentEnd
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -36,6 +38,19 @@ class OnClear(str, Enum):
 
     FRESH = "fresh"
     """Start a fresh child at once, even beside an active one."""
+
+
+class OnChildFailure(str, Enum):
+    """What a try does about a child that has failed, if no person asked for the task again since."""
+
+    FRESH = "fresh"
+    """Start a fresh one."""
+
+    RESUME = "resume"
+    """Let the same run continue from where it failed."""
+
+    FAIL = "fail"
+    """Fail, without another try."""
 
 
 class Proof(str, Enum):
@@ -91,6 +106,12 @@ class Decision(str, Enum):
 
     TERMINAL_RESUBMIT = "terminal_resubmit"
     """The recorded run failed: start a fresh one."""
+
+    RESUME = "resume"
+    """The recorded run failed: ask the reconciler to let it continue from there, then wait for it."""
+
+    GIVE_UP = "give_up"
+    """The recorded run failed, and that is the end of the task."""
 
     WAIT_OUT = "wait_out"
     """The recorded run is active and is not known to carry the present request: wait for its end, then start a
@@ -194,6 +215,9 @@ class Request:
         takes the present moment where none is sent.
     :param allowed_states: Dag run states that mean success.
     :param failed_states: Dag run states that mean failure. They win over ``allowed_states``, as in the stock operator.
+    :param start_timeout_seconds: from the run being asked for to its first task running; None: no limit.
+    :param run_timeout_seconds: from the run leaving the queue to its end; None: no limit.
+    :param reconciler_timeout_seconds: how long a try waits for the reconciler to do what it asked for.
     :param call: which child of the try is asked for, from 1.
     :param epoch: of the first call of this try, for later calls; None: this is the first.
     :param is_journal_proven: this try has read an entry of the first call: that a later call has none is believed.
@@ -210,6 +234,11 @@ class Request:
     is_reset: bool = False
     is_skip: bool = False
     on_clear: OnClear = OnClear.AUTO
+    on_child_failure: OnChildFailure = OnChildFailure.FRESH
+    on_parent_end: OnParentEnd = OnParentEnd.ABANDON
+    start_timeout_seconds: float | None = None
+    run_timeout_seconds: float | None = None
+    reconciler_timeout_seconds: float = 120.0
     call: int = 1
     epoch: int | None = None
     is_journal_proven: bool = False

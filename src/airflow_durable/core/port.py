@@ -12,7 +12,7 @@ from airflow_durable.core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from airflow_durable.core.model import ChildRun, Decision, Look
@@ -73,6 +73,13 @@ class Port(Protocol):
         :param than: None: not known either.
         """
 
+    def task_states(self, dag_id: str, run_id: str) -> Mapping[str, str | None] | None:
+        """
+        Return the states of the run's tasks by their names; None: they cannot be told just now. Must not fail.
+
+        A state is None for one that is yet to be scheduled.
+        """
+
     def submit(self, record: Record) -> bool:
         """
         Ask for the recorded run: True if it was created, False on a 409.
@@ -102,6 +109,9 @@ class Port(Protocol):
 
         :param state: None: it could not be read just now.
         """
+
+    def why_queued(self, dag_id: str) -> str | None:
+        """Return why a run of this Dag may still be queued; None: it is not known. Must not fail."""
 
     def report_trouble(self, error: Exception) -> None:
         """Say that a call failed and will be repeated. Must not fail."""

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
-from airflow_durable.core import sending
+from airflow_durable.core import resuming, sending, timeouts
+from airflow_durable.core.asks import asks_of
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
 from airflow_durable.core.errors import (
     CallsDifferError,
@@ -28,6 +29,7 @@ from airflow_durable.core.errors import (
     LookUpFailedError,
     RunUsedUpError,
 )
+from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ChildRun, Clear, Decision, Look, Mode, OnClear, Phase
 from airflow_durable.core.recovery import recover
 
@@ -148,14 +150,11 @@ def _is_same_call(record: Record, request: Request, seen: ChildRun | Look) -> bo
     return record.is_same_identity(request) and record.has_dates_of(request) and not is_other_conf
 
 
-def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what a try knows when it decides
+def _act(  # noqa: PLR0913, PLR0917 - what a try knows when it decides
     port: Port, request: Request, attempt: Attempt, record: Record, seen: ChildRun | Look, clear: Clear | None
 ) -> Started:
     """Decide about the run, and do it."""
-    is_newer = None
-    if is_upstream_asked(record, request, seen, clear):
-        is_newer = port.is_upstream_newer(record.asked_at)
-    decision = decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+    decision = _decide(port, request, attempt, record, seen, clear)
     is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
         return _start_fresh(port, request, attempt, record, decision, seen, clear if is_anew else None)
@@ -163,10 +162,34 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
         return Started(replace(record, phase=Phase.WAITED_OUT), seen, is_waiting_out=True)
+    now = port.now()
+    clock = timeouts.clock_after(request, record, decision, seen, clear, now)
+    timed = replace(record, clock=clock, asks=asks_of(request.on_parent_end))
     epoch = sending.epoch_of(request, attempt, record, is_anew=is_anew)
-    entered = replace(record, epoch=epoch).with_try(attempt, decision, port.now())
+    entered = replace(timed, epoch=epoch).with_try(attempt, decision, now)
     if isinstance(seen, Look):
-        return _resubmit(port, request, attempt, entered, record if clear else entered, seen, clear)
+        return _resubmit(port, request, attempt, entered, timed if clear else entered, seen, clear)
+    return _continue_with(port, request, record, entered, decision, seen)
+
+
+def _decide(  # noqa: PLR0913, PLR0917 - what a try knows when it decides
+    port: Port, request: Request, attempt: Attempt, record: Record, seen: ChildRun | Look, clear: Clear | None
+) -> Decision:
+    is_newer = None
+    if is_upstream_asked(record, request, seen, clear):
+        is_newer = port.is_upstream_newer(record.asked_at)
+    return decide(record, request, attempt, seen, clear, is_upstream_newer=is_newer)
+
+
+def _continue_with(  # noqa: PLR0913, PLR0917 - a return for each decision; what a try knows by then
+    port: Port, request: Request, record: Record, entered: Record, decision: Decision, seen: ChildRun
+) -> Started:
+    """
+    Do what was decided about a run that is there.
+
+    :param record: as it was read.
+    :param entered: as this try leaves it.
+    """
     if decision is Decision.ALREADY_SUCCEEDED:
         # Consumed by the caller in its next call. A crash before that: the next try finds the same.
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
@@ -176,13 +199,18 @@ def _act(  # noqa: PLR0911, PLR0913, PLR0917 - a return for each decision; what 
         entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen, is_settled=request.mode is Mode.FIRE_AND_FORGET)
-    if decision is Decision.REFUSE:
-        raise FixedRunFailedError(record.dag_id, record.run_id, seen.state)
+    if decision is Decision.RESUME:
+        return Started(*resuming.resume(port, request, entered.with_seen(seen), seen))
     if decision is Decision.RESET:
         return _reset(port, request, entered, seen)
     if decision is Decision.USED_UP:
         return _end_like_stock(port, request, record.with_clear_kept(), seen, is_own=True)
-    return _end_like_stock(port, request, entered, seen, is_own=False)
+    if decision is Decision.FOREIGN:
+        return _end_like_stock(port, request, entered, seen, is_own=False)
+    if decision is Decision.GIVE_UP:
+        # Nothing is written: a try that dies before its failure is reported is followed by one that gives up, too.
+        raise failure_of(request, record, seen.state)
+    raise FixedRunFailedError(record.dag_id, record.run_id, seen.state)
 
 
 def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides to start a child
@@ -204,7 +232,9 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
     dated = sending.with_new_dates(port, request, attempt, record)
-    entered = dated.with_try(attempt, decision, port.now())
+    now = port.now()
+    dated = replace(dated, clock=timeouts.new_clock(request, now), asks=asks_of(request.on_parent_end))
+    entered = dated.with_try(attempt, decision, now)
     return _submit(port, request, attempt, entered, clear if entered.is_fixed else None)
 
 
@@ -287,6 +317,8 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     if request.is_reset:
         return _reset(port, request, record, found)
+    # Nothing is asked for a run that is not adopted.
+    record = replace(record, asks=None)
     # People who read the record see what became of the run. And a journal that had wrongly seemed to have no entry is
     # found out by the write: what is decided here is for good.
     calls.write(port, record)

@@ -13,11 +13,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import run_ids
+from airflow_durable.core.asks import without_action
 from airflow_durable.core.model import Decision, Phase, Proof
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from airflow_durable.core.asks import Asks
     from airflow_durable.core.model import Attempt, ChildRun, Mode, Outcome, Request
 
 MAX_TRIES = 50
@@ -60,6 +62,19 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """
+    From when on the timeouts of the run are measured.
+
+    :param since: when it was asked for, to start or to start over.
+    :param clear_number: the run's, as it is once that has been done. If it has moved on, a person has cleared the run.
+    """
+
+    since: datetime
+    clear_number: int
+
+
+@dataclass(frozen=True)
 class Record:
     """
     One entry of the journal.
@@ -72,6 +87,8 @@ class Record:
     :param dates: all values that were sent with this run id for what is ours of it.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
+    :param clock: None: the task has no timeout for its child.
+    :param asks: what is asked of the reconciler; None: nothing.
     :param is_recovered: it was not read from a journal, but rebuilt from the run that was found.
     """
 
@@ -92,6 +109,8 @@ class Record:
     reset: Baseline | None = None
     task_instance_id: str = ""
     tries: tuple[TryEntry, ...] = ()
+    clock: Clock | None = None
+    asks: Asks | None = None
     is_recovered: bool = False
 
     @property
@@ -118,7 +137,11 @@ class Record:
         return self.tries[-1].try_number if self.tries else 0
 
     def with_try(self, attempt: Attempt, decision: Decision, at: datetime) -> Record:
-        """Return the record as this try leaves it: what shows a later clear, and its decision as last entry."""
+        """
+        Return the record as this try leaves it: what shows a later clear, and its decision as last entry.
+
+        An action that an earlier entry asked for is withdrawn.
+        """
         entry = TryEntry(attempt.try_number, decision, self.run_id, at)
         return replace(
             self,
@@ -126,6 +149,7 @@ class Record:
             clear_number=attempt.clear_number,
             task_instance_id=attempt.task_instance_id,
             tries=(*self.tries, entry)[-MAX_TRIES:],
+            asks=without_action(self.asks),
             is_recovered=False,
         )
 
@@ -214,6 +238,13 @@ class Record:
         if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
+
+    def is_proven_by_run(self, run: ChildRun) -> bool:
+        """Tell whether the run of this author shows it by itself, to one who has but the parent, the record and it."""
+        if not self.is_fixed:
+            return self.generation >= 0
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        return self.proof is not Proof.REPLY and seen in self.dates
 
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:

@@ -17,6 +17,11 @@ Version 2 (dates ISO 8601 with their zone)::
       "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
       "parent": {"task_instance_id": str, "max_tries": int, "clear_number": int},     when it was written
       "attempts": [{"try_number": int, "decision": str, "run_id": str, "at": str}, ...]    the latest 50
+      "clock": {"since": str, "clear_number": int},     only where the task has a timeout for its child
+      "asks": {                 only where something is asked of the reconciler; each part only where it is
+        "on_parent_end": "cancel",
+        "action": {"kind": "resume" | "reset", "clear_number": int, "state": str}    what the run is like, until then
+      }
     }
 
 Version 1, of release 0.1.0, is read: one value that each try wrote over.
@@ -24,15 +29,16 @@ Version 1, of release 0.1.0, is read: one value that each try wrote over.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.core import asks
 from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.fields import Fields, parse_date
 from airflow_durable.core.model import Decision, Mode, Outcome, Phase, Proof
-from airflow_durable.core.record import Baseline, Record, TryEntry
+from airflow_durable.core.record import Baseline, Clock, Record, TryEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from datetime import datetime
 
 KEY = "durable_child_run"
 """The key of the first entry of the first call in the parent's task state store; all others start with it."""
@@ -75,7 +81,7 @@ def position_of(key: str) -> tuple[int, int] | None:
 
 def dump(record: Record) -> dict[str, Any]:
     """Return the stored form, JSON-serializable."""
-    return {
+    stored: dict[str, Any] = {
         "version": VERSION,
         "call": record.call,
         "phase": record.phase.value,
@@ -118,6 +124,11 @@ def dump(record: Record) -> dict[str, Any]:
             for entry in record.tries
         ],
     }
+    if record.clock is not None:
+        stored["clock"] = {"since": record.clock.since.isoformat(), "clear_number": record.clock.clear_number}
+    if record.asks is not None:
+        stored["asks"] = asks.dump(record.asks)
+    return stored
 
 
 def load(stored: object) -> Record:
@@ -127,7 +138,7 @@ def load(stored: object) -> Record:
     :raises RecordDamagedError: it is not a record of a version that this release knows. It is never guessed at:
         a wrong guess would start a second child.
     """
-    fields = _Fields(stored, "the record")
+    fields = Fields(stored, "the record", KEY)
     version = fields.get("version", int)
     if version == VERSION:
         return _load(fields)
@@ -138,7 +149,7 @@ def load(stored: object) -> Record:
     )
 
 
-def _load(fields: _Fields) -> Record:
+def _load(fields: Fields) -> Record:
     child, parent = fields.part("child"), fields.part("parent")
     reset, outcome = fields.optional_part("reset"), fields.optional_part("outcome")
     return Record(
@@ -155,14 +166,16 @@ def _load(fields: _Fields) -> Record:
         generation=fields.get("generation", int),
         phase=fields.choice("phase", Phase),
         outcome=_load_outcome(outcome) if outcome else None,
-        dates=tuple(_parse_date(fields, "dates", date) for date in fields.get("dates", list)),
+        dates=tuple(parse_date(fields, "dates", date) for date in fields.get("dates", list)),
         reset=_load_baseline(reset) if reset else None,
         task_instance_id=parent.get("task_instance_id", str),
         tries=_load_tries(fields),
+        clock=_load_clock(fields.part("clock")) if fields.has("clock") else None,
+        asks=asks.load(fields.part("asks")) if fields.has("asks") else None,
     )
 
 
-def _load_first(fields: _Fields) -> Record:
+def _load_first(fields: Fields) -> Record:
     """
     Return a record of version 1.
 
@@ -193,18 +206,22 @@ def _load_first(fields: _Fields) -> Record:
     )
 
 
-def _load_outcome(fields: _Fields) -> Outcome:
+def _load_outcome(fields: Fields) -> Outcome:
     state = fields.get("state", str, type(None))
     return Outcome(fields.text("dag_id"), fields.text("run_id"), state, fields.date("at"))
 
 
-def _load_baseline(fields: _Fields) -> Baseline:
+def _load_baseline(fields: Fields) -> Baseline:
     dates = fields.optional_date("logical_date"), fields.optional_date("run_after")
     return Baseline(fields.get("clear_number", int), *dates)
 
 
-def _load_tries(fields: _Fields) -> tuple[TryEntry, ...]:
-    entries = (_Fields(entry, "one of its attempts") for entry in fields.get("attempts", list))
+def _load_clock(fields: Fields) -> Clock:
+    return Clock(fields.date("since"), fields.get("clear_number", int))
+
+
+def _load_tries(fields: Fields) -> tuple[TryEntry, ...]:
+    entries = (Fields(entry, "one of its attempts", KEY) for entry in fields.get("attempts", list))
     return tuple(
         TryEntry(
             entry.get("try_number", int), entry.choice("decision", Decision), entry.text("run_id"), entry.date("at")
@@ -215,57 +232,3 @@ def _load_tries(fields: _Fields) -> tuple[TryEntry, ...]:
 
 def _dump_date(date: datetime | None) -> str | None:
     return date.isoformat() if date else None
-
-
-class _Fields:
-    """The fields of one stored object, each checked as it is read. Values are not shown: they are not ours to show."""
-
-    def __init__(self, stored: object, name: str) -> None:
-        if not isinstance(stored, dict):
-            raise RecordDamagedError(KEY, f"{name} is {type(stored).__name__}, not an object")
-        self._stored: Mapping[str, Any] = stored
-        self.name = name
-
-    def get(self, key: str, *types: type) -> Any:  # noqa: ANN401 - as many types as there are fields
-        if key not in self._stored:
-            raise RecordDamagedError(KEY, f"{self.name} has no {key!r}")
-        value = self._stored[key]
-        if type(value) not in types:
-            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is {type(value).__name__}")
-        return value
-
-    def part(self, key: str) -> _Fields:
-        return _Fields(self.get(key, dict), f"its {key}")
-
-    def optional_part(self, key: str) -> _Fields | None:
-        return None if self.get(key, dict, type(None)) is None else self.part(key)
-
-    def text(self, key: str) -> str:
-        value: str = self.get(key, str)
-        if not value:
-            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is empty")
-        return value
-
-    def date(self, key: str) -> datetime:
-        return _parse_date(self, key, self.get(key, str))
-
-    def optional_date(self, key: str) -> datetime | None:
-        value = self.get(key, str, type(None))
-        return None if value is None else _parse_date(self, key, value)
-
-    def choice(self, key: str, choices: type[Any]) -> Any:  # noqa: ANN401 - an enum, whichever it is
-        value = self.get(key, str)
-        try:
-            return choices(value)
-        except ValueError:
-            raise RecordDamagedError(KEY, f"{key!r} of {self.name} is none that this release knows") from None
-
-
-def _parse_date(fields: _Fields, key: str, value: object) -> datetime:
-    try:
-        date = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        date = None
-    if date is None or date.tzinfo is None:
-        raise RecordDamagedError(KEY, f"{key!r} of {fields.name} is not a date with a time zone")
-    return date

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
-from airflow_durable.core.errors import ChildRunFailedError, ChildRunMissingError, LookUpFailedError
+from airflow_durable.core import timeouts
+from airflow_durable.core.errors import ChildRunMissingError, LookUpFailedError
+from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ENDED_STATES, Outcome, Phase
 from airflow_durable.core.protocol import Started
 
@@ -20,20 +22,25 @@ PAUSE_SHARE = 0.1
 """Of the time waited so far: how late the child's end may be seen."""
 
 
-def wait(port: Port, request: Request, started: Started, *, poke_interval: float) -> Started:
+def wait(
+    port: Port, request: Request, started: Started, *, poke_interval: float, at_most_seconds: float | None = None
+) -> Started | None:
     """
     Wait until the child has ended.
 
     Looks first, then sleeps. A crash anywhere here leaves the unconsumed record: the next try adopts the run.
 
     :param poke_interval: the longest sleep between two look-ups, in seconds.
-    :returns: ``is_settled``: the outcome is success, to be consumed. Else the run was waited out, and
-        :func:`.protocol.trigger` has to decide anew.
+    :param at_most_seconds: how long to wait here; None: until the end.
+    :returns: None: it has not ended by then. ``is_settled``: the outcome is success, to be consumed. Else the run was
+        waited out, and :func:`.protocol.trigger` has to decide anew.
+    :raises StartTimeoutError: no task of the child has begun in time (RunTimeoutError: the child has not ended).
     :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
     :raises ChildRunMissingError: the child was deleted.
     :raises LookUpFailedError: the child cannot be looked up, for a reason that will not pass.
     """
     record, run, waited_seconds = started.record, started.run, 0.0
+    due = None if started.is_waiting_out else timeouts.first_due(request, record)
     while True:
         is_missing = False
         if run is None:
@@ -46,7 +53,15 @@ def wait(port: Port, request: Request, started: Started, *, poke_interval: float
             raise ChildRunMissingError(record.dag_id, record.run_id)
         elif run is not None and is_success(request, record, run.state):
             return replace(started, run=run, is_settled=True)
+        if due is not None and port.now() >= due:
+            checked = timeouts.check(port, request, record)
+            record, due = checked.record, checked.due
+            started = replace(started, record=record)
         pause_seconds = min(max(FIRST_PAUSE_SECONDS, waited_seconds * PAUSE_SHARE), poke_interval)
+        if at_most_seconds is not None and waited_seconds >= at_most_seconds:
+            return None
+        if due is not None:
+            pause_seconds = max(FIRST_PAUSE_SECONDS, min(pause_seconds, (due - port.now()).total_seconds()))
         port.sleep(pause_seconds)
         waited_seconds += pause_seconds
         run = None
@@ -77,14 +92,7 @@ def resume(request: Request, record: Record, outcome: Outcome) -> Started | None
 def is_success(request: Request, record: Record, state: str) -> bool:
     """Tell whether the run has done its part; raise ChildRunFailedError if it has failed."""
     if request.is_failure(state):
-        raise ChildRunFailedError(
-            record.dag_id,
-            record.run_id,
-            state,
-            is_awaited=state in request.failed_states,
-            is_fixed=record.is_fixed,
-            is_reset=request.is_reset,
-        )
+        raise failure_of(request, record, state)
     return request.is_success(state)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: both parents lose their workers, and what their retries did is read from the database."""
+"""The demonstration: all parents lose their workers, and what their retries did is read from the database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     Report = Callable[[str], None]
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
-KINDS = ("stock", "durable")
+KINDS = ("stock", "durable", "switched")
+"""The third is written like the first, with the stock operator, and made durable by the configuration alone."""
 WORK_SECONDS = 30
 STEP_LIMIT_SECONDS = 300.0
 RUN_ID = "demo"
@@ -31,6 +32,8 @@ _OPTIONS = {
     "core.parallelism": "8",
     "scheduler.task_instance_heartbeat_timeout": "8",
     "scheduler.task_instance_heartbeat_timeout_detection_interval": "1",
+    "durable.stock_operators": "durable",
+    "durable.stock_operators_only": "demo_switched_parent",
 }
 _ENDED_RUN_STATES = frozenset({"success", "failed"})
 
@@ -69,19 +72,24 @@ class Comparison:
             for parent in self.parents
             if parent.attempts < 2  # noqa: PLR2004 - the crashed one and its retry
         ]
-        durable = next(parent for parent in self.parents if parent.kind == "durable")
-        if durable.child_runs != 1:
-            found.append(f"The durable parent has {durable.child_runs} child runs, not exactly one.")
-        if durable.state != "success":
-            found.append(f"The durable parent ended as {durable.state}, not as success.")
+        for durable in self.parents:
+            if durable.kind == "stock":
+                continue
+            if durable.child_runs != 1:
+                found.append(f"The {durable.kind} parent has {durable.child_runs} child runs, not exactly one.")
+            if durable.state != "success":
+                found.append(f"The {durable.kind} parent ended as {durable.state}, not as success.")
         return tuple(found)
 
 
-def compare(home: Path, report: Report) -> Comparison:
+def compare(
+    home: Path, report: Report, show: Callable[[Comparison, str], None] = lambda _comparison, _url: None
+) -> Comparison:
     """
-    Start an Airflow in this folder, crash both parents, wait for their ends, and end the Airflow.
+    Start an Airflow in this folder, crash all parents, wait for their ends, and end the Airflow.
 
     :param report: is called with a line of progress at a time.
+    :param show: is called with the result and Airflow's address before the Airflow is ended.
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
     """
     began = time.monotonic()
@@ -95,11 +103,13 @@ def compare(home: Path, report: Report) -> Comparison:
         for kind in KINDS:
             api.trigger(f"demo_{kind}_parent", RUN_ID, {"seconds": WORK_SECONDS})
         api.close()
-        report(f"Triggered two parents. Each starts a child run of {WORK_SECONDS} s and waits for it.")
+        report(f"Triggered {len(KINDS)} parents. Each starts a child run of {WORK_SECONDS} s and waits for it.")
         killed_at = _crash_when_children_run(airflow, report)
         _watch_until_ended(airflow, report)
         parents = tuple(_measure(airflow.database, kind, killed_at[kind]) for kind in KINDS)
-    return Comparison(version, parents, time.monotonic() - began)
+        comparison = Comparison(version, parents, time.monotonic() - began)
+        show(comparison, airflow.url)
+    return comparison
 
 
 def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[str, datetime]:
@@ -108,8 +118,8 @@ def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[st
     def is_working(kind: str) -> bool:
         return any(child.state == "running" for child in database.latest_tries(f"demo_{kind}_child"))
 
-    airflow.wait_for(lambda: all(is_working(kind) for kind in KINDS), "both child runs to run", STEP_LIMIT_SECONDS)
-    report("Both child runs are running.")
+    airflow.wait_for(lambda: all(is_working(kind) for kind in KINDS), "all child runs to run", STEP_LIMIT_SECONDS)
+    report("All child runs are running.")
     killed_at = {}
     for kind in KINDS:
         pid = _parent(database, kind).pid
@@ -123,7 +133,7 @@ def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[st
 
 
 def _watch_until_ended(airflow: ScratchAirflow, report: Report) -> None:
-    """Wait until both parents and all child runs have ended; report each change on the way."""
+    """Wait until all parents and all child runs have ended; report each change on the way."""
     reported: dict[str, str] = {}
 
     def check() -> bool:
@@ -140,7 +150,7 @@ def _watch_until_ended(airflow: ScratchAirflow, report: Report) -> None:
         return is_done
 
     report("Waiting for the scheduler to miss their heartbeats and to retry them.")
-    airflow.wait_for(check, "both parents to end", STEP_LIMIT_SECONDS)
+    airflow.wait_for(check, "all parents to end", STEP_LIMIT_SECONDS)
 
 
 def _measure(database: ScratchDatabase, kind: str, killed_at: datetime) -> ParentResult:
@@ -162,7 +172,7 @@ def _what_the_retry_did(runs: list[DagRun], killed_at: datetime) -> str:
     later = [run for run in runs if run.queued_at and run.queued_at > killed_at]
     if later:
         return "started a second child run" if len(later) == 1 else f"started {len(later)} more child runs"
-    return "went on with the same child run"
+    return "continued with the same child run"
 
 
 def _work_seconds(database: ScratchDatabase, run: DagRun) -> float:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from airflow_durable.metadata.deployment_reads import DeploymentReads
+from airflow_durable.metadata.failures import address_of, explain
+from airflow_durable.metadata.installation import DatabaseUnreadableError, load_engine, require_file
 from airflow_durable.metadata.reads import Reads
 from airflow_durable.metadata.record_rows import NoStoreError, RecordRows
 from airflow_durable.metadata.tables import load_tables
@@ -22,21 +25,21 @@ _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "mysql": "SET SESSION TRANSACT
 _READ_WRITE = {"sqlite": "PRAGMA query_only = OFF", "mysql": "SET SESSION TRANSACTION READ WRITE"}
 
 
-class DatabaseUnreadableError(Exception):
-    """The metadata database could not be read. The message says why, and what to do."""
-
-
 class Database:
     """
     One database, read in streams.
 
     :param connection: which the caller closes.
+    :param address: for people, without the password.
     """
 
-    def __init__(self, connection: sa.Connection, tables: Tables | None = None) -> None:
+    def __init__(self, connection: sa.Connection, tables: Tables | None = None, *, address: str = "") -> None:
         self._connection = connection
+        self.address = address
         self.tables = tables or load_tables()
         self.reads = Reads(self.tables, self._stream)
+        self.deployment = DeploymentReads(self.tables, self._stream)
+        self.dialect = connection.dialect.name
 
     def records(self) -> RecordRows | None:
         """Return the records; None if this Airflow has no place for them (it has from 3.3)."""
@@ -58,39 +61,36 @@ def open_airflow() -> Iterator[tuple[Database, str]]:
     Open the metadata database that this machine's Airflow is configured for; yield it and Airflow's version.
 
     The engine is Airflow's own, so that what the installation does to connect (``airflow_local_settings``) is done.
+    Nothing is created where there is none.
 
     :raises DatabaseUnreadableError: there is none, or it is not an Airflow 3's.
     """
-    from airflow import __version__, settings
-
-    if settings.engine is None:
-        message = "Airflow has no database connection here: [database] sql_alchemy_conn is not to be used by it."
-        raise DatabaseUnreadableError(message)
-    with open_engine(settings.engine, __version__) as database:
-        yield database, __version__
+    engine, version = load_engine()
+    with open_engine(engine, version) as database:
+        yield database, version
 
 
 @contextlib.contextmanager
 def open_engine(engine: sa.Engine, airflow_version: str) -> Iterator[Database]:
-    """Open a metadata database, read-only."""
+    """
+    Open a metadata database, read-only.
+
+    :raises DatabaseUnreadableError: it cannot be opened, or, within the block, cannot be read.
+    """
     dialect = engine.dialect.name
+    require_file(engine.url)
     try:
         with contextlib.closing(_connect(engine)) as connection:
+            database = Database(connection, address=address_of(engine.url))
             try:
-                yield Database(connection)
+                yield database
             finally:
                 connection.rollback()
                 # The connection goes back to Airflow's pool.
                 if dialect in _READ_WRITE:
                     connection.exec_driver_sql(_READ_WRITE[dialect])
     except sa.exc.SQLAlchemyError as error:
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        message = (
-            f"The metadata database ({dialect}) could not be read: {cause}. What is read is the database that Airflow "
-            f"is configured for ([database] sql_alchemy_conn); it has to be an Airflow 3 that is migrated to the "
-            f"installed version ({airflow_version})."
-        )
-        raise DatabaseUnreadableError(message) from error
+        raise DatabaseUnreadableError(explain(error, engine.url, airflow_version, load_tables().names)) from error
 
 
 def _connect(engine: sa.Engine) -> sa.Connection:

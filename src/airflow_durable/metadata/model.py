@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
 
@@ -59,6 +59,7 @@ class TaskTry:
     :param max_tries: grows by a person's clear, and by nothing else.
     :param start_date: None: it has not begun. See :func:`without_copied_dates`.
     :param end_date: None: it has not ended.
+    :param last_heartbeat_at: None: not known. To 3.3 Airflow keeps it for the latest try only.
     """
 
     key: InstanceKey
@@ -69,6 +70,7 @@ class TaskTry:
     end_date: datetime | None
     id: UUID | None = None
     pid: int | None = None
+    last_heartbeat_at: datetime | None = None
 
     @property
     def dag_id(self) -> str:
@@ -105,6 +107,19 @@ class TaskTry:
     def contains(self, moment: datetime) -> bool:
         """Return whether the try ran at that moment."""
         return self.began_at <= moment and (self.end_date is None or moment <= self.end_date)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """
+    What the audit log says of a lost worker.
+
+    :param at: when the scheduler noticed.
+    :param timeout: for how long it had heard nothing by then; None: it does not say.
+    """
+
+    at: datetime
+    timeout: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import zlib
 from collections import defaultdict
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskTry
+from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, Loss, TaskTry
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid, bind_uuid, is_of
 
 if TYPE_CHECKING:
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
 KEYS_AT_ONCE = 500
 """How many rows one query asks for by their keys: within what every database takes in one statement."""
 
-_SILENCE = ("heartbeat timeout", "state mismatch")
+SILENCE = ("heartbeat timeout", "state mismatch")
 """The scheduler's words in the audit log for a lost worker (3.1 to 3.4, ``jobs/scheduler_job_runner.py``)."""
+
+_TIME_LIMIT = re.compile(r"within time limit \(([0-9.]+) ?seconds\)")
+"""In the scheduler's own words for it (3.1 to 3.4)."""
 
 _NOT_BEGUN_STATES = frozenset({None, "scheduled", "queued"})
 
@@ -57,9 +63,10 @@ class Reads:
             columns.end_date,
             where.id,
             columns.pid,
+            where.last_heartbeat_at,
         ).where(where.is_included, *conditions)
         for row in self._execute(statement):
-            number, max_tries, state, start, end, task_instance_id, pid = row[5:]
+            number, max_tries, state, start, end, task_instance_id, pid, heartbeat = row[5:]
             yield TaskTry(
                 as_key(row[:5]),
                 number,
@@ -69,6 +76,7 @@ class Reads:
                 as_utc(end),
                 as_uuid(task_instance_id),
                 pid,
+                as_utc(heartbeat),
             )
 
     def tries_of(self, key: InstanceKey) -> list[TaskTry]:
@@ -85,8 +93,8 @@ class Reads:
                 return found[0]
         return None
 
-    def silent_tries(self, key: InstanceKey) -> set[int]:
-        """Return the tries of which the audit log says that their worker was lost."""
+    def losses(self, key: InstanceKey) -> dict[int, Loss]:
+        """Return the tries of which the audit log says that their worker was lost, with what it says."""
         log = self.tables.log.c
         by_name = sa.and_(
             log.dag_id == key.dag_id,
@@ -99,8 +107,13 @@ class Reads:
             tries = self.tables.latest
             ids = sa.select(tries.id).where(is_of(tries.key, key))
             is_own = sa.or_(log.task_instance_id.in_(ids), sa.and_(log.task_instance_id.is_(None), by_name))
-        statement = sa.select(log.try_number).where(is_own, log.event.in_(_SILENCE))
-        return {number for (number,) in self._execute(statement)}
+        statement = sa.select(log.try_number, log.dttm, log.extra).where(is_own, log.event.in_(SILENCE))
+        found: dict[int, Loss] = {}
+        for number, at, extra in self._execute(statement.order_by(log.dttm)):
+            noticed_at = as_utc(at)
+            if number is not None and noticed_at is not None and number not in found:
+                found[number] = Loss(noticed_at, _timeout_in(extra))
+        return found
 
     # Dag runs.
 
@@ -215,6 +228,14 @@ class Reads:
         # Each may be large.
         for dag_id, data, compressed in self._execute(statement.execution_options(yield_per=20)):
             yield dag_id, json.loads(zlib.decompress(compressed)) if compressed else data
+
+
+def _timeout_in(extra: str | None) -> timedelta | None:
+    """Return the time limit that the audit log's entry names; None if it names none."""
+    found = _TIME_LIMIT.search(extra or "")
+    with contextlib.suppress(ValueError, OverflowError):
+        return timedelta(seconds=float(found.group(1))) if found else None
+    return None
 
 
 def as_key(row: Sequence[Any]) -> InstanceKey:

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from airflow_durable.core.model import Phase
 from airflow_durable.core.stored import CALL_DIGITS
-from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey
+from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey, TaskKey
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, as_key
 from airflow_durable.metadata.records import KEY_PREFIX
 from airflow_durable.metadata.values import as_text, is_of
@@ -150,6 +150,12 @@ class RecordRows:
         dag_id = self._store.key.dag_id
         statement = sa.select(dag_id, sa.func.count()).where(self._is_record(self._store)).group_by(dag_id)
         return {row[0]: row[1] for row in self._execute(statement)}
+
+    def tasks(self) -> set[TaskKey]:
+        """Return the tasks that have records."""
+        key = self._store.key
+        statement = sa.select(key.dag_id, key.task_id).where(_is_entry(self._store)).distinct()
+        return {TaskKey(row[0], row[1]) for row in self._execute(statement)}
 
     def values(self, *conditions: Condition, is_unfinished: bool = False) -> Iterator[tuple[str, str]]:
         """

@@ -38,6 +38,7 @@ Column: TypeAlias = Any
 """SQLAlchemy's types of them differ by version."""
 
 _MODELS = (
+    "dag",
     "dagrun",
     "taskinstance",
     "taskinstancehistory",  # to 3.3
@@ -47,8 +48,11 @@ _MODELS = (
     "task_state_store",  # from 3.3
     "log",
     "dynamic_region",  # from 3.4
+    "dagcode",
+    "errors",
 )
 _NAMES = (
+    "dag",
     "dag_run",
     "task_instance",
     "task_instance_history",
@@ -63,6 +67,10 @@ _NAMES = (
     "task_state_store",
     "log",
     "dynamic_region",
+    "dag_tag",
+    "dag_code",
+    "job",
+    "import_error",
 )
 
 
@@ -118,6 +126,11 @@ class Tries:
     id: Column
     is_included: Condition
 
+    @property
+    def last_heartbeat_at(self) -> Column:
+        """When a try was last heard of. The history of tries (to 3.3) does not keep it."""
+        return self.columns.last_heartbeat_at if "last_heartbeat_at" in self.columns else sa.null()
+
 
 @dataclass(frozen=True)
 class LeftBehind:
@@ -157,6 +170,13 @@ class Tables:
 
     def __init__(self, by_name: Mapping[str, Any]) -> None:
         self._by_name = by_name
+        self.names = frozenset(by_name) & frozenset(_NAMES)
+        """All that are read: what a user of the database needs SELECT on."""
+        self.dag = by_name["dag"]
+        self.dag_tag = by_name["dag_tag"]
+        self.dag_code = by_name["dag_code"]
+        self.job = by_name["job"]
+        self.import_error = by_name["import_error"]
         self.dag_run = by_name["dag_run"]
         # From 3.2; the branch goes with 3.1.
         self.run_created_at = self.dag_run.c.created_at if "created_at" in self.dag_run.c else sa.null()
@@ -226,6 +246,7 @@ def load_tables() -> Tables:
         for name in _MODELS:
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module(f"airflow.models.{name}")
+        importlib.import_module("airflow.jobs.job")
         from airflow.models.base import Base
 
     # By the names alone: with [database] sql_alchemy_schema, the metadata's own keys have the schema in them.

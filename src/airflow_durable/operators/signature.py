@@ -47,6 +47,13 @@ def parameters(  # noqa: PLR0913 - as many as the operator has
     # Ours.
     durable: bool = ...,  # [durable] default_durable
     on_clear: str = "auto",
+    on_child_failure: str = ...,  # [durable] on_child_failure
+    on_parent_end: str = ...,  # [durable] on_parent_end
+    start_timeout: float | timedelta | None = ...,  # [durable] start_timeout
+    run_timeout: float | timedelta | None = ...,  # [durable] run_timeout
+    defer_after: float | timedelta | None = None,
+    result: str | list[str] | None = None,
+    partition_key: str | None = None,
     # Those of every operator.
     **kwargs: Any,  # noqa: ANN401 - as the stock operator has them
 ) -> None:

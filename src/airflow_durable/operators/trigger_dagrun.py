@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timezone
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_durable.compat import DagRunTriggerException, conf
-from airflow_durable.durations import SHORTEST_PAUSE_SECONDS, read_interval
+from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
+from airflow_durable.operators.parameters import (
+    ON_CHILD_FAILURE,
+    ON_PARENT_END,
+    OWN,
+    RUN_TIMEOUT,
+    START_TIMEOUT,
+    check_all,
+    check_poke_interval,
+    check_result_is_awaited,
+)
 from airflow_durable.operators.signature import parameters, takes
 from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check, is_deferrable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime, timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_durable.core.model import Request
+    from airflow_durable.core.model import Attempt, Request
+    from airflow_durable.core.protocol import Started
     from airflow_durable.core.record import Record
     from airflow_durable.task.journal import Journal
     from airflow_durable.task.port import AirflowPort
     from airflow_durable.task.request import Payload
-    from airflow_durable.triggers.dag_run import DurableDagRunTrigger
 
 # What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
 # again.
 
-_ON_CLEAR = ("auto", "adopt", "fresh")
 _EVENT_LENGTH = 2
 _NEEDED_IN_CONTEXT = ("ti", "task", "dag_run")
 
@@ -57,24 +67,62 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         adopted if it carries the present request and nothing upstream of this task ran again since; an active one that
         does not is waited out before a fresh one is started. ``"adopt"``: it counts whatever changed since, unless its
         success was taken. ``"fresh"``: a fresh one is started at once.
+    :param on_child_failure: what the next try does about a child that has failed. ``"fresh"``: it starts a new run.
+        ``"resume"`` (Airflow 3.3): it lets the same run continue from where it failed; a reconciler has to run.
+        ``"fail"``: there is no next try. The default is ``[durable] on_child_failure``.
+    :param on_parent_end: what becomes of an active child when this task has ended for good without having taken its
+        outcome. ``"abandon"``: it stays as it is. ``"cancel"`` (Airflow 3.3): the reconciler ends it. Never for a
+        retry or a clear. The default is ``[durable] on_parent_end``.
+    :param start_timeout: how long the child may take from being asked for to its first task running, in seconds or as
+        a timedelta; None: for ever. Then the task fails without another try and says where the child stands. Neither
+        a retry nor a deferral starts it anew. The default is ``[durable] start_timeout``.
+    :param run_timeout: the same, from the child leaving the queue to its end. The default is
+        ``[durable] run_timeout``.
+    :param defer_after: wait in the worker for so long, in seconds or as a timedelta, and then in the triggerer; None:
+        ``deferrable`` decides.
+    :param result: the id of a task of the child, or several: what it returned is what this task returns. A list for a
+        mapped task, a dict by task id for several.
+    :param partition_key: of the child's run (templated). An error where Airflow does not pass it on: up to 3.4.0b2 none
+        does.
     """
 
     @takes(parameters)
-    def __init__(
+    def __init__(  # noqa: PLR0913 - ours; see signature.py
         self,
         *,
         durable: bool = conf.getboolean("durable", "default_durable", fallback=False),
         on_clear: str = "auto",
+        on_child_failure: str = ON_CHILD_FAILURE,
+        on_parent_end: str = ON_PARENT_END,
+        start_timeout: float | timedelta | None = START_TIMEOUT,
+        run_timeout: float | timedelta | None = RUN_TIMEOUT,
+        defer_after: float | timedelta | None = None,
+        result: str | list[str] | None = None,
+        partition_key: str | None = None,
         **kwargs: Any,  # noqa: ANN401 - the stock operator's own
     ) -> None:
         super().__init__(**kwargs)
-        self.durable = _check_durable(self.task_id, durable)
-        self.on_clear = _check_on_clear(self.task_id, on_clear)
+        self.durable = durable
+        self.on_clear = on_clear
+        self.on_child_failure = on_child_failure
+        self.on_parent_end = on_parent_end
+        self.start_timeout = start_timeout
+        self.run_timeout = run_timeout
+        self.defer_after = defer_after
+        self.result = result
+        self.partition_key = partition_key
+        check_all(self.task_id, {name: getattr(self, name) for name in OWN}, is_durable=durable)
+        if partition_key is not None:
+            # Not of the class: without it the task has the stock operator's, in the UI too.
+            self.template_fields = (*self.template_fields, "partition_key")
         if durable:
             check()
+            is_waiting = self.wait_for_completion or is_deferrable(self)
             # A task that does not wait never uses it; wait_for_completion may be a template by now.
-            if self.wait_for_completion or is_deferrable(self):
-                _check_poke_interval(self.task_id, self.poke_interval)
+            if is_waiting:
+                check_poke_interval(self.task_id, self.poke_interval)
+            if result is not None:
+                check_result_is_awaited(self.task_id, is_waiting=is_waiting)
         # One that is called by another task's code, and so is in no Dag, is tried again with that task.
         if durable and self.retries == 0 and self.has_dag():  # type: ignore[no-untyped-call] # Airflow's
             warnings.warn(
@@ -87,11 +135,8 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:  # noqa: ANN401 - Airflow's own signature
         """Check what is known when the Dag is parsed; then do as every operator."""
-        task_id = str(kwargs.get("task_id"))
-        if "durable" in kwargs:
-            _check_durable(task_id, kwargs["durable"])
-        if "on_clear" in kwargs:
-            _check_on_clear(task_id, kwargs["on_clear"])
+        given = {name: kwargs[name] for name in OWN if name in kwargs}
+        check_all(str(kwargs.get("task_id")), given, is_durable=None)
         return super().partial(**kwargs)
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401 - what execute_complete of a subclass returns
@@ -101,8 +146,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        # A context without all of these is that of a unit test: there is no try that could be continued.
-        missing = [name for name in _NEEDED_IN_CONTEXT if name not in context] if self.durable else []
+        missing = _lacks(context) if self.durable else []
         if missing:
             self.log.warning("The context lacks %s: doing as without durable.", ", ".join(missing))
         if not self.durable or missing:
@@ -116,7 +160,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         :raises DurableTriggerError: as :meth:`execute`.
         """
         data = _data_of_our_event(event)
-        if data is None and (not self.durable or self._is_of_stock(event)):
+        if data is None and (not self.durable or _lacks(context) or self._is_of_stock(event)):
             return super().execute_complete(context, event)
         return self._guarded(context, lambda: self._complete_durably(context, data))
 
@@ -124,11 +168,13 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
     def _guarded(context: Context, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
         from airflow_durable.core.errors import DurableError
         from airflow_durable.exceptions import as_airflow
+        from airflow_durable.task.failures import name_failed_tasks
         from airflow_durable.task.request import has_next_try
 
         try:
             return run()
         except DurableError as error:
+            name_failed_tasks(error)
             raised = as_airflow(error, has_next_try=has_next_try(context))
         # Out of the except block: what is raised in it is logged with the error's text a second time.
         raise raised
@@ -146,14 +192,16 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         )
 
     def _execute_durably(self, context: Context, *, is_resumed: bool) -> Any:  # noqa: ANN401 - see execute
-        from airflow_durable.core import protocol, waiting
         from airflow_durable.core.model import Mode
         from airflow_durable.task.calls import next_call
+        from airflow_durable.task.deferral import event_of
         from airflow_durable.task.request import build_attempt, build_payload, build_request, poke_interval_of
 
         self._restore_given()
+        if getattr(self, "durable_by_switch", False) and not is_resumed:
+            self.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
         call = next_call(context)
-        payload = build_payload(self)
+        payload = build_payload(self, context)
         request, attempt = build_request(self, call), build_attempt(context)
         is_waiting = request.mode is not Mode.FIRE_AND_FORGET
         poke_interval = poke_interval_of(self) if is_waiting else SHORTEST_PAUSE_SECONDS
@@ -167,15 +215,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             return super().execute(context)
         is_deferred = request.mode is Mode.DEFER and self._can_defer(context)
         with self._open_port(context, call.journal, payload) as port:
-            while True:
-                started = self._trigger(context, port, lambda: protocol.trigger(port, request, attempt), request)
-                self._leave_traces(context, port, started.record)
-                if not started.is_settled and is_deferred:
-                    self._defer_durably(request, started.record, call.journal)
-                if not started.is_settled:
-                    started = waiting.wait(port, request, started, poke_interval=poke_interval)
-                if started.is_settled:
-                    break
+            started = self._wait_in_worker(context, port, request, attempt, poke_interval, is_deferred=is_deferred)
+            if not started.is_settled:
+                self._defer_durably(request, started.record, call.journal)
             call.started(started.record, has_record=port.has_record)
             if (
                 is_deferred
@@ -185,11 +227,55 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
                 call.known_at_once()
                 state = started.run.state if started.run else None
-                return self.execute_complete(context, self._event_of(request, started.record, call.journal, state))
-            port.report_end(waiting.consume(port, started))
-        return None
+                return self.execute_complete(context, event_of(self, request, started.record, call.journal, state))
+            return self._finish(port, started)
 
-    def _trigger(self, context: Context, port: AirflowPort, trigger: Callable[[], Any], request: Request) -> Any:  # noqa: ANN401
+    def _wait_in_worker(  # noqa: PLR0913 - what a try knows when it triggers
+        self,
+        context: Context,
+        port: AirflowPort,
+        request: Request,
+        attempt: Attempt,
+        poke_interval: float,
+        *,
+        is_deferred: bool,
+    ) -> Started:
+        """Trigger, and wait; return when the outcome is known, or when it is to be waited for in the triggerer."""
+        from airflow_durable.core import protocol, waiting
+        from airflow_durable.task.request import seconds_of
+
+        defer_after = seconds_of(self, "defer_after")
+        if defer_after is not None and not is_deferred:
+            self.log.info("This call cannot be deferred, so defer_after is ignored.")
+        while True:
+            started = self._trigger(context, port, lambda: protocol.trigger(port, request, attempt), request)
+            self._leave_traces(context, port, started.record)
+            if started.is_settled or (is_deferred and not defer_after):
+                return started
+            ended = waiting.wait(
+                port,
+                request,
+                started,
+                poke_interval=poke_interval,
+                at_most_seconds=defer_after if is_deferred else None,
+            )
+            if ended is None:
+                return started
+            if ended.is_settled:
+                return ended
+
+    def _finish(self, port: AirflowPort, started: Started) -> Any:  # noqa: ANN401 - what the child's tasks returned
+        """Take the outcome. The result is read before: a try that dies in between reads it again."""
+        from airflow_durable.core import waiting
+        from airflow_durable.task.results import read_result
+
+        result = read_result(self.result, started.record)
+        port.report_end(waiting.consume(port, started))
+        return result
+
+    def _trigger(
+        self, context: Context, port: AirflowPort, trigger: Callable[[], Started], request: Request
+    ) -> Started:
         """Trigger. Where a run with our fixed identity is not ours, the link leads to it all the same."""
         from airflow_durable.core.errors import ChildRunForeignError, ForeignRunSkipError, RunUsedUpError
 
@@ -218,32 +304,26 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
     def _complete_durably(self, context: Context, data: dict[str, Any] | None) -> Any:  # noqa: ANN401 - see execute
         from airflow_durable import task_sdk
-        from airflow_durable.core import waiting
-        from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
-        from airflow_durable.core.model import Outcome
-        from airflow_durable.core.stored import load
+        from airflow_durable.core import timeouts, waiting
         from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
+        from airflow_durable.task.deferral import read_event
         from airflow_durable.task.request import rebuild_request
 
-        if data is None:
-            raise EventInvalidError(self.trigger_dag_id, self.trigger_run_id, "it is of no known form")
-        try:
-            record = load(data["record"])
-        except RecordDamagedError as error:
-            raise EventInvalidError(data.get("dag_id"), data.get("run_ids"), str(error)) from error
-        # "state": where the run id is one of the event's own words.
-        state = data.get("state", data.get(record.run_id))
-        if not isinstance(state, str):
-            raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
+        event = read_event(self, data)
+        record, seen = event.record, event.outcome
         is_left_over = task_sdk.is_event_left_over(deferred_in_try=record.last_try, try_number=context["ti"].try_number)
         if record.tries and is_left_over and not is_known_at_once(context):
             return self._execute_durably(context, is_resumed=True)
         self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self, record), resume_at(context, record.call)
-        journal.restore(record.call, data["record"])
-        seen = Outcome(
-            record.dag_id, record.run_id, None if data.get("is_missing") else state, datetime.now(tz=timezone.utc)
-        )
+        journal.restore(record.call, data["record"] if data else {})
+        if event.is_due:
+            with self._open_port(context, journal, None) as port:
+                checked = timeouts.check(port, request, record)
+            record, outcome = checked.record, timeouts.outcome_of(checked, seen.at)
+            if outcome is None:
+                self._defer_durably(request, record, journal, due=checked.due)
+            seen = outcome
         started = waiting.resume(request, record, seen)
         if started is None:
             self._defer_durably(request, record, journal)
@@ -252,8 +332,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         # What a subclass calls after this is the next call, not this one again.
         next_call(context).started(record, has_record=False)
         with self._open_port(context, journal, None) as port:
-            port.report_end(waiting.consume(port, started))
-        return None
+            return self._finish(port, started)
 
     def _can_defer(self, context: Context) -> bool:
         """
@@ -338,29 +417,23 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             if getattr(self, name) == assigned:
                 setattr(self, name, before)
 
-    def _defer_durably(self, request: Request, record: Record, journal: Journal) -> NoReturn:
-        self.defer(trigger=self._trigger_of(request, record, journal), method_name="execute_complete")
+    def _defer_durably(
+        self, request: Request, record: Record, journal: Journal, *, due: datetime | EllipsisType | None = ...
+    ) -> NoReturn:
+        """
+        Wait in the triggerer.
 
-    def _trigger_of(self, request: Request, record: Record, journal: Journal) -> DurableDagRunTrigger:
-        from airflow_durable.core.model import ENDED_STATES, Phase
-        from airflow_durable.core.stored import dump
-        from airflow_durable.task.request import poke_interval_of
-        from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+        :param due: when a timeout can be over; None: never. Not given: as the record says.
+        """
+        from airflow_durable.task.deferral import first_due, trigger_of
 
-        # A run that has ended in no listed state has failed. One that is waited out only has to end.
-        is_waited_out = record.phase is Phase.WAITED_OUT
-        states = ENDED_STATES | (frozenset() if is_waited_out else request.allowed_states | request.failed_states)
-        return DurableDagRunTrigger(
-            dag_id=record.dag_id,
-            run_id=record.run_id,
-            states=sorted(states),
-            poll_interval=poke_interval_of(self),
-            record={**dump(record), **journal.position(record.call)},
-        )
+        next_due = first_due(request, record) if isinstance(due, EllipsisType) else due
+        self.defer(trigger=trigger_of(self, request, record, journal, next_due), method_name="execute_complete")
 
-    def _event_of(self, request: Request, record: Record, journal: Journal, state: str | None) -> Any:  # noqa: ANN401
-        """Return the event that a deferral would have ended with."""
-        return self._trigger_of(request, record, journal).payload(state or "success")
+
+def _lacks(context: Context) -> list[str]:
+    """Return what a try's context has and this one has not: it is that of a unit test, and no try can be continued."""
+    return [name for name in _NEEDED_IN_CONTEXT if name not in context]
 
 
 def _paused(dag_id: str, run_id: str) -> Exception:
@@ -376,25 +449,3 @@ def _data_of_our_event(event: Any) -> dict[str, Any] | None:  # noqa: ANN401 - i
     class_path, data = event
     is_ours = class_path == "airflow_durable.triggers.dag_run.DurableDagRunTrigger"
     return data if is_ours and isinstance(data, dict) and "record" in data else None
-
-
-def _check_durable(task_id: str, durable: object) -> bool:
-    """Return it if it is a bool: a text is true whatever it says, and ``durable`` is no template field."""
-    if isinstance(durable, bool):
-        return durable
-    message = f"durable of task {task_id!r} is True or False, not {durable!r}."
-    raise TypeError(message)
-
-
-def _check_on_clear(task_id: str, on_clear: object) -> str:
-    if isinstance(on_clear, str) and on_clear in _ON_CLEAR:
-        return on_clear
-    message = f"on_clear of task {task_id!r} is one of {', '.join(_ON_CLEAR)}, not {on_clear!r}."
-    raise ValueError(message)
-
-
-def _check_poke_interval(task_id: str, given: object) -> None:
-    """Refuse it when the Dag is parsed, not when the child was started."""
-    if read_interval(given) is None:
-        message = f"poke_interval of task {task_id!r} is a number of seconds, 0 or more, or a timedelta, not {given!r}."
-        raise ValueError(message)

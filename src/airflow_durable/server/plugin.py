@@ -52,6 +52,9 @@ async def serve(
     await get_app(URL_PREFIX)(scope, receive, send)
 
 
+_OFF = "as_is"
+
+
 def is_enabled() -> bool:
     """Return whether there is to be a page: ``[durable] waits_page``, and Airflow 3.1, the first with such pages."""
     return hasattr(AirflowPlugin, "external_views") and conf.getboolean("durable", "waits_page", fallback=True)
@@ -66,6 +69,8 @@ def preload_operator() -> None:
     operator would be imported once, and this one, often with the stock one, again in each parse: a fifth of the time
     that a file with 200 of them takes. As there, ``[dag_processor] parsing_pre_import_modules`` turns it off.
 
+    The same goes for the switch ``[durable] stock_operators``, where it is on.
+
     The Dag processor is told by its manager's module, which it has imported by the time it loads the plugins, and no
     other process imports. With ``[core] lazy_load_plugins = False`` the plugins come first, and this does nothing.
     """
@@ -74,6 +79,8 @@ def preload_operator() -> None:
     with contextlib.suppress(Exception):  # The Dag files report what is wrong: it is none of the page's errors.
         if conf.getboolean("dag_processor", "parsing_pre_import_modules", fallback=True):
             importlib.import_module("airflow_durable.operators.trigger_dagrun")
+            if conf.get("durable", "stock_operators", fallback=_OFF) != _OFF:
+                importlib.import_module("airflow_durable.switch.apply")
 
 
 def warn_if_untested() -> None:

@@ -136,7 +136,7 @@ class Waits:
 
     def silent_tries(self, parent: InstanceKey) -> set[int]:
         """Return the tries of a parent whose worker went silent. Only for who may read the Dag's audit log."""
-        return self._reads.silent_tries(parent)
+        return set(self._reads.losses(parent))
 
     def runs(self, keys: Iterable[tuple[str, str]]) -> dict[DagRunKey, DagRun]:
         """Return those of these Dag runs that exist and that the user may read."""

@@ -32,6 +32,7 @@ _COUNTERS = {
     Decision.SUCCEED_AGAIN: "resumable_job.already_succeeded",
     Decision.TERMINAL_RESUBMIT: "resumable_job.terminal_resubmit",
     Decision.RESET: "resumable_job.terminal_resubmit",
+    Decision.RESUME: "resumable_job.reconnect_success",
 }
 
 _MESSAGES = {
@@ -41,6 +42,9 @@ _MESSAGES = {
     Decision.ALREADY_SUCCEEDED: "The run that an earlier try triggered has done its part; nothing is submitted.",
     Decision.SUCCEED_AGAIN: "An earlier try recorded its success and died before it reported it; succeeding again.",
     Decision.TERMINAL_RESUBMIT: "The run that an earlier try triggered failed; starting a fresh one.",
+    Decision.RESUME: "The run that an earlier try triggered failed; asking the reconciler to resume it: what failed in "
+    "it, and what depends on that, runs again.",
+    Decision.GIVE_UP: "The run that an earlier try triggered failed, and on_child_failure is 'fail'.",
     Decision.WAIT_OUT: (
         "A run that this task triggered before it was cleared is active, and it is not known to carry the same "
         "request: waiting for its end before a fresh run is started. To wait no longer, mark that run as failed; to "
@@ -96,7 +100,7 @@ class Reporter:
         is_prior = record.is_recovered or any(entry.try_number != self._try_number for entry in record.tries)
         state = seen.state if isinstance(seen, ChildRun) else seen and seen.value
         is_own_reply_lost = decision is Decision.RECONNECT and not is_prior
-        level = "warning" if decision in {Decision.WAIT_OUT, Decision.TERMINAL_RESUBMIT} else "info"
+        level = "warning" if decision in {Decision.WAIT_OUT, Decision.TERMINAL_RESUBMIT, Decision.RESUME} else "info"
         text = _MESSAGES[decision]
         if is_own_reply_lost:
             text = _LOST_REPLY

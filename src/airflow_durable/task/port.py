@@ -7,9 +7,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable import task_sdk
+from airflow_durable.core.errors import LookUpFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.exceptions import DagRunTriggerException
@@ -76,6 +77,18 @@ class AirflowPort:
         """Return whether a task upstream ran again after this moment."""
         return is_upstream_newer(self._context, than)
 
+    def task_states(self, dag_id: str, run_id: str) -> Mapping[str, str | None] | None:
+        """Return the states of the run's tasks; None if they cannot be told."""
+        try:
+            return task_sdk.task_states(dag_id, run_id)
+        except LookUpFailedError as error:
+            self._reporter.trouble(error)
+            return None
+
+    def why_queued(self, dag_id: str) -> str | None:
+        """Return why a run of this Dag may still be queued."""
+        return task_sdk.why_queued(dag_id)
+
     def submit(self, record: Record) -> bool:
         """Ask for the recorded run."""
         return task_sdk.submit(self._ask(record), is_reset=False)
@@ -116,6 +129,9 @@ class AirflowPort:
         request = self._ask_stock(record)
         if record.run_after is not None:
             request.run_after = record.run_after
+        if self._payload is not None and self._payload.partition_key is not None:
+            # The stock operator does not know it; the message has it from 3.2.
+            request.partition_key = self._payload.partition_key  # type: ignore[attr-defined]
         self.has_asked_stock = True
         return request
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
 from airflow_durable.compat import conf as airflow_conf
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import DagIdInvalidError, DateInvalidError, RequestInvalidError
-from airflow_durable.core.model import Attempt, Mode, OnClear, Parent, Request
+from airflow_durable.core.model import Attempt, Mode, OnChildFailure, OnClear, Parent, Request
 from airflow_durable.core.run_ids import check_run_id
-from airflow_durable.durations import read_interval
+from airflow_durable.durations import read_interval, read_timeout
 from airflow_durable.task.conf import parse_conf
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_durable.core.record import Record
     from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
     from airflow_durable.task.calls import Call
+
+_RECONCILER_TIMEOUT_SECONDS = 120.0
 
 INJECTED_KEY = "openlineage"
 """What the stock operator adds to the conf where OpenLineage runs: the parent's ids, which differ between tries
@@ -34,23 +37,26 @@ class Payload:
 
     dag_id: str
     conf: Any
+    partition_key: str | None = None
 
-    def is_of(self, dag_id: str, conf: Any) -> bool:  # noqa: ANN401 - JSON
-        """Return whether a run of that Dag with that conf carries the same request."""
-        return dag_id == self.dag_id and _without_injected(conf) == _without_injected(self.conf)
+    def is_of(self, dag_id: str, conf: Any, partition_key: str | None = None) -> bool:  # noqa: ANN401 - JSON
+        """Return whether a run of that Dag with that conf and partition key carries the same request."""
+        is_same_run = (dag_id, partition_key) == (self.dag_id, self.partition_key)
+        return is_same_run and _without_injected(conf) == _without_injected(self.conf)
 
 
-def build_payload(operator: TriggerDagRunOperator) -> Payload:
+def build_payload(operator: TriggerDagRunOperator, context: Context) -> Payload:
     """
     Return what the child is given, checked before anything is sent or recorded.
 
     :raises DagIdInvalidError: ``trigger_dag_id`` was rendered to nothing.
     :raises ConfInvalidError: the conf has something that Airflow cannot send.
+    :raises RequestInvalidError: a partition key that is no text, or that this Airflow cannot send.
     """
     given: Any = operator.trigger_dag_id
     if given is None or not str(given).strip():
         raise DagIdInvalidError("it is None" if given is None else "it is empty")
-    return Payload(str(given), parse_conf(str(given), operator.conf))
+    return Payload(str(given), parse_conf(str(given), operator.conf), _partition_key(operator, context))
 
 
 def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
@@ -83,6 +89,7 @@ def build_request(operator: TriggerDagRunOperator, call: Call) -> Request:
         is_reset=bool(operator.reset_dag_run),
         is_skip=bool(operator.skip_when_already_exists),
         on_clear=OnClear(operator.on_clear),
+        **_limits(operator, has_store=call.journal.has_store),
         call=call.number,
         epoch=call.epoch,
         is_journal_proven=call.is_journal_proven,
@@ -101,6 +108,7 @@ def rebuild_request(operator: TriggerDagRunOperator, record: Record) -> Request:
         allowed_states=read_states("allowed_states", operator.allowed_states),
         failed_states=read_states("failed_states", operator.failed_states),
         is_reset=bool(operator.reset_dag_run),
+        **_limits(operator, has_store=True),
         call=record.call,
     )
 
@@ -135,6 +143,21 @@ def build_parent(context: Context) -> Parent:
     )
 
 
+def seconds_of(operator: TriggerDagRunOperator, name: str) -> float | None:
+    """
+    Return a timeout of the task in seconds; None: it has none.
+
+    :raises RequestInvalidError: it is no number of seconds and no timedelta.
+    """
+    given: Any = getattr(operator, name)
+    if given is None:
+        return None
+    seconds = read_timeout(given, is_zero_allowed=name == "defer_after")
+    if seconds is None:
+        raise RequestInvalidError(f"{name} has to be a number of seconds, a timedelta or None, not {given!r}.")
+    return seconds
+
+
 def has_next_try(context: Context) -> bool:
     """Return whether Airflow will try the task again if this try fails (3.0 to 3.4, ``is_eligible_to_retry``)."""
     ti = context["ti"]
@@ -154,6 +177,36 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
             f"poke_interval has to be a number of seconds, 0 or more, or a timedelta, not {given!r}."
         )
     return seconds
+
+
+def _limits(operator: TriggerDagRunOperator, *, has_store: bool) -> dict[str, Any]:
+    """Return what bounds the child's life. What needs a record is not done where there is none: ``dag.test()``."""
+    on_failure, on_end = OnChildFailure(operator.on_child_failure), OnParentEnd(operator.on_parent_end)
+    is_resumed = on_failure is OnChildFailure.RESUME and not has_store
+    return {
+        "on_child_failure": OnChildFailure.FRESH if is_resumed else on_failure,
+        "on_parent_end": on_end if has_store else OnParentEnd.ABANDON,
+        "start_timeout_seconds": seconds_of(operator, "start_timeout"),
+        "run_timeout_seconds": seconds_of(operator, "run_timeout"),
+        "reconciler_timeout_seconds": _reconciler_timeout(),
+    }
+
+
+def _reconciler_timeout() -> float:
+    return max(0.0, float(airflow_conf.get("durable", "reconciler_timeout", fallback=_RECONCILER_TIMEOUT_SECONDS)))
+
+
+def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | None:
+    """Return the partition key. Of a mapped task it is not rendered yet: it is no template field of the class."""
+    given: Any = operator.partition_key
+    rendered = operator.render_template(given, context) if isinstance(given, str) else given
+    if rendered is None:
+        return None
+    if not isinstance(rendered, str) or not rendered:
+        raise RequestInvalidError(f"partition_key has to be a text that is not empty, not {rendered!r}.")
+    if not task_sdk.can_send_partition_key():
+        raise RequestInvalidError("partition_key cannot be used: this Airflow does not pass it on to the run.")
+    return rendered
 
 
 def read_states(name: str, given: Iterable[Any]) -> frozenset[str]:
@@ -192,6 +245,7 @@ def _fixed_run_id(
 
 def _mode(operator: TriggerDagRunOperator) -> Mode:
     is_deferrable = stock.is_deferrable(operator)
+    is_deferrable = is_deferrable or operator.defer_after is not None
     if not operator.wait_for_completion and not (is_deferrable and task_sdk.is_deferrable_waiting()):
         return Mode.FIRE_AND_FORGET
     return Mode.DEFER if is_deferrable else Mode.WAIT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -15,6 +16,7 @@ from airflow_durable.triggers.poller import get_poller
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+MISSING = "missing"
 _MISSING_TO_STOCK = "failed"
 
 
@@ -34,16 +36,31 @@ class DurableDagRunTrigger(BaseTrigger):
         come. The event then carries that state, and whoever gets it decides what it means.
     :param poll_interval: the longest time between two polls, in seconds.
     :param record: the stored form of the parent's record, handed back in the event.
+    :param due: when to end the wait in any case, as an ISO 8601 text with its time zone; None: never. The task then
+        finds out whether a timeout is over.
+    :param stock_states: the states that the stock operator would understand if the parent's Dag went back to it, among
+        them :data:`MISSING` for a run that does not exist. The event of another state lacks what the stock operator
+        needs, so that its try fails: it takes every state that it has not listed as failed for success. None: all.
     """
 
-    def __init__(
-        self, *, dag_id: str, run_id: str, states: list[str], poll_interval: float, record: dict[str, Any]
+    def __init__(  # noqa: PLR0913 - a contract
+        self,
+        *,
+        dag_id: str,
+        run_id: str,
+        states: list[str],
+        poll_interval: float,
+        record: dict[str, Any],
+        due: str | None = None,
+        stock_states: list[str] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self.dag_id = dag_id
         self.run_id = run_id
         self.states = states
         self.poll_interval = poll_interval
+        self.due = due
+        self.stock_states = stock_states
         # As a text it takes a tenth of the memory, and a triggerer has ten thousand of these.
         self._record = json.dumps(record)
 
@@ -63,6 +80,9 @@ class DurableDagRunTrigger(BaseTrigger):
                 "states": self.states,
                 "poll_interval": self.poll_interval,
                 "record": self.record,
+                # Only where it is used: an older release in the triggerer takes no argument that it does not know.
+                **({} if self.due is None else {"due": self.due}),
+                **({} if self.stock_states is None else {"stock_states": self.stock_states}),
             },
         )
 
@@ -72,17 +92,29 @@ class DurableDagRunTrigger(BaseTrigger):
         begun = loop.time()
         wait_log = WaitLog(self.log, self.dag_id, self.run_id)
         wait_log.begin()
-        state = await get_poller(AsyncLookUps()).wait(
+        wait = get_poller(AsyncLookUps()).wait(
             self.dag_id, self.run_id, frozenset(self.states), self.poll_interval, wait_log
         )
+        try:
+            state = await asyncio.wait_for(wait, self._seconds_left())
+        except asyncio.TimeoutError:
+            wait_log.due(loop.time() - begun)
+            yield TriggerEvent(self.payload(None, is_due=True))  # type: ignore[no-untyped-call] # Airflow's
+            return
         wait_log.end(state, loop.time() - begun)
         yield TriggerEvent(self.payload(state))  # type: ignore[no-untyped-call] # Airflow's
 
-    def payload(self, state: str | None) -> tuple[str, dict[str, Any]]:
+    def _seconds_left(self) -> float | None:
+        if self.due is None:
+            return None
+        return max(0.0, (datetime.fromisoformat(self.due) - datetime.now(tz=timezone.utc)).total_seconds())
+
+    def payload(self, state: str | None, *, is_due: bool = False) -> tuple[str, dict[str, Any]]:
         """
         Return the event's payload.
 
         :param state: None: the run is missing. To a stock operator that reads as failed: it must not read as success.
+        :param is_due: the run has not ended, and a timeout can be over. To a stock operator that reads as failed, too.
         """
         class_path, _ = self.serialize()
         payload: dict[str, Any] = {
@@ -90,9 +122,13 @@ class DurableDagRunTrigger(BaseTrigger):
             "run_ids": [self.run_id],
             "states": self.states,
             "poll_interval": self.poll_interval,
-            "is_missing": state is None,
+            "is_missing": state is None and not is_due,
             "record": self.record,
         }
+        if is_due:
+            payload["is_due"] = True
         # A fixed run id may be one of these words.
         payload["state" if self.run_id in payload else self.run_id] = _MISSING_TO_STOCK if state is None else state
+        if self.stock_states is not None and (MISSING if state is None else state) not in self.stock_states:
+            del payload["run_ids"]
         return class_path, payload

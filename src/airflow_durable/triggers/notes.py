@@ -66,6 +66,12 @@ class WaitLog:
         text = "The child run does not exist any more." if state is None else "The child run has ended."
         self._write(text, state=state or "missing", waited=format_duration(waited_seconds))
 
+    def due(self, waited_seconds: float) -> None:
+        """Say that a timeout can be over."""
+        self._write(
+            "A timeout of the child run can be over: the task checks it.", waited=format_duration(waited_seconds)
+        )
+
     def _write(self, text: str, **fields: str) -> None:
         self._context.run(write_line, self._log, "info", text, dag_id=self._dag_id, run_id=self._run_id, **fields)
 

@@ -104,3 +104,15 @@ def test_dag_processor_that_may_not_import_modules_before_it_forks_does_not() ->
 
 def test_operator_that_cannot_be_imported_takes_nothing_from_the_page() -> None:
     assert _imported(_DAG_PROCESSOR, AIRFLOW__DURABLE__DEFAULT_DURABLE="perhaps") == "[True, False] {}"
+
+
+@pytest.mark.parametrize(("mode", "loaded"), [("as_is", "True False"), ("durable", "True True")])
+def test_the_dag_processor_loads_what_a_parse_needs_before_it_forks(mode: str, loaded: str) -> None:
+    code = (
+        "import sys, airflow.dag_processing.manager\n"
+        "from airflow_durable.server.plugin import DurableWaitsPlugin as P\n"
+        "P.on_load()\n"
+        "names = ('operators.trigger_dagrun', 'switch.apply')\n"
+        "print(*(f'airflow_durable.{name}' in sys.modules for name in names))"
+    )
+    assert run_python(code, AIRFLOW__DURABLE__STOCK_OPERATORS=mode) == loaded

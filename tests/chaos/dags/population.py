@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 from airflow.sdk import DAG, get_parsing_context, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
@@ -32,9 +33,11 @@ def make_child(kind: str, name: str) -> None:
 def make_parent(kind: str, name: str) -> None:
     """Make the parents' Dag of a kind and mode."""
     mode = MODES[name]
+    is_switched = mode.is_switched and kind == "durable"
+    operator: Any = StockTriggerDagRunOperator if is_switched else TriggerDagRunOperator
     own = {
         "trigger_dag_id": name_child(kind, name),
-        "durable": kind == "durable",
+        **({} if is_switched else {"durable": kind == "durable"}),
         "wait_for_completion": True,
         "poke_interval": 4,
         **mode.arguments,
@@ -45,9 +48,9 @@ def make_parent(kind: str, name: str) -> None:
             make_calls(mode.parts, own)
         elif mode.is_mapped:
             confs = [{"parent": "{{ run_id }}", "map_index": index} for index in range(MAPPED_COUNT)]
-            TriggerDagRunOperator.partial(**arguments).expand(conf=confs)
+            operator.partial(**arguments).expand(conf=confs)
         else:
-            TriggerDagRunOperator(**arguments, conf={"parent": "{{ run_id }}", "map_index": -1})
+            operator(**arguments, conf={"parent": "{{ run_id }}", "map_index": -1})
 
 
 def make_calls(parts: int, arguments: dict[str, Any]) -> None:

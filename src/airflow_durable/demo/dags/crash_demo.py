@@ -1,10 +1,12 @@
-"""Two parents and their children, the same but for ``durable``. Run by ``airflow-durable demo``."""
+"""Three parents and their children, the same but for what makes them durable. Run by ``airflow-durable demo``."""
 
 from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
@@ -16,12 +18,19 @@ def work(**context: object) -> None:
     time.sleep(float(context["dag_run"].conf["seconds"]))  # type: ignore[attr-defined] # the Dag run has no public type
 
 
-for kind, is_durable in (("stock", False), ("durable", True)):
+PARENTS: dict[str, tuple[Any, dict[str, bool]]] = {
+    "stock": (TriggerDagRunOperator, {"durable": False}),
+    "durable": (TriggerDagRunOperator, {"durable": True}),
+    # Nothing here says that it is durable: the configuration does, for every stock operator.
+    "switched": (StockTriggerDagRunOperator, {}),
+}
+
+for kind, (operator, given) in PARENTS.items():
     with DAG(f"demo_{kind}_child", schedule=None, catchup=False):
         work()
 
     with DAG(f"demo_{kind}_parent", schedule=None, catchup=False):
-        TriggerDagRunOperator(
+        operator(
             task_id="run_child",
             trigger_dag_id=f"demo_{kind}_child",
             conf={"seconds": "{{ dag_run.conf['seconds'] }}"},
@@ -29,5 +38,5 @@ for kind, is_durable in (("stock", False), ("durable", True)):
             poke_interval=2,
             retries=3,
             retry_delay=timedelta(seconds=1),
-            durable=is_durable,
+            **given,
         )

@@ -1,0 +1,133 @@
+"""
+What a record asks of the reconciler, which acts in the API server.
+
+A task cannot end a run, clear only what failed in it, or clear it under a condition (Airflow 3.0 to 3.4: the Execution
+API's ``/clear`` clears the whole run, whatever its state). So it writes down what is wanted, and the reconciler does
+it: by what the newest entry of the call says, and in one transaction that holds what it decided from.
+
+**An action is wanted** only while it is in the newest entry of its call, while the task instance that wrote the entry
+is still the parent's current one, and while the run has the recorded ``clear_number`` and state. To do it moves
+``clear_number``. So it happens once, or not at all, however often and however late it is looked at; and a try withdraws
+it by writing an entry without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from airflow_durable.core import run_ids
+
+if TYPE_CHECKING:
+    from airflow_durable.core.fields import Fields
+    from airflow_durable.core.model import ChildRun, Parent
+    from airflow_durable.core.record import Record
+
+
+class OnParentEnd(str, Enum):
+    """What becomes of an active child when its parent has ended for good without having taken its outcome."""
+
+    ABANDON = "abandon"
+    """It stays as it is."""
+
+    CANCEL = "cancel"
+    """The reconciler ends it: it is marked as failed."""
+
+
+class ActionKind(str, Enum):
+    """What is done to the child, once."""
+
+    RESUME = "resume"
+    """Clear only its failed tasks, and what depends on them: the same run continues from there."""
+
+    RESET = "reset"
+    """Clear all of it: the same run starts over."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """
+    Something that is to be done to the child, once.
+
+    :param clear_number: the run's, when it was asked for. It has been done once that has moved.
+    :param state: the run's Dag run state, when it was asked for.
+    """
+
+    kind: ActionKind
+    clear_number: int
+    state: str
+
+    def is_of(self, run: ChildRun) -> bool:
+        """Return whether the run still is as it was when this was asked for: neither done, nor overtaken."""
+        return run.clear_number == self.clear_number and run.state == self.state
+
+
+@dataclass(frozen=True)
+class Asks:
+    """
+    What the reconciler is asked for.
+
+    :param action: None: nothing is to be done now.
+    """
+
+    on_parent_end: OnParentEnd = OnParentEnd.ABANDON
+    action: Action | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the reconciler has nothing to do, now or later."""
+        return self.action is None and self.on_parent_end is OnParentEnd.ABANDON
+
+
+def asks_of(on_parent_end: OnParentEnd, action: Action | None = None) -> Asks | None:
+    """Return what is recorded; None: nothing is asked for."""
+    asks = Asks(on_parent_end, action)
+    return None if asks.is_nothing else asks
+
+
+def without_action(asks: Asks | None) -> Asks | None:
+    """Return what an entry asks for that follows the one with the action: the action is withdrawn, or done."""
+    return asks and asks_of(asks.on_parent_end)
+
+
+def dump(asks: Asks) -> dict[str, Any]:
+    """Return the stored form, JSON-serializable: only what is asked for."""
+    stored: dict[str, Any] = {}
+    if asks.on_parent_end is not OnParentEnd.ABANDON:
+        stored["on_parent_end"] = asks.on_parent_end.value
+    if asks.action is not None:
+        stored["action"] = {
+            "kind": asks.action.kind.value,
+            "clear_number": asks.action.clear_number,
+            "state": asks.action.state,
+        }
+    return stored
+
+
+def load(fields: Fields) -> Asks | None:
+    """
+    Return what was stored.
+
+    :raises RecordDamagedError: it is none that this release knows.
+    """
+    on_parent_end = OnParentEnd.ABANDON
+    if fields.has("on_parent_end"):
+        on_parent_end = fields.choice("on_parent_end", OnParentEnd)
+    if not fields.has("action"):
+        return asks_of(on_parent_end)
+    action = fields.part("action")
+    kind = action.choice("kind", ActionKind)
+    return Asks(on_parent_end, Action(kind, action.get("clear_number", int), action.text("state")))
+
+
+def is_run_of(record: Record, parent: Parent) -> bool:
+    """
+    Return whether the record's run id is one that follows from this parent: no other parent asks for it.
+
+    False for a fixed identity, which any parent can name, and for the run ids of release 0.1.0.
+    """
+    if record.is_fixed or min(record.epoch, record.generation) < 0 or record.call < 1:
+        return False
+    follows = run_ids.child_run_id(parent, epoch=record.epoch, call=record.call, generation=record.generation)
+    return record.run_id == follows

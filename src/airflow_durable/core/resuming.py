@@ -1,0 +1,72 @@
+"""Letting a failed child continue from where it failed: the reconciler is asked for it, and waited for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_durable.core import port as calls
+from airflow_durable.core.asks import Action, ActionKind, asks_of, without_action
+from airflow_durable.core.errors import ChildRunMissingError, LookUpFailedError, ReconcilerMissingError
+from airflow_durable.core.model import Phase
+
+if TYPE_CHECKING:
+    from airflow_durable.core.model import ChildRun, Request
+    from airflow_durable.core.port import Port
+    from airflow_durable.core.record import Record
+
+PAUSE_SECONDS = 1.0
+
+
+def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
+    """
+    Ask for it, and wait until it has been done, or is wanted no more.
+
+    What the run was like is durable before the reconciler can act, and it acts only on a run that is still like that
+    and for a task instance that is still the parent's. Crash before the write: nothing was asked. After it: the action
+    is void, as the next try is another task instance. That one looks at the run: it is active if the reconciler was in
+    time, and is adopted then; it has failed, again or still, and then that try asks, by what the run is like by then.
+    So each try resumes the run once at most. (The reconciler clears what failed, and what was skipped before it began.
+    Where there is no such task, as a person has marked the run as failed, it queues the run again all the same, and
+    the scheduler ends it as its tasks have ended.)
+
+    The entry that follows withdraws the action. Else a run that a person lets fail again, without a clear, would be
+    resumed once more by the same entry.
+
+    :param record: as this try leaves it.
+    :returns: the record as last written, and the run as it is by then: normally active.
+    :raises ReconcilerMissingError: nothing has happened.
+    :raises ChildRunMissingError: the run was deleted.
+    """
+    action = Action(ActionKind.RESUME, seen.clear_number or 0, seen.state)
+    record = replace(record, phase=Phase.SENT, mode=request.mode, outcome=None)
+    asking = replace(record, asks=asks_of(request.on_parent_end, action))
+    calls.write(port, asking)
+    run = _wait(port, request, asking, action)
+    settled = replace(asking, asks=without_action(asking.asks))
+    calls.write(port, settled)
+    if run is None:
+        raise ReconcilerMissingError(record.dag_id, record.run_id, request.reconciler_timeout_seconds)
+    return settled, run
+
+
+def _wait(port: Port, request: Request, record: Record, action: Action) -> ChildRun | None:
+    """Return the run, once it is not as it was; None: it still is."""
+    waited_seconds = 0.0
+    while True:
+        try:
+            run = port.look_up(record.dag_id, record.run_id, is_detailed=True)
+        except LookUpFailedError as error:
+            if not error.is_transient:
+                raise
+            port.report_trouble(error)
+        else:
+            if run is None:
+                raise ChildRunMissingError(record.dag_id, record.run_id)
+            if not action.is_of(run):
+                return run
+            port.report_wait(record, run.state, waited_seconds)
+        if waited_seconds >= request.reconciler_timeout_seconds:
+            return None
+        port.sleep(PAUSE_SECONDS)
+        waited_seconds += PAUSE_SECONDS

@@ -1,0 +1,54 @@
+"""What becomes of a child that fails or takes too long, and what its tasks return."""
+
+from __future__ import annotations
+
+from .lab import Stage, scenario
+
+
+@scenario
+def test_child_failure_is_the_end(stage: Stage) -> None:
+    """With ``on_child_failure="fail"`` a failed child is not replaced, though the worker has died before."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.kill_worker()
+    stage.mark_child("failed")
+    stage.wait_for_parent("failed", 2)
+    assert [run.state for run in stage.children()] == ["failed"]
+
+
+@scenario
+def test_start_timeout_is_over(stage: Stage) -> None:
+    """The child stays queued, as its Dag is paused: the task fails, without another try, and says so."""
+    stage.start()
+    stage.wait_for_parent("failed", 1)
+    assert [run.state for run in stage.children()] == ["queued"]
+    assert "has not begun within start_timeout (4 s): the run is queued" in stage.log(1)
+
+
+@scenario
+def test_start_timeout_is_over_deferred(stage: Stage) -> None:
+    """The same in the triggerer."""
+    stage.start()
+    stage.wait_for_parent("failed", 1)
+    assert [run.state for run in stage.children()] == ["queued"]
+    assert "has not begun within start_timeout (4 s): the run is queued" in stage.log(1)
+
+
+@scenario
+def test_deferred_after_a_while(stage: Stage) -> None:
+    """The task waits in its worker, and then in the triggerer."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.wait_for_parent("deferred", 1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    assert len(stage.children()) == 1
+
+
+@scenario
+def test_result_is_returned(stage: Stage) -> None:
+    """What the child's tasks return is what the task returns: a list of a mapped one, a dict of several."""
+    stage.start()
+    stage.wait_for_parent("success", 1)
+    assert stage.xcom("return_value") == {"work": {"rows": 7}, "parts": [10, 20]}
+    assert len(stage.children()) == 1
