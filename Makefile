@@ -96,6 +96,11 @@ poller-faults: $(VENV)/.dev ## Let a simulated server fail in 200 random ways un
 test-live: $(VENV)/.dev ## Crash real workers of a real Airflow.
 	$(BIN)/pytest tests/live
 
+.PHONY: test-upstream
+test-upstream: $(VENV)/.dev ## Run the stock operator's own unit tests, from its sdist, on operators under the switch (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python pip time-machine
+	$(BIN)/python -m tests.upstream
+
 .PHONY: test-many
 test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them, and every schedule up to a longer bound.
 	MANY_CHILDREN=300 $(BIN)/pytest tests/live/test_many.py
@@ -105,11 +110,6 @@ test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them,
 bench-many: $(VENV)/.dev ## Measure many children of one task: their start, their wait, recovery, memory.
 	$(BIN)/python -W ignore -m bench.many_simulated
 	$(BIN)/python -W ignore -m bench.many $(or $(NUMBER),1000)
-
-.PHONY: test-upstream
-test-upstream: $(VENV)/.dev ## Run the stock operator's own unit tests, from its sdist, on operators under the switch (not in CI).
-	$(UV) pip install --quiet --python $(BIN)/python pip time-machine
-	$(BIN)/python -m tests.upstream
 
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).

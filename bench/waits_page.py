@@ -48,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="airflow-durable-bench-") as home,
-        _open_database(arguments.database, Path(home)) as url,
+        open_database(arguments.database, Path(home)) as url,
     ):
         os.environ.update(
             AIRFLOW_HOME=home,
@@ -68,7 +68,7 @@ def main() -> int:
         with Session(settings.engine) as session:
             begun = time.perf_counter()
             fill(session, arguments.records)
-            _analyze(session, arguments.database)
+            analyze(session, arguments.database)
             print_line(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
             print_line(measure(session, arguments.records))
             if arguments.plans:
@@ -87,7 +87,8 @@ def print_line(text: str, stream: TextIO = sys.stdout) -> None:
 
 
 @contextlib.contextmanager
-def _open_database(kind: str, home: Path) -> Iterator[str]:
+def open_database(kind: str, home: Path) -> Iterator[str]:
+    """Yield the URL of an empty database of this kind."""
     if kind == "sqlite":
         yield f"sqlite:///{home}/airflow.db"
         return
@@ -228,7 +229,7 @@ def _record(number: int, at: datetime, *, is_consumed: bool, tries: int) -> dict
     return dump(record)
 
 
-def _analyze(session: Session, kind: str) -> None:
+def analyze(session: Session, kind: str) -> None:
     """Do what PostgreSQL's autovacuum does by itself. Nobody does it on SQLite, so it is not done there."""
     import sqlalchemy as sa
 

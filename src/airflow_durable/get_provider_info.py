@@ -61,6 +61,25 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "True",
                     },
                     **_switch_options(),
+                    "reconciler": {
+                        "description": (
+                            "Whether the API server (Airflow 3.3 and later) does what durable parents ask for and a "
+                            "task cannot do: end the child of a parent that has ended for good, let a failed child "
+                            "resume, reset a run under a condition. Turn it off where airflow-durable reconcile "
+                            "runs as a process of its own."
+                        ),
+                        "version_added": "0.2.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    },
+                    "reconciler_interval": {
+                        "description": "The seconds between two looks of the reconciler.",
+                        "version_added": "0.2.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "5.0",
+                    },
                 },
             },
         },

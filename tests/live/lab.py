@@ -48,6 +48,7 @@ _OPTIONS = {
     "workers.execution_api_timeout": "300",
     "workers.execution_api_retry_wait_min": "0.2",
     "workers.execution_api_retry_wait_max": "0.5",
+    "durable.reconciler_interval": "0.5",
 }
 _SWITCH_OPTIONS = {
     "durable.stock_operators": "durable",
@@ -264,6 +265,11 @@ class Stage:
         record = self.record(map_index)
         assert record is not None
         return [entry["decision"] for entry in record["attempts"]]
+
+    def audit_log(self) -> list[str]:
+        """Return what the reconciler and people have done to the child's runs, by Airflow's audit log."""
+        statement = "SELECT event FROM log WHERE dag_id = :dag_id AND event LIKE 'durable.%' ORDER BY id"
+        return [row["event"] for row in self.lab.airflow.database.select(statement, dag_id=self.child_dag)]
 
     def sent(self, method: str, path: str, try_number: int | None = None) -> int:
         """Return how many such requests the parent has sent."""

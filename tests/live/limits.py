@@ -246,7 +246,21 @@ _RESETS = "the retry resets the child once more"
 _COSTS_ATTEMPT = "it costs an attempt; the next one adopts the child"
 _NOTHING = "nothing: no record is written or read"
 
+_NO_RECONCILER = f"{_NO_STORE}, so nothing can be asked of the reconciler: the parameters are refused."
+_RECONCILED = (
+    "resumed",
+    "resumed_deferred",
+    "ended_with_failed",
+    "ended_with_marked_failed",
+    "ended_with_marked_success",
+    "ended_with_run",
+    "kept_by_retry",
+    "kept_by_clear",
+    "kept_by_termination",
+)
+
 LIMITS = {
+    **{name: Limit("3.3", _NOTHING, _NO_RECONCILER, _keep_no_record, is_applicable=False) for name in _RECONCILED},
     "fixed_id": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_date": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_id_before_reply": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock_before_reply),

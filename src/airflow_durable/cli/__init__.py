@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from airflow_durable.cli import audit_command, demo_command, doctor_command, inspect_command, list_command
+from airflow_durable.cli import (
+    audit_command,
+    child_commands,
+    demo_command,
+    doctor_command,
+    inspect_command,
+    list_command,
+)
 from airflow_durable.cli.frame import EXIT_CODES, Application, Command, Group, print_lines, versions
 
 app = Application(
@@ -39,8 +46,8 @@ def main(
     """
     See and check how TriggerDagRunOperators survive crashes.
 
-    Without --url, the commands read the metadata database that Airflow is configured for on this machine. They change
-    nothing in a deployment, and show no conf of a Dag run.
+    Without --url, the commands read the metadata database that Airflow is configured for on this machine. Only
+    reconcile, end, resume and forget change something in a deployment. None shows the conf of a Dag run.
     """
 
 
@@ -57,3 +64,11 @@ app.command("list", cls=Command, short_help="List the parent tasks that wait.", 
     list_command.list_waiting
 )
 app.command("demo", cls=Command, short_help="Crash a real Airflow, and show what its retries do.")(demo_command.demo)
+app.command("reconcile", cls=Command, short_help="Do what durable parents ask for, as the API server does.")(
+    child_commands.reconcile
+)
+app.command("end", cls=Command, short_help="End a parent task and its child run.")(child_commands.end)
+app.command("resume", cls=Command, short_help="Let a failed child run continue from where it failed.")(
+    child_commands.resume
+)
+app.command("forget", cls=Command, short_help="Delete the record of a parent task.")(child_commands.forget)

@@ -34,7 +34,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.FINE: "fine",
-    ExitCode.FOUND: "it found something: doctor a problem, demo a difference; audit only with --fail-on-findings",
+    ExitCode.FOUND: (
+        "it found something: doctor a problem, demo a difference, end, resume and forget a reason not to do it; audit "
+        "only with --fail-on-findings"
+    ),
     ExitCode.WRONG_CALL: "wrong call: an unknown option, Dag or task instance",
     ExitCode.UNREADABLE: "the deployment could not be read or reached",
     ExitCode.FAULT: "a fault of airflow-durable itself, with a traceback",

@@ -115,6 +115,11 @@ def make_app(url_prefix: str) -> FastAPI:
     app.get("/wait/{wait_id}")(show_wait)
     app.get("/run/{dag_id}/{run_id:path}")(show_run)
     app.get("/static/{name}")(send_static)
+    if has_store():
+        # What they import is not there in an older Airflow.
+        from airflow_durable.server.action_routes import add_routes
+
+        add_routes(app)
     return app
 
 

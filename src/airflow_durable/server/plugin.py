@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,11 @@ def is_enabled() -> bool:
     return hasattr(AirflowPlugin, "external_views") and conf.getboolean("durable", "waits_page", fallback=True)
 
 
+def is_reconciler_enabled() -> bool:
+    """Return whether the API server runs the reconciler, as far as the configuration says: ``[durable] reconciler``."""
+    return bool(conf.getboolean("durable", "reconciler", fallback=True))
+
+
 def preload_operator() -> None:
     """
     Import the operator where the Dag processor forks from, so that not every parse of a Dag file has to.
@@ -98,7 +104,43 @@ def warn_if_untested() -> None:
         versions.warn_if_untested()
 
 
+class ReconcilerMiddleware:
+    """
+    Runs the reconciler for the lifespan of the API server (3.3 and later). Requests pass through untouched.
+
+    :param app: the ASGI application behind it.
+    """
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI application
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        """Pass on; around the lifespan, start the reconciler and stop it."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        stop = _start_reconciler()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            stop()
+
+
+def _start_reconciler() -> Callable[[], None]:
+    """Start it; return what stops it. Whatever goes wrong is logged: the server must start all the same."""
+    try:
+        from airflow_durable.server import hosting
+
+        return hosting.start().set
+    except Exception:
+        logging.getLogger("airflow_durable.reconciler").exception("The reconciler could not be started.")
+        return lambda: None
+
+
 _APPLICATION = {"app": serve, "url_prefix": URL_PREFIX, "name": "Durable waits"}
+
+
+_MIDDLEWARE = {"middleware": ReconcilerMiddleware, "name": "Durable reconciler"}
 
 
 class DurableWaitsPlugin(AirflowPlugin):
@@ -106,6 +148,7 @@ class DurableWaitsPlugin(AirflowPlugin):
 
     name = "durable_waits"
     fastapi_apps: list[Any] = [_APPLICATION] if is_enabled() else []
+    fastapi_root_middlewares: list[Any] = [_MIDDLEWARE] if is_reconciler_enabled() else []
     external_views: list[Any] = [_NAVIGATION, _TAB_OF_RUN] if is_enabled() else []
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -16,12 +17,18 @@ from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning, TriggerDagRunOperator
 
+HAS_STORE = find_spec("airflow.models.task_state_store") is not None
+"""The task state store (3.3): without it nobody can be asked for anything."""
+
 FIXED_RUN_ID = "fixed"
 FIXED_LOGICAL_DATE = "2026-01-02T03:04:05+00:00"
 
 FIXED: dict[str, Any] = {"trigger_run_id": FIXED_RUN_ID}
 DEFERRABLE: dict[str, Any] = {"deferrable": True}
 FIRE_AND_FORGET: dict[str, Any] = {"wait_for_completion": False}
+
+RESUMING: dict[str, Any] = {"on_child_failure": "resume"} if HAS_STORE else {}
+ENDING: dict[str, Any] = {"on_parent_end": "cancel", "retries": 0} if HAS_STORE else {}
 
 SCENARIOS: dict[str, dict[str, Any]] = {
     "killed_while_waiting": {},
@@ -70,6 +77,15 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "connection_broken": {},
     "record_damaged": {"retries": 1},
     "journal_away": {},
+    "resumed": RESUMING,
+    "resumed_deferred": {**RESUMING, **DEFERRABLE},
+    "ended_with_failed": ENDING,
+    "ended_with_marked_failed": ENDING,
+    "ended_with_marked_success": {**ENDING, **DEFERRABLE},
+    "ended_with_run": {**ENDING, "retries": 3},
+    "kept_by_retry": {**ENDING, "retries": 3},
+    "kept_by_clear": ENDING,
+    "kept_by_termination": {**ENDING, "retries": 3},
     "stock": {"durable": False},
     "stock_fixed_id": {**FIXED, "durable": False},
 }

@@ -1,0 +1,376 @@
+"""
+What records ask of the reconciler: found in the task state store, and read with all that a decision rests on.
+
+Nothing in a record is believed here. Values that are too long, or that the core cannot read, come as entries without a
+record, and are never shown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.model import Parent
+from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
+from airflow_durable.core.stored import KEY, load, position_of
+from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import datetime
+
+    from airflow_durable.core.record import Record
+    from airflow_durable.metadata.reads import Execute
+    from airflow_durable.metadata.tables import Condition, Tables
+
+MAX_VALUE = 65_536
+"""Characters of a value that is read: a record with 50 tries has some 12,000."""
+
+MAX_ENTRIES = 2_000
+"""Entries of one parent that are read. With more, nothing is believed."""
+
+IDS_AT_ONCE = 5_000
+ROWS_AT_ONCE = 1_000
+CALLS_AT_ONCE = 300
+
+
+class CallKey(NamedTuple):
+    """
+    One call of a parent.
+
+    :param dag_run_id: of the parent's Dag run's row.
+    :param map_index: in a loop (3.4), the pass.
+    :param region_id: as 32 hexadecimal digits; empty: none (3.4).
+    """
+
+    dag_run_id: int
+    task_id: str
+    map_index: int
+    region_id: str
+    call: int
+
+
+@dataclass(frozen=True)
+class ParentRow:
+    """
+    A parent, as the rows of its Dag run and of its task instance have it.
+
+    :param identities: how the task may see itself; by its rows alone.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    now: ParentNow
+    identities: tuple[Parent, ...]
+
+
+@dataclass(frozen=True)
+class Journal:
+    """
+    All that the store has of one call.
+
+    :param ids: of the rows.
+    :param calls: how many calls the parent has entries of.
+    """
+
+    entries: tuple[Entry, ...]
+    ids: tuple[int, ...]
+    calls: int
+
+    @property
+    def newest(self) -> Entry | None:
+        """The entry that counts."""
+        return newest_of(self.entries)
+
+    @property
+    def record(self) -> Record | None:
+        """What that entry says; None: it cannot be understood."""
+        newest = self.newest
+        return newest.record if newest else None
+
+
+class Asked:
+    """
+    Reads of what is asked for, on one connection or session.
+
+    :param tables: of an Airflow with a task state store (from 3.3).
+    """
+
+    def __init__(self, tables: Tables, execute: Execute) -> None:
+        if tables.store is None:
+            message = "This Airflow has no task state store (it has from 3.3)."
+            raise ValueError(message)
+        self._tables = tables
+        self._store = tables.store
+        self._execute = execute
+
+    # Which calls ask for something.
+
+    def last_id(self) -> int:
+        """Return the highest id in the store; 0: it is empty."""
+        (row,) = self._execute(sa.select(sa.func.max(self._store.table.c.id)))
+        return int(row[0] or 0)
+
+    def scan(self, low: int, high: int) -> set[CallKey]:
+        """Return the calls whose newest entry is among these ids (the first one excluded) and may ask for something."""
+        newer = self._store.aliased()
+        is_newest = ~sa.exists().where(
+            newer.key.match(self._store.key),
+            _is_entry(newer.table),
+            _call_part(newer.table) == _call_part(self._store.table),
+            newer.table.c.id > self._store.table.c.id,
+        )
+        is_open = ~self._store.table.c.value.like('%"phase": "consumed"%')
+        return set(self._find(low, high, is_newest, is_open))
+
+    def new(self, after: int) -> list[tuple[int, CallKey | None]]:
+        """
+        Return the rows above an id that may ask for something, in their order, with their calls.
+
+        At most :data:`ROWS_AT_ONCE`.
+        """
+        table = self._store.table
+        statement = self._asking(table.c.id > after).order_by(table.c.id).limit(ROWS_AT_ONCE)
+        return [(row[0], _call_key(row[1:])) for row in self._execute(statement)]
+
+    def _find(self, low: int, high: int, *conditions: Condition) -> Iterator[CallKey]:
+        table = self._store.table
+        for row in self._execute(self._asking(table.c.id > low, table.c.id <= high, *conditions)):
+            if key := _call_key(row[1:]):
+                yield key
+
+    def _asking(self, *conditions: Condition) -> Any:  # noqa: ANN401 - a select
+        store = self._store
+        columns = store.table.c
+        return sa.select(
+            columns.id, columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key
+        ).where(*conditions, _is_entry(store.table), columns.value.like('%"asks": {%'))
+
+    # What a decision rests on.
+
+    def journals(self, keys: Collection[CallKey]) -> dict[CallKey, Journal]:
+        """Return the entries of these calls. One that has none any more is missing."""
+        store = self._store
+        columns = store.table.c
+        wanted = set(keys)
+        parents = sorted({key[:4] for key in wanted})
+        value = sa.case((sa.func.length(columns.value) <= MAX_VALUE, columns.value), else_=None)
+        found: dict[CallKey, Journal] = {}
+        for start in range(0, len(parents), CALLS_AT_ONCE):
+            chunk = parents[start : start + CALLS_AT_ONCE]
+            run_ids = {parent[0] for parent in chunk}
+            statement = (
+                sa.select(
+                    columns.dag_run_id,
+                    columns.task_id,
+                    store.key.map_index,
+                    store.key.region_id,
+                    columns.key,
+                    columns.id,
+                    columns.updated_at,
+                    value,
+                )
+                .where(columns.dag_run_id.in_(run_ids), columns.task_id.in_({parent[1] for parent in chunk}))
+                .where(_is_entry(store.table))
+                .order_by(columns.id)
+            )
+            found |= _group(self._execute(statement), wanted)
+        return found
+
+    def parents(self, keys: Collection[CallKey], *, is_locked: bool = False) -> dict[CallKey, ParentRow]:
+        """
+        Return the parents of these calls; one whose Dag run is not there any more is missing.
+
+        :param is_locked: nobody may change the task instances until the transaction ends (where the database locks
+            rows; SQLite has one writer at a time).
+        """
+        found: dict[CallKey, ParentRow] = {}
+        ordered = sorted(set(keys))
+        for start in range(0, len(ordered), CALLS_AT_ONCE):
+            chunk = ordered[start : start + CALLS_AT_ONCE]
+            runs = self._runs_by_id({key.dag_run_id for key in chunk})
+            tries = self._tries({key.dag_run_id for key in chunk}, {key.task_id for key in chunk}, is_locked=is_locked)
+            for key in chunk:
+                if (row := runs.get(key.dag_run_id)) is not None:
+                    found[key] = _parent_row(key, row, tries.get(key[:4]))
+        return found
+
+    def _runs_by_id(self, ids: Collection[int]) -> dict[int, Any]:
+        run = self._tables.dag_run.c
+        statement = sa.select(run.dag_id, run.run_id, run.state, run.run_after, run.start_date, run.id).where(
+            run.id.in_(ids)
+        )
+        return {row[5]: row for row in self._execute(statement)}
+
+    def _tries(
+        self, dag_run_ids: Collection[int], task_ids: Collection[str], *, is_locked: bool
+    ) -> dict[tuple[int, str, int, str], Any]:
+        """Return the current task instances by Dag run, task, index and region: found by each Dag run's own names."""
+        latest, run = self._tables.latest, self._tables.dag_run
+        key, columns = latest.key, latest.columns
+        joined = run.join(latest.table, sa.and_(key.dag_id == run.c.dag_id, key.run_id == run.c.run_id))
+        statement = (
+            sa.select(run.c.id, key.task_id, key.map_index, key.region_id, latest.id, columns.state, columns.end_date)
+            .select_from(joined)
+            .where(latest.is_included, run.c.id.in_(dag_run_ids), key.task_id.in_(task_ids))
+        )
+        if is_locked:
+            statement = statement.with_for_update(of=latest.table)
+        return {(row[0], row[1], row[2], as_region(row[3])): row[4:] for row in self._execute(statement)}
+
+    def children(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, ChildNow]]:
+        """Return those of these Dag runs that exist, each with its row's id."""
+        run = self._tables.dag_run.c
+        found = {}
+        ordered = sorted(set(keys))
+        for start in range(0, len(ordered), CALLS_AT_ONCE):
+            chunk = ordered[start : start + CALLS_AT_ONCE]
+            by_dag: dict[str, list[str]] = {}
+            for dag_id, run_id in chunk:
+                by_dag.setdefault(dag_id, []).append(run_id)
+            for dag_id, ids in by_dag.items():
+                statement = sa.select(
+                    run.id,
+                    run.dag_id,
+                    run.run_id,
+                    run.state,
+                    run.clear_number,
+                    run.queued_at,
+                    self._tables.run_created_at,
+                    run.logical_date,
+                    run.run_after,
+                    run.triggered_by,
+                ).where(run.dag_id == dag_id, run.run_id.in_(ids))
+                for row in self._execute(statement):
+                    found[row[1], row[2]] = row[0], _child(row)
+        return found
+
+    def key_of(self, row_id: int) -> CallKey | None:
+        """Return the call that a row is of; None: there is none, or it is none of ours."""
+        columns = self._store.table.c
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, self._store.key.map_index, self._store.key.region_id, columns.key
+        ).where(columns.id == row_id)
+        return next((_call_key(row) for row in self._execute(statement)), None)
+
+    def find(self, dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> list[int]:
+        """Return the ids of the rows of one call of a parent, in their order."""
+        columns, key = self._store.table.c, self._store.key
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key, columns.id
+        ).where(key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index)
+        rows = list(self._execute(statement.where(_is_entry(self._store.table)).order_by(columns.id)))
+        return [row[5] for row in rows if (found := _call_key(row)) is not None and found.call == call]
+
+    def rows_of_parent(self, key: CallKey) -> list[int]:
+        """Return the ids of all our rows of a parent, of all its calls."""
+        columns, store = self._store.table.c, self._store
+        statement = sa.select(
+            columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key, columns.id
+        ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, _is_entry(store.table))
+        return sorted(
+            row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
+        )
+
+    def delete(self, ids: Collection[int]) -> Any:  # noqa: ANN401 - a statement
+        """Return the statement that deletes these rows."""
+        return self._store.table.delete().where(self._store.table.c.id.in_(ids))
+
+    def named_elsewhere(self, record: Record, but: CallKey) -> list[CallKey]:
+        """Return the calls of other parents with a record that names this run: a search of all values."""
+        columns = self._store.table.c
+        text = json.dumps({"run_id": record.run_id})[1:-1]
+        statement = sa.select(
+            columns.id,
+            columns.dag_run_id,
+            columns.task_id,
+            self._store.key.map_index,
+            self._store.key.region_id,
+            columns.key,
+        ).where(_is_entry(self._store.table), columns.value.contains(text, autoescape=True))
+        keys = {key for row in self._execute(statement) if (key := _call_key(row[1:]))}
+        return sorted(key for key in keys if key[:4] != but[:4])
+
+
+def _is_entry(table: Any) -> Condition:  # noqa: ANN401 - a table
+    return table.c.key.like(f"{KEY.replace('_', '!_')}%", escape="!")
+
+
+def _call_part(table: Any) -> Any:  # noqa: ANN401 - a table, an expression
+    """Return what is the same for all entries of one call."""
+    prefix = f"{KEY}.call_"
+    is_numbered = table.c.key.like(f"{prefix.replace('_', '!_')}%", escape="!")
+    return sa.case((is_numbered, sa.func.substr(table.c.key, len(prefix) + 1, 5)), else_="")
+
+
+def _call_key(row: Sequence[Any]) -> CallKey | None:
+    position = position_of(row[4])
+    return None if position is None else CallKey(row[0], row[1], row[2], as_region(row[3]), position[0])
+
+
+def _group(rows: Any, wanted: Collection[CallKey]) -> dict[CallKey, Journal]:  # noqa: ANN401 - an iterable of rows
+    entries: dict[CallKey, list[tuple[int, Entry]]] = {}
+    calls: dict[tuple[Any, ...], set[int]] = {}
+    for row in rows:
+        key = _call_key(row)
+        if key is None:
+            continue
+        calls.setdefault(key[:4], set()).add(key.call)
+        if key in wanted:
+            position = position_of(row[4])
+            entries.setdefault(key, []).append((row[5], _entry(row[7], position, row[6])))
+    return {
+        key: Journal(tuple(entry for _, entry in found), tuple(row_id for row_id, _ in found), len(calls[key[:4]]))
+        for key, found in entries.items()
+        if len(found) <= MAX_ENTRIES
+    }
+
+
+def _entry(value: str | None, position: tuple[int, int] | None, updated_at: Any) -> Entry:  # noqa: ANN401 - as stored
+    call, sequence = position or (0, 0)
+    written_at: Any = as_utc(updated_at)
+    try:
+        stored = json.loads(value or "")
+        record = load(stored)
+        root = stored.get("root", "")
+    except (RecordDamagedError, ValueError, RecursionError, OverflowError):
+        return Entry(None, sequence, "", written_at)
+    is_known = is_plain(record, call) and isinstance(root, str)
+    return Entry(record if is_known else None, sequence, root if isinstance(root, str) else "", written_at)
+
+
+def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN401 - rows
+    dag_id, run_id, run_state, run_after, start_date = run[:5]
+    after: Any = as_utc(run_after)
+    started_at: datetime | None = as_utc(start_date)
+    now = ParentNow(None, None, None, as_text(run_state))
+    if latest is not None:
+        now = ParentNow(str(as_uuid(latest[0])), as_text(latest[1]), as_utc(latest[2]), as_text(run_state))
+    plain = Parent(dag_id, run_id, key.task_id, key.map_index, after, started_at=started_at)
+    identities: tuple[Parent, ...] = (plain,)
+    if key.region_id and key.map_index >= 0:
+        # A loop's task sees its pass beside the map index, and a mapped one in a loop both (3.4).
+        identities += tuple(
+            Parent(dag_id, run_id, key.task_id, index, after, loop_index=key.map_index) for index in (-1, key.map_index)
+        )
+    return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities)
+
+
+def _child(row: Any) -> ChildNow:  # noqa: ANN401 - a row
+    return ChildNow(
+        dag_id=row[1],
+        run_id=row[2],
+        state=as_text(row[3]) or "",
+        clear_number=row[4] or 0,
+        queued_at=as_utc(row[5]),
+        created_at=as_utc(row[6]),
+        logical_date=as_utc(row[7]),
+        run_after=as_utc(row[8]),
+        is_from_task=(as_text(row[9]) or "").lower() == "operator",
+    )

@@ -1,0 +1,107 @@
+"""
+Which calls the reconciler watches, and how it finds them at a cost that does not grow with the store.
+
+At the start, and every hour, all of the store is searched, some thousand ids in each query. Between, each turn reads
+the rows above the id that was the highest half a minute ago: a transaction may commit its row after one with a higher
+id. What it has seen already it knows by the id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_durable.metadata.asked import IDS_AT_ONCE, ROWS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from airflow_durable.core.reconcile import Entry
+    from airflow_durable.core.record import Record
+    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
+
+LATE_COMMIT_SECONDS = 30.0
+FULL_SEARCH_SECONDS = 3_600.0
+
+
+@dataclass
+class Watched:
+    """
+    A call on the list.
+
+    :param entry: its newest entry, as last read.
+    :param parent: as last read; kept for when its Dag run is deleted, and all its rows with it.
+    """
+
+    entry: Entry
+    record: Record
+    parent: ParentRow | None = None
+
+
+class WatchList:
+    """
+    The calls that ask for something, or will when their parent ends.
+
+    :ivar unreadable: calls that asked for something which cannot be understood, for who reports it.
+    :param clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.calls: dict[CallKey, Watched] = {}
+        self.unreadable: list[CallKey] = []
+        self._marks: deque[tuple[float, int]] = deque()
+        self._seen: set[int] = set()
+        self._searched_at: float | None = None
+
+    def update(self, asked: Asked) -> None:
+        """Read what is new in the store."""
+        now, last = self._clock(), asked.last_id()
+        if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
+            found = {
+                key for low in range(0, last, IDS_AT_ONCE) for key in asked.scan(low, min(low + IDS_AT_ONCE, last))
+            }
+            self._searched_at, self._seen, self._marks = now, set(), deque()
+        else:
+            found = self._new(asked, self._low(now, last))
+        self._marks.append((now, last))
+        if found:
+            self.take(found, asked.journals(found))
+
+    def take(self, keys: Collection[CallKey], journals: dict[CallKey, Journal]) -> None:
+        """Put calls on the list, or off it, by what their journals say now."""
+        for key in keys:
+            journal = journals.get(key)
+            entry = journal.newest if journal else None
+            record = entry.record if entry else None
+            if entry and record and record.asks and not record.is_consumed:
+                old = self.calls.get(key)
+                self.calls[key] = Watched(entry, record, old.parent if old else None)
+                continue
+            self.calls.pop(key, None)
+            if journal and record is None:
+                self.unreadable.append(key)
+
+    def drop(self, key: CallKey) -> None:
+        """Take a call off the list; its next entry puts it on again."""
+        self.calls.pop(key, None)
+
+    def _low(self, now: float, last: int) -> int:
+        """Return the id above which rows may be new. SQLite gives the ids of deleted rows out again."""
+        while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
+            self._marks.popleft()
+        low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
+        self._seen = {row_id for row_id in self._seen if low < row_id <= last}
+        return low
+
+    def _new(self, asked: Asked, low: int) -> set[CallKey]:
+        found: set[CallKey] = set()
+        while True:
+            rows = asked.new(low)
+            found |= {key for row_id, key in rows if key is not None and row_id not in self._seen}
+            self._seen |= {row_id for row_id, _ in rows}
+            if len(rows) < ROWS_AT_ONCE:
+                return found
+            low = rows[-1][0]
