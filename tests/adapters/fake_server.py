@@ -315,9 +315,8 @@ class Server:
         return comms.XComResult(key=request.key, value=value)
 
     def _on_GetXComSequenceSlice(self, request: Any) -> Any:  # noqa: ANN401, N802
-        run = self.runs.get((request.dag_id, request.run_id))
-        own = [self.xcoms[request.key]] if request.key in self.xcoms else []
-        return comms.XComSequenceSliceResult(root=own if run is None else run.returned.get(request.task_id, []))
+        run = self._find(request)
+        return comms.XComSequenceSliceResult(root=run.returned.get(request.task_id, []))
 
     def _on_DeleteXCom(self, request: Any) -> None:  # noqa: ANN401, N802
         self.xcoms.pop(request.key, None)

@@ -54,8 +54,8 @@ class TriggerDagRunsOperator(BaseOperator):
     :param on_clear: what a person's clear of this task starts anew. ``"auto"``: what failed, and items whose conf
         changed; all, if the task had succeeded or something upstream ran again since. ``"failed"``: what failed, by key
         alone, whatever else changed. ``"all"``: all. Active runs are waited for first, never joined by a second.
-    :param result: a task of the child Dag. Its return values are this task's: a list in the order of the items, or a
-        dict by key if there are keys. None for a failed item.
+    :param result: a task of the child Dag, or several. Their return values are this task's: a list in the order of the
+        items, or a dict by key if there are keys. None for a failed item.
     :param wait_for_completion: False: the task ends when all runs have been started.
     :param poke_interval: the longest time between two looks at a run, and from the end of a run to the start of one
         that waits for room, in seconds or as a timedelta.
@@ -81,7 +81,7 @@ class TriggerDagRunsOperator(BaseOperator):
         tolerated_failures: int | str = 0,
         child_tries: int = 1,
         on_clear: str = "auto",
-        result: str | None = None,
+        result: str | list[str] | None = None,
         wait_for_completion: bool = True,
         poke_interval: float | timedelta = 60,
         allowed_states: list[str] | None = None,
@@ -223,7 +223,7 @@ class TriggerDagRunsOperator(BaseOperator):
                 self._defer(many, port, patience_seconds)
             core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
         port.report_end(many)
-        returned = many_wait.results_of(context, many, self.result) if self.result else many_wait.summary_of(many)
+        returned = many_wait.results_of(many, self.result) if self.result else many_wait.summary_of(many)
         core.finish(many)
         if self.result:
             context["ti"].xcom_push(key="summary", value=many_wait.summary_of(many))

@@ -12,11 +12,10 @@ from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
 from airflow_durable.core.items import Board, Status, pack_keys
 from airflow_durable.core.many import wake_of
+from airflow_durable.task.results import read_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-    from airflow.providers.common.compat.sdk import Context
 
     from airflow_durable.core.items import Items
     from airflow_durable.core.ledger import Ledger
@@ -116,13 +115,17 @@ def summary_of(many: Many) -> dict[str, Any]:
     }
 
 
-def results_of(context: Context, many: Many, task_id: str) -> Any:  # noqa: ANN401 - whatever the children returned
-    """Return what a task of each child returned: a list, or a dict if the items have keys; None for a failed item."""
-    items, board, ti = many.goal.items, many.board, context["ti"]
+def results_of(many: Many, wanted: str | list[str]) -> Any:  # noqa: ANN401 - whatever the children returned
+    """
+    Return what tasks of each child returned: a list, or a dict if the items have keys; None for a failed item.
+
+    :raises ResultMissingError: a child that succeeded has no such task, or it returned nothing.
+    :raises ResultUnreadableError: it cannot be read just now.
+    """
+    items = many.goal.items
     found: list[Any] = [None] * items.count
-    for index in board.of(Status.DONE):
-        with task_sdk.undisturbed():
-            found[index] = ti.xcom_pull(task_ids=task_id, dag_id=many.goal.request.dag_id, run_id=many.run_id(index))
+    for index in many.board.of(Status.DONE):
+        found[index] = read_result(wanted, many.record(index, is_recovered=True))
     return found if items.keys is None else dict(zip(items.keys, found, strict=True))
 
 
