@@ -299,7 +299,8 @@ class Asked:
 
 
 def _is_entry(table: Any) -> Condition:  # noqa: ANN401 - a table
-    return table.c.key.like(f"{KEY.replace('_', '!_')}%", escape="!")
+    """Not the ledger of a task with many children, whose keys begin alike (:mod:`airflow_durable.core.ledger`)."""
+    return sa.or_(table.c.key == KEY, table.c.key.like(f"{KEY.replace('_', '!_')}.%", escape="!"))
 
 
 def _call_part(table: Any) -> Any:  # noqa: ANN401 - a table, an expression

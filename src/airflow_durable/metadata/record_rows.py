@@ -278,7 +278,9 @@ class RecordRows:
 
 
 def _is_entry(store: Store) -> Condition:
-    return store.table.c.key.like(f"{_escape(KEY_PREFIX)}%", escape="!")
+    """Not the ledger of a task with many children, whose keys begin alike (:mod:`airflow_durable.core.ledger`)."""
+    key = store.table.c.key
+    return sa.or_(key == KEY_PREFIX, key.like(f"{_escape(KEY_PREFIX)}.%", escape="!"))
 
 
 def _call_of(store: Store) -> Any:  # noqa: ANN401 - an expression
