@@ -151,7 +151,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             self.log.warning("The context lacks %s: continuing without durable.", ", ".join(missing))
         if not self.durable or missing:
             return super().execute(context)
-        return self._guarded(context, lambda: self._execute_durably(context, is_resumed=False))
+        from airflow_durable.task.failures import guarded
+
+        return guarded(context, lambda: self._execute_durably(context, is_resumed=False))
 
     def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """
@@ -162,22 +164,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         data = _data_of_our_event(event)
         if data is None and (not self.durable or _lacks(context) or self._is_of_stock(event)):
             return super().execute_complete(context, event)
-        return self._guarded(context, lambda: self._complete_durably(context, data))
+        from airflow_durable.task.failures import guarded
 
-    @staticmethod
-    def _guarded(context: Context, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
-        from airflow_durable.core.errors import DurableError
-        from airflow_durable.exceptions import as_airflow
-        from airflow_durable.task.failures import name_failed_tasks
-        from airflow_durable.task.request import has_next_try
-
-        try:
-            return run()
-        except DurableError as error:
-            name_failed_tasks(error)
-            raised = as_airflow(error, has_next_try=has_next_try(context))
-        # Out of the except block: what is raised in it is logged with the error's text a second time.
-        raise raised
+        return guarded(context, lambda: self._complete_durably(context, data))
 
     def _is_of_stock(self, event: Any) -> bool:  # noqa: ANN401 - it comes from the database
         """Return whether the stock operator can read the event. It would take one without a run's state for success."""

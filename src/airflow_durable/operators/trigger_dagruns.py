@@ -158,7 +158,9 @@ class TriggerDagRunsOperator(BaseOperator):
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
-        return self._guarded(context, lambda: self._begin(context))
+        from airflow_durable.task.failures import guarded
+
+        return guarded(context, lambda: self._begin(context))
 
     def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """
@@ -166,20 +168,9 @@ class TriggerDagRunsOperator(BaseOperator):
 
         :raises DurableTriggerError: as :meth:`execute`.
         """
-        return self._guarded(context, lambda: self._resume(context, event))
+        from airflow_durable.task.failures import guarded
 
-    @staticmethod
-    def _guarded(context: Context, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
-        from airflow_durable.core.errors import DurableError
-        from airflow_durable.exceptions import as_airflow
-        from airflow_durable.task.request import has_next_try
-
-        try:
-            return run()
-        except DurableError as error:
-            raised = as_airflow(error, has_next_try=has_next_try(context))
-        # Out of the except block: what is raised in it is logged with the error's text a second time.
-        raise raised
+        return guarded(context, lambda: self._resume(context, event))
 
     def _begin(self, context: Context) -> Any:  # noqa: ANN401 - see the class
         from airflow_durable.core import many as core

@@ -1,17 +1,36 @@
-"""Which tasks of a failed child have failed, for the people who read the error."""
+"""What a task raises, and which tasks of a failed child have failed, for the people who read the error."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.core import child_tasks
-from airflow_durable.core.errors import ChildRunFailedError, LookUpFailedError
+from airflow_durable.core.errors import ChildRunFailedError, DurableError, LookUpFailedError
+from airflow_durable.exceptions import as_airflow
+from airflow_durable.task.request import has_next_try
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-    from airflow_durable.core.errors import DurableError
+    from airflow.providers.common.compat.sdk import Context
+
+
+def guarded(context: Context, run: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+    """
+    Do something of a durable task.
+
+    :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
+    :raises DurableTriggerFailError: the task failed, and another try could change nothing.
+    """
+    try:
+        return run()
+    except DurableError as error:
+        name_failed_tasks(error)
+        raised = as_airflow(error, has_next_try=has_next_try(context))
+    # Out of the except block: what is raised in it is logged with the error's text a second time.
+    raise raised
 
 
 def name_failed_tasks(error: DurableError) -> None:
