@@ -132,6 +132,24 @@ def test_the_try_that_saw_the_failure_fails_and_says_what_comes() -> None:
     assert "Clear this task to resume" in caught.value.explain(has_next_try=False)
 
 
+@pytest.mark.parametrize(
+    ("request_", "state", "comes"),
+    [
+        (
+            replace(RESUME, allowed_states=frozenset({"failed"}), failed_states=frozenset({"success"})),
+            "success",
+            "starts a new run",
+        ),
+        (replace(RESUME, run_id="fixed", is_date_ours=False, is_run_after_ours=False), "failed", "fails, too"),
+    ],
+)
+def test_the_words_promise_no_resume_where_there_is_none(request_: Request, state: str, comes: str) -> None:
+    server = Server(on_sleep=lambda server: server.end_all(state))
+    with pytest.raises(ChildRunFailedError) as caught:
+        run_try(FakePort(server, attempt(1)), request_)
+    assert comes in caught.value.explain(has_next_try=True)
+
+
 def test_where_nobody_acts_the_try_fails_and_takes_its_ask_back() -> None:
     server = failed(RESUME)
     server.on_sleep = lambda server: None
