@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
 from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
+from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import PARENT_DAG
 
 if TYPE_CHECKING:
     from tests.support.asking_parents import Asking, World
-
-pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 MAPPED = 20
 
@@ -68,6 +69,7 @@ def make_mapped(world: World) -> Asking:
     return parent
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_of_a_mapped_task_one_instance_alone_is_read(world: World) -> None:
     make_mapped(world)
     with world.engine.connect() as connection:
@@ -81,6 +83,7 @@ def test_of_a_mapped_task_one_instance_alone_is_read(world: World) -> None:
     assert max(execute.counts) == 1
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_parent_whose_row_a_clear_replaced_while_its_lock_was_waited_for_is_read_anew(world: World) -> None:
     # From Airflow 3.4 a clear archives the row and inserts another: on PostgreSQL a SELECT … FOR UPDATE that had waited
     # for it finds neither.
@@ -98,3 +101,23 @@ def test_parent_whose_row_a_clear_replaced_while_its_lock_was_waited_for_is_read
         now = asked.parents({key}, is_locked=True)[key].now
     assert now.task_instance_id is not None
     assert (now.state, now.run_state) == (None, "queued")
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_parent_that_is_cleared_while_its_lock_is_waited_for_keeps_its_child(world: World) -> None:
+    parent = world.parent(state="failed")
+    latest, run_id = load_tables().latest, parent.parent.run_id
+    world.set_run(PARENT_DAG, run_id, state="failed")
+    where = sa.and_(latest.is_included, latest.key.run_id == run_id, latest.key.task_id == "trigger")
+    is_waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as pool, world.open() as session:
+        row = dict(session.execute(sa.select(latest.table).where(where)).mappings().one())
+        session.execute(latest.table.delete().where(where))
+        session.execute(latest.table.insert().values({**row, "id": uuid4(), "state": None}))
+        turn = pool.submit(Reconciler(world.open).turn)
+        with world.engine.connect() as watching:
+            while not turn.done() and not watching.scalar(is_waiting):
+                watching.rollback()
+        session.commit()
+        assert not turn.result().done
+    assert world.child(parent) == ("running", 0)
