@@ -195,7 +195,12 @@ def _effects(session: Session, situation: Situation, action: Action) -> list[str
     if action is Action.FORGET:
         count = len(situation.row_ids)
         found.append(f"The record of the parent task is deleted ({count} entr{'y' if count == 1 else 'ies'}).")
-        found.append("Its next try finds an active child run by the run id, and takes no ended one for its own.")
+        found.append("Its next try finds an active child run by the run id.")
+        found.append(
+            "That try is a retry: it takes an ended one, too."
+            if parent.now.state == "up_for_retry"
+            else "It takes no ended one that was started before the task was cleared."
+        )
     elif action is Action.RESUME_CHILD:
         count = _count_resumable(session, record.dag_id, record.run_id)
         found.append(f"Of {run}, {count} task instances are cleared: those that failed or had not begun.")

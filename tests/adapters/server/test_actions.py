@@ -107,6 +107,18 @@ def test_record_is_forgotten(application: Client, world: World) -> None:
     assert world.child(asking) == ("running", 0)
 
 
+@pytest.mark.parametrize(("state", "takes_ended"), [("up_for_retry", True), ("failed", False)])
+def test_forget_says_what_the_next_try_takes(
+    application: Client,
+    world: World,
+    state: str,
+    takes_ended: bool,  # noqa: FBT001 - expected
+) -> None:
+    asking = world.parent(state=state)
+    _, plans = plans_of(application("admin"), asking)
+    assert any("takes an ended one" in effect for effect in plans["forget"]["effects"]) is takes_ended
+
+
 def test_same_seal_does_it_once(application: Client, world: World) -> None:
     asking = world.parent(state="running")
     client = application("admin")
