@@ -183,6 +183,12 @@ def _refusal(situation: Situation, person: Person, action: Action) -> str:  # no
         return "" if state == "failed" else "The child run has not failed."
     if not person.may_change_tasks(parent.dag_id):
         return f"You may not change tasks of {parent.dag_id}."
+    if situation.claim.key.region_id:
+        # Airflow's function marks by task and number (3.4.0b2, ``TaskInstance.ti_selector_condition``).
+        return (
+            "The parent task is in a loop, and Airflow would mark the pass of that number in each of its loops. End "
+            "the child run alone, and mark the parent task in Airflow's UI."
+        )
     return "The parent task has ended." if parent.now.state in ENDED_STATES else ""
 
 

@@ -198,6 +198,24 @@ def test_person_is_told_that_the_author_is_not_proven(application: Client, world
     assert "not proven" in plans["end-child"]["effects"][0]
 
 
+def test_pass_of_a_loop_is_not_ended_by_its_number_alone(application: Client, world: World) -> None:
+    # From Airflow 3.4: marked by task and number, the pass of that number of another loop would be ended, too.
+    from dataclasses import replace
+
+    from airflow_durable.server import actions
+
+    wait_id, _ = plans_of(application("admin"), world.parent(state="running"))
+    anybody = actions.Person("admin", *[lambda _: True] * 3)
+    with world.open() as session:
+        found = actions.read_situation(session, wait_id)
+        assert found is not None
+        key = found.claim.key._replace(map_index=1, region_id="1" * 32)
+        in_loop = replace(found, claim=replace(found.claim, key=key))
+        assert not actions.plan(session, found, anybody, actions.Action.END_BOTH).refusal
+        assert "loop" in actions.plan(session, in_loop, anybody, actions.Action.END_BOTH).refusal
+        assert not actions.plan(session, in_loop, anybody, actions.Action.END_CHILD).refusal
+
+
 @pytest.fixture
 def command(application: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """Return what runs a command against the application, as admin, and returns its exit code and its output."""
