@@ -117,6 +117,17 @@ class Asked:
         (row,) = self._execute(sa.select(sa.func.max(self._store.table.c.id)))
         return int(row[0] or 0)
 
+    def chunk_end(self, low: int) -> int | None:
+        """
+        Return the id of the last one of the next :data:`IDS_AT_ONCE` rows above an id; None: there are none.
+
+        By rows, since ids have gaps: on PostgreSQL each write of a key that exists takes one, too.
+        """
+        table = self._store.table
+        rows = sa.select(table.c.id).where(table.c.id > low).order_by(table.c.id).limit(IDS_AT_ONCE).subquery()
+        (row,) = self._execute(sa.select(sa.func.max(rows.c.id)))
+        return None if row[0] is None else int(row[0])
+
     def scan(self, low: int, high: int) -> set[CallKey]:
         """Return the calls whose newest entry is among these ids (the first one excluded) and may ask for something."""
         newer = self._store.aliased()
