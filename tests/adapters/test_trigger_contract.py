@@ -131,7 +131,7 @@ def test_the_tests_own_events_have_the_released_form(supervisor: Supervisor) -> 
 
 
 @pytest.mark.skipif(not HAS_STORE, reason="a fixed run id is durable only where there is a task state store")
-@pytest.mark.parametrize("run_id", ["record", "run_ids", "is_missing", "state"])
+@pytest.mark.parametrize("run_id", ["record", "run_ids", "is_missing", "state", "is_due"])
 def test_a_fixed_run_id_may_be_a_word_of_the_event(supervisor: Supervisor, run_id: str) -> None:
     dag = make_dag(trigger_run_id=run_id, **DEFER)
     supervisor.run(dag)

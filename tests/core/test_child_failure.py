@@ -36,6 +36,8 @@ from .fakes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_durable.core.record import Record
+
 FAIL = replace(ask(), on_child_failure=OnChildFailure.FAIL)
 RESUME = replace(ask(), on_child_failure=OnChildFailure.RESUME, reconciler_timeout_seconds=5.0)
 AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
@@ -128,6 +130,24 @@ def test_the_try_that_saw_the_failure_fails_and_says_what_comes() -> None:
     assert not caught.value.is_terminal
     assert "resumes that run" in caught.value.explain(has_next_try=True)
     assert "Clear this task to resume" in caught.value.explain(has_next_try=False)
+
+
+@pytest.mark.parametrize(
+    ("request_", "state", "comes"),
+    [
+        (
+            replace(RESUME, allowed_states=frozenset({"failed"}), failed_states=frozenset({"success"})),
+            "success",
+            "starts a new run",
+        ),
+        (replace(RESUME, run_id="fixed", is_date_ours=False, is_run_after_ours=False), "failed", "fails, too"),
+    ],
+)
+def test_the_words_promise_no_resume_where_there_is_none(request_: Request, state: str, comes: str) -> None:
+    server = Server(on_sleep=lambda server: server.end_all(state))
+    with pytest.raises(ChildRunFailedError) as caught:
+        run_try(FakePort(server, attempt(1)), request_)
+    assert comes in caught.value.explain(has_next_try=True)
 
 
 def test_where_nobody_acts_the_try_fails_and_takes_its_ask_back() -> None:
@@ -281,6 +301,48 @@ def test_a_run_that_is_active_in_a_failed_state_is_not_resumed() -> None:
     server.only_run().state = "running"
     run_try(FakePort(server, attempt(2)), request)
     assert decided(server) == [Decision.TERMINAL_RESUBMIT]
+
+
+def test_a_run_that_ended_in_no_failed_tasks_is_not_resumed() -> None:
+    # failed_states may name "success": the reconciler resumes nothing but a failed run.
+    request = replace(RESUME, allowed_states=frozenset({"failed"}), failed_states=frozenset({"success"}))
+    server = Server()
+    crash_while_waiting(server, request)
+    server.end_all("success")
+    server.on_sleep = lambda server: server.end_all("failed")
+    run_try(FakePort(server, attempt(2)), request)
+    assert decided(server) == [Decision.TERMINAL_RESUBMIT]
+
+
+def test_a_resume_that_comes_with_the_end_of_the_patience_is_seen() -> None:
+    server = failed(RESUME)
+    server.on_sleep = lambda server: None
+
+    class LatePort(FakePort):
+        """The reconciler acts after the last look, before the ask is taken back."""
+
+        def write(self, record: Record) -> None:
+            if sum(self.sleeps) >= RESUME.reconciler_timeout_seconds and record.asks is None:
+                reconcile(server)
+            super().write(record)
+
+    run_try(LatePort(server, attempt(2)), RESUME)
+    assert server.states() == ["success"]
+    assert server.only_run().clear_number == 1
+
+
+def test_a_run_that_is_deleted_with_the_end_of_the_patience_is_missing() -> None:
+    server = failed(RESUME)
+    server.on_sleep = lambda server: None
+
+    class LatePort(FakePort):
+        def write(self, record: Record) -> None:
+            super().write(record)
+            if sum(self.sleeps) >= RESUME.reconciler_timeout_seconds:
+                server.runs.clear()
+
+    with pytest.raises(ChildRunMissingError):
+        run_try(LatePort(server, attempt(2)), RESUME)
 
 
 # On the parent's end.

@@ -78,6 +78,22 @@ def test_child_of_a_parent_that_comes_back_is_not_ended(state: str | None, run_s
 
 @pytest.mark.parametrize(
     ("run_state", "act"),
+    [
+        ("queued", Act.NOTHING),
+        ("running", Act.NOTHING),
+        ("failed", Act.CANCEL),
+        ("success", Act.CANCEL),
+        (None, Act.CANCEL),
+    ],
+)
+def test_removed_parent_may_be_restored_until_its_dag_run_has_ended(run_state: str | None, act: Act) -> None:
+    verdict = decide(ENTRY, ParentNow("ti-1", "removed", NOW, run_state), CHILD, NOW)
+    assert verdict.act is act
+    assert not verdict.is_settled
+
+
+@pytest.mark.parametrize(
+    ("run_state", "act"),
     [("running", Act.NOTHING), ("failed", Act.CANCEL), ("success", Act.CANCEL), (None, Act.CANCEL)],
 )
 def test_parent_that_is_not_there_has_ended_with_its_dag_run(run_state: str | None, act: Act) -> None:

@@ -120,8 +120,8 @@ def forget(  # noqa: PLR0913 - a command's options
     """
     Delete the record of a parent task that is at rest.
 
-    Its next try finds an active child run by the run id, and takes no ended one for its own. Says first what it will
-    do, and asks. The token is in the environment variable AIRFLOW_DURABLE_TOKEN.
+    Its next try finds an active child run by the run id. An ended one counts for a retry, and not after a clear. Says
+    first what it will do, and asks. The token is in the environment variable AIRFLOW_DURABLE_TOKEN.
     """
     _act(url, _query(dag_id, run_id, task_id, map_index, 1), "forget", is_sure=is_sure, is_preview=is_preview)
 

@@ -25,10 +25,10 @@ its reset was recorded and has not arrived  RESET
 in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
 is allowed                                  RESET with ``reset_dag_run``, else REFUSE.
                                             ``on_child_failure="fail"``: GIVE_UP, but not after a clear.
-                                            ``"resume"``: RESUME, if the run carries the same request (with
-                                            a fixed identity, whatever it carries) and the server can prove
-                                            that it is ours; after a clear only where a success would be
-                                            taken, too
+                                            ``"resume"``: RESUME, if the run's own state is failed, it
+                                            carries the same request (with a fixed identity, whatever it
+                                            carries) and the server can prove that it is ours; after a clear
+                                            only where a success would be taken, too
 in an allowed state                         ALREADY_SUCCEEDED; after a clear only if the work is not asked
                                             for anew (below), else FRESH_SUBMIT; with a fixed identity
                                             RESET with ``reset_dag_run``, else USED_UP
@@ -156,7 +156,9 @@ def _is_resumed(
     reconciler acts only on what it can prove: not on a run that this parent merely had reset, or was answered for.
     """
     is_asked = request.on_child_failure is OnChildFailure.RESUME and record.is_same_identity(request)
-    if not is_asked or seen.is_active or seen.clear_number is None or not record.is_proven_by_run(seen):
+    # A failed state may be "success": nothing of such a run has failed, and the reconciler refuses it.
+    is_resumable = seen.state == "failed" and seen.clear_number is not None
+    if not is_asked or not is_resumable or not record.is_proven_by_run(seen):
         return False
     if clear is None:
         return record.is_fixed or seen.is_same_request is not False

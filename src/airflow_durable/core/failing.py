@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import ChildRunFailedError
+from airflow_durable.core.model import OnChildFailure, Proof
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Request
@@ -20,5 +21,12 @@ def failure_of(request: Request, record: Record, state: str) -> ChildRunFailedEr
         is_awaited=state in request.failed_states,
         is_fixed=record.is_fixed,
         is_reset=request.is_reset,
-        on_child_failure=request.on_child_failure.value,
+        on_child_failure=_next_of(request, record, state).value,
     )
+
+
+def _next_of(request: Request, record: Record, state: str) -> OnChildFailure:
+    """Return what comes next: what has not failed, or cannot be proven to be ours, is never resumed."""
+    is_resumable = state == "failed" and record.proof is not Proof.REPLY
+    is_resumed = request.on_child_failure is OnChildFailure.RESUME
+    return OnChildFailure.FRESH if is_resumed and not is_resumable else request.on_child_failure

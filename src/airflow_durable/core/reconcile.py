@@ -17,9 +17,11 @@ NOTHING   else
 ========  =============================================================================================================
 
 **Ended for good** is the state of the parent's current task instance: failed (that is not up_for_retry), success,
-skipped, upstream_failed or removed. After a retry, a clear or an eviction it has another one: up_for_retry, none,
-queued, scheduled, restarting, running, deferred. A task instance that is not there any more has ended with its Dag
-run, or with the Dag run's deletion.
+skipped or upstream_failed. After a retry, a clear or an eviction it has another one: up_for_retry, none, queued,
+scheduled, restarting, running, deferred. A task instance that is removed, or not there any more, has ended with its Dag
+run, or with the Dag run's deletion: until then Airflow restores a removed one once the Dag has the task again, and
+removes those of a mapped task whose upstream was cleared (3.3, ``models/dagrun.py``,
+``_check_for_removed_or_restored_tasks``).
 
 Crash argument: each of them moves what its condition holds (``clear_number``, the run's state), in one transaction that
 first locks the run's row. Before the commit nothing has happened; after it the condition does not hold any more. So it
@@ -57,7 +59,8 @@ WRITTEN_WITHIN = timedelta(seconds=30)
 LATE_AFTER = timedelta(minutes=10)
 """How long after the parent's end its request may still create the run."""
 
-_PARENT_ENDED = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
+_PARENT_ENDED = frozenset({"failed", "success", "skipped", "upstream_failed"})
+_REMOVED = "removed"
 _PARENT_WAITS = frozenset({"running", "deferred"})
 
 
@@ -211,7 +214,7 @@ def _may_wait(record: Record, parent: ParentNow) -> bool:
 
 
 def _is_over(parent: ParentNow) -> bool:
-    if parent.task_instance_id is None:
+    if parent.task_instance_id is None or parent.state == _REMOVED:
         return parent.run_state is None or parent.run_state in ENDED_STATES
     return parent.state in _PARENT_ENDED
 

@@ -31,12 +31,14 @@ def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tupl
     the scheduler ends it as its tasks have ended.)
 
     The entry that follows withdraws the action. Else a run that a person lets fail again, without a clear, would be
-    resumed once more by the same entry.
+    resumed once more by the same entry. Where nothing was seen to happen in time, the run is looked at once more after
+    that: the reconciler may have acted between the last look and the withdrawal.
 
     :param record: as this try leaves it.
     :returns: the record as last written, and the run as it is by then: normally active.
     :raises ReconcilerMissingError: nothing has happened.
     :raises ChildRunMissingError: the run was deleted.
+    :raises LookUpFailedError: the run cannot be looked up.
     """
     action = Action(ActionKind.RESUME, seen.clear_number or 0, seen.state)
     record = replace(record, phase=Phase.SENT, mode=request.mode, outcome=None)
@@ -46,7 +48,11 @@ def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tupl
     settled = replace(asking, asks=without_action(asking.asks))
     calls.write(port, settled)
     if run is None:
-        raise ReconcilerMissingError(record.dag_id, record.run_id, request.reconciler_timeout_seconds)
+        run = calls.look_up(port, record.dag_id, record.run_id)
+        if run is None:
+            raise ChildRunMissingError(record.dag_id, record.run_id)
+        if action.is_of(run):
+            raise ReconcilerMissingError(record.dag_id, record.run_id, request.reconciler_timeout_seconds)
     return settled, run
 
 

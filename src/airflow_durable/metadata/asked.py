@@ -117,6 +117,17 @@ class Asked:
         (row,) = self._execute(sa.select(sa.func.max(self._store.table.c.id)))
         return int(row[0] or 0)
 
+    def chunk_end(self, low: int) -> int | None:
+        """
+        Return the id of the last one of the next :data:`IDS_AT_ONCE` rows above an id; None: there are none.
+
+        By rows, since ids have gaps: on PostgreSQL each write of a key that exists takes one, too.
+        """
+        table = self._store.table
+        rows = sa.select(table.c.id).where(table.c.id > low).order_by(table.c.id).limit(IDS_AT_ONCE).subquery()
+        (row,) = self._execute(sa.select(sa.func.max(rows.c.id)))
+        return None if row[0] is None else int(row[0])
+
     def scan(self, low: int, high: int) -> set[CallKey]:
         """Return the calls whose newest entry is among these ids (the first one excluded) and may ask for something."""
         newer = self._store.aliased()
@@ -165,6 +176,7 @@ class Asked:
         for start in range(0, len(parents), CALLS_AT_ONCE):
             chunk = parents[start : start + CALLS_AT_ONCE]
             run_ids = {parent[0] for parent in chunk}
+            # By the map index, too: a task may have some thousand of them.
             statement = (
                 sa.select(
                     columns.dag_run_id,
@@ -177,7 +189,7 @@ class Asked:
                     value,
                 )
                 .where(columns.dag_run_id.in_(run_ids), columns.task_id.in_({parent[1] for parent in chunk}))
-                .where(_is_entry(store.table))
+                .where(store.key.map_index.in_({parent[2] for parent in chunk}), _is_entry(store.table))
                 .order_by(columns.id)
             )
             found |= _group(self._execute(statement), wanted)
@@ -194,8 +206,12 @@ class Asked:
         ordered = sorted(set(keys))
         for start in range(0, len(ordered), CALLS_AT_ONCE):
             chunk = ordered[start : start + CALLS_AT_ONCE]
+            if is_locked:
+                # Where a clear or a retry held the row, it has put another one in its place (from 3.4). PostgreSQL
+                # then finds neither: the statement saw what was there before it began to wait. The next one sees all.
+                self._tries(chunk, is_locked=True)
             runs = self._runs_by_id({key.dag_run_id for key in chunk})
-            tries = self._tries({key.dag_run_id for key in chunk}, {key.task_id for key in chunk}, is_locked=is_locked)
+            tries = self._tries(chunk, is_locked=is_locked)
             for key in chunk:
                 if (row := runs.get(key.dag_run_id)) is not None:
                     found[key] = _parent_row(key, row, tries.get(key[:4]))
@@ -208,17 +224,21 @@ class Asked:
         )
         return {row[5]: row for row in self._execute(statement)}
 
-    def _tries(
-        self, dag_run_ids: Collection[int], task_ids: Collection[str], *, is_locked: bool
-    ) -> dict[tuple[int, str, int, str], Any]:
-        """Return the current task instances by Dag run, task, index and region: found by each Dag run's own names."""
+    def _tries(self, calls: Collection[CallKey], *, is_locked: bool) -> dict[tuple[int, str, int, str], Any]:
+        """
+        Return the current task instances by Dag run, task, index and region: found by each Dag run's own names.
+
+        No others are locked: for one map index not those of the whole task.
+        """
         latest, run = self._tables.latest, self._tables.dag_run
         key, columns = latest.key, latest.columns
         joined = run.join(latest.table, sa.and_(key.dag_id == run.c.dag_id, key.run_id == run.c.run_id))
         statement = (
             sa.select(run.c.id, key.task_id, key.map_index, key.region_id, latest.id, columns.state, columns.end_date)
             .select_from(joined)
-            .where(latest.is_included, run.c.id.in_(dag_run_ids), key.task_id.in_(task_ids))
+            .where(latest.is_included, run.c.id.in_({call.dag_run_id for call in calls}))
+            .where(key.task_id.in_({call.task_id for call in calls}))
+            .where(key.map_index.in_({call.map_index for call in calls}))
         )
         if is_locked:
             statement = statement.with_for_update(of=latest.table)
@@ -274,6 +294,7 @@ class Asked:
         statement = sa.select(
             columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key, columns.id
         ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, _is_entry(store.table))
+        statement = statement.where(store.key.map_index == key.map_index)
         return sorted(
             row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
         )

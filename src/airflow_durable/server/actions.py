@@ -183,6 +183,12 @@ def _refusal(situation: Situation, person: Person, action: Action) -> str:  # no
         return "" if state == "failed" else "The child run has not failed."
     if not person.may_change_tasks(parent.dag_id):
         return f"You may not change tasks of {parent.dag_id}."
+    if situation.claim.key.region_id:
+        # Airflow's function marks by task and number (3.4.0b2, ``TaskInstance.ti_selector_condition``).
+        return (
+            "The parent task is in a loop, and Airflow would mark the pass of that number in each of its loops. End "
+            "the child run alone, and mark the parent task in Airflow's UI."
+        )
     return "The parent task has ended." if parent.now.state in ENDED_STATES else ""
 
 
@@ -195,7 +201,12 @@ def _effects(session: Session, situation: Situation, action: Action) -> list[str
     if action is Action.FORGET:
         count = len(situation.row_ids)
         found.append(f"The record of the parent task is deleted ({count} entr{'y' if count == 1 else 'ies'}).")
-        found.append("Its next try finds an active child run by the run id, and takes no ended one for its own.")
+        found.append("Its next try finds an active child run by the run id.")
+        found.append(
+            "That try is a retry: it takes an ended one, too."
+            if parent.now.state == "up_for_retry"
+            else "It takes no ended one that was started before the task was cleared."
+        )
     elif action is Action.RESUME_CHILD:
         count = _count_resumable(session, record.dag_id, record.run_id)
         found.append(f"Of {run}, {count} task instances are cleared: those that failed or had not begun.")

@@ -1,7 +1,7 @@
 """
 Which calls the reconciler watches, and how it finds them at a cost that does not grow with the store.
 
-At the start, and every hour, all of the store is searched, some thousand ids in each query. Between, each turn reads
+At the start, and every hour, all of the store is searched, some thousand rows in each query. Between, each turn reads
 the rows above the id that was the highest half a minute ago: a transaction may commit its row after one with a higher
 id. What it has seen already it knows by the id.
 """
@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_durable.metadata.asked import IDS_AT_ONCE, ROWS_AT_ONCE
+from airflow_durable.metadata.asked import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -60,9 +60,7 @@ class WatchList:
         """Read what is new in the store."""
         now, last = self._clock(), asked.last_id()
         if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
-            found = {
-                key for low in range(0, last, IDS_AT_ONCE) for key in asked.scan(low, min(low + IDS_AT_ONCE, last))
-            }
+            found = self._search(asked, last)
             self._searched_at, self._seen, self._marks = now, set(), deque()
         else:
             found = self._new(asked, self._low(now, last))
@@ -95,6 +93,16 @@ class WatchList:
         low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
         self._seen = {row_id for row_id in self._seen if low < row_id <= last}
         return low
+
+    @staticmethod
+    def _search(asked: Asked, last: int) -> set[CallKey]:
+        found: set[CallKey] = set()
+        low = 0
+        while low < last and (end := asked.chunk_end(low)) is not None:
+            high = min(end, last)
+            found |= asked.scan(low, high)
+            low = high
+        return found
 
     def _new(self, asked: Asked, low: int) -> set[CallKey]:
         found: set[CallKey] = set()

@@ -87,7 +87,8 @@ def read_event(operator: TriggerDagRunOperator, data: dict[str, Any] | None) -> 
         raise EventInvalidError(record.dag_id, record.run_id, "it has no state of that run")
     seen = None if data.get("is_missing") else state
     outcome = Outcome(record.dag_id, record.run_id, seen, datetime.now(tz=timezone.utc))
-    return Resumption(record, outcome, is_due=bool(data.get("is_due")))
+    # A fixed run id may be that word: then it has the state.
+    return Resumption(record, outcome, is_due=data.get("is_due") is True)
 
 
 def _states_for_stock(request: Request) -> list[str] | None:

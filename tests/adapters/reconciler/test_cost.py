@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -53,3 +53,21 @@ def test_turn_costs_the_same_however_many_records_there_are(world: World) -> Non
         now = [0.0]
         costs.append(steps_of_turn(world, now, WatchList(lambda now=now: now[0])))  # type: ignore[misc] # bound now
     assert costs[1] <= costs[0] + 2
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_search_of_all_costs_by_rows_and_not_by_ids(world: World) -> None:
+    parent = world.parent(state="failed")
+    world.set_value(parent, parent.record, new_id=10_000_000)
+    statements = []
+
+    with world.engine.connect() as connection:
+
+        def execute(statement: Any) -> Any:  # noqa: ANN401 - a statement, rows
+            statements.append(statement)
+            return connection.execute(statement)
+
+        watching = WatchList()
+        watching.update(Asked(load_tables(), execute))
+    assert len(watching.calls) == 1
+    assert len(statements) < 10

@@ -107,6 +107,18 @@ def test_record_is_forgotten(application: Client, world: World) -> None:
     assert world.child(asking) == ("running", 0)
 
 
+@pytest.mark.parametrize(("state", "takes_ended"), [("up_for_retry", True), ("failed", False)])
+def test_forget_says_what_the_next_try_takes(
+    application: Client,
+    world: World,
+    state: str,
+    takes_ended: bool,  # noqa: FBT001 - expected
+) -> None:
+    asking = world.parent(state=state)
+    _, plans = plans_of(application("admin"), asking)
+    assert any("takes an ended one" in effect for effect in plans["forget"]["effects"]) is takes_ended
+
+
 def test_same_seal_does_it_once(application: Client, world: World) -> None:
     asking = world.parent(state="running")
     client = application("admin")
@@ -184,6 +196,24 @@ def test_person_is_told_that_the_author_is_not_proven(application: Client, world
     asking = world.parent(state="failed", child_state=None, dag_id="others_dag", run_id="by_hand")
     _, plans = plans_of(application("admin"), asking)
     assert "not proven" in plans["end-child"]["effects"][0]
+
+
+def test_pass_of_a_loop_is_not_ended_by_its_number_alone(application: Client, world: World) -> None:
+    # From Airflow 3.4: marked by task and number, the pass of that number of another loop would be ended, too.
+    from dataclasses import replace
+
+    from airflow_durable.server import actions
+
+    wait_id, _ = plans_of(application("admin"), world.parent(state="running"))
+    anybody = actions.Person("admin", *[lambda _: True] * 3)
+    with world.open() as session:
+        found = actions.read_situation(session, wait_id)
+        assert found is not None
+        key = found.claim.key._replace(map_index=1, region_id="1" * 32)
+        in_loop = replace(found, claim=replace(found.claim, key=key))
+        assert not actions.plan(session, found, anybody, actions.Action.END_BOTH).refusal
+        assert "loop" in actions.plan(session, in_loop, anybody, actions.Action.END_BOTH).refusal
+        assert not actions.plan(session, in_loop, anybody, actions.Action.END_CHILD).refusal
 
 
 @pytest.fixture
