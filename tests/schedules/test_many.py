@@ -37,7 +37,7 @@ SCENARIOS = {
         items=(A,), failures=1, faults=1, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
     ),
     "cleared with what is upstream, a crash": Scenario(
-        faults=1, failures=1, clears=1, retries=1, is_upstream_cleared=True
+        window=1, faults=1, failures=2, clears=1, retries=1, is_upstream_cleared=True
     ),
     "cleared with what is upstream, the ledger is lost": Scenario(
         items=(A,), faults=1, failures=1, clears=1, retries=1, is_upstream_cleared=True, is_losing=True
