@@ -167,7 +167,7 @@ def _send_one(many: Many, index: int) -> None:
     # 409. An earlier send arrived, if the run is ours and has the item's conf; else it is decided about like one that
     # is met after a clear.
     clear = Clear(is_anew=False) if found.is_same_request is False else None
-    many.act(index, found, clear, is_recovered=False)
+    many.act(index, found, clear, is_recovered=False, is_moved=many.goal.items.keys is None)
     if board.by_clear and not many.ledger.is_cleared_before(many.attempt):
         # As after a clear: a later try has to compare, too.
         many.ledger = replace(many.ledger, max_tries=CLEARED)

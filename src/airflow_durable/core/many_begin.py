@@ -166,7 +166,8 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
     is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
-    if clear is None and _is_list_changed(many, present):
+    is_moved = clear is None and _is_list_changed(many, present)
+    if is_moved:
         clear, is_compared = Clear(is_anew=False), True
     for generation, indices in present.items():
         if is_compared or not _is_count_enough(many, generation):
@@ -174,7 +175,7 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
                     is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
-                    many.act(index, seen, clear, is_upstream_newer=is_newer)
+                    many.act(index, seen, clear, is_upstream_newer=is_newer, is_moved=is_moved)
         else:
             _sort_by_counts(many, generation, indices, clear)
 

@@ -175,16 +175,18 @@ class Many:
         *,
         is_upstream_newer: bool | None = None,
         is_recovered: bool = True,
+        is_moved: bool = False,
     ) -> None:
         """
         Decide about an item's run that exists, as about any other child.
 
         :param is_recovered: it was there before this try sent anything.
+        :param is_moved: the item may be another one than the one that the run was started for: the conf tells.
         """
         record, board = self.record(index, is_recovered=is_recovered), self.board
         request = self.goal.request
-        if request.on_clear is OnClear.FRESH:
-            # The epoch has moved for that. Within one, nothing is started beside an active run.
+        if request.on_clear is OnClear.FRESH or is_moved:
+            # With FRESH, the epoch has moved for that. Within one, nothing is started beside an active run.
             request = replace(request, on_clear=OnClear.AUTO)
         decision = decide(record, request, self.attempt, seen, clear, is_upstream_newer=is_upstream_newer)
         self.has_others = self.has_others or not record.is_author_of(seen, self.attempt)
