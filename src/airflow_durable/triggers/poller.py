@@ -130,6 +130,13 @@ class Poller:
             for wait in self._batches.waits:
                 wait.ended.cancel()
             raise
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            # Airflow's AirflowTaskTimeout, in a worker: the signal comes wherever the process is just then, and asyncio
+            # would keep it with this coroutine, for which nobody waits.
+            for wait in self._batches.waits:
+                wait.end(error)
         finally:
             if _pollers.get(loop) is self:
                 del _pollers[loop]
