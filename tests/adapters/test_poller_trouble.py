@@ -307,7 +307,7 @@ def test_an_answer_of_another_type_concerns_nobody_else(answer: object) -> None:
     assert run(scenario()).outcomes == {names(5)[2]: "success"}
 
 
-class TimedOut(BaseException):  # noqa: N818 - as Airflow's
+class TimedOut(BaseException):
     """As Airflow's ``AirflowTaskTimeout``: the signal's handler raises it wherever the process is just then."""
 
 
@@ -319,6 +319,7 @@ def test_a_timeout_in_the_middle_of_a_request_ends_the_wait_for_many() -> None:
 
     server = Server(refuse=interrupt)
     server.start(["a", "b"])
-    watch = Watch(DAG, {0: "a", 1: "b"}, ["failed"], Wake(0, is_more_to_send=False, enough=1, patience_seconds=60.0), lambda *_: None)
+    wake = Wake(0, is_more_to_send=False, enough=1, patience_seconds=60.0)
+    watch = Watch(DAG, {0: "a", 1: "b"}, ["failed"], wake, lambda *_: None)
     with pytest.raises(TimedOut):
         run(asyncio.wait_for(watch.run(server, ENDS, 5.0), 1000.0))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_durable.core import indices, many
-from airflow_durable.core.errors import RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
+from airflow_durable.core.errors import LookUpFailedError, RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Board, Items, Status, pack_keys, unpack_keys
 from airflow_durable.core.ledger import Ledger, dump, key_of, load
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
 from airflow_durable.core.run_ids import MAX_LENGTH, date_in, is_generated
-from airflow_durable.core.survey import Survey
+from airflow_durable.core.survey import CountLimit, Survey
 from tests.schedules.many_world import (
     EPOCH,
     PARENT,
@@ -203,6 +203,49 @@ def test_a_survey_divides_what_does_not_fit_into_one_count() -> None:
     port = Counting({})
     assert survey_of(port, 200).find(range(1000), None) == []
     assert port.counts == 5
+
+
+class Narrow(Counting):
+    """What stands before the server refuses long addresses, as nginx does (8 KiB by default)."""
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Count the runs."""
+        if sum(map(len, run_ids)) > 8000:
+            self.counts += 1
+            message = "HTTP 414"
+            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=False)
+        return super().count(dag_id, run_ids, states)
+
+
+def test_counts_become_smaller_where_an_address_is_refused() -> None:
+    port = Narrow({f"{index}".rjust(200, "0"): "running" for index in range(1000)})
+    survey = Survey(port, "child", lambda index: f"{index}".rjust(200, "0"), CountLimit())
+    assert survey.find(range(1000), None) == list(range(1000))
+    assert port.counts < 1000 * 208 // 6000 + 15
+    before = port.counts
+    assert survey.find(range(20), ["failed"]) == []
+    assert port.counts == before + 1
+
+
+@pytest.mark.parametrize(("count", "is_transient", "counts"), [(1, False, 1), (4, False, 3), (4, True, 9)])
+def test_a_refusal_that_is_not_about_the_size_is_raised(count: int, is_transient: bool, counts: int) -> None:  # noqa: FBT001
+    asked: list[int] = []
+
+    class Refused:
+        def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+            asked.append(len(run_ids))
+            message = "HTTP 403"
+            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=is_transient)
+
+        def sleep(self, seconds: float) -> None:
+            pass
+
+        def report_trouble(self, error: Exception) -> None:
+            pass
+
+    with pytest.raises(LookUpFailedError):
+        survey_of(Refused()).find(range(count), None)
+    assert len(asked) <= counts
 
 
 # A try.
