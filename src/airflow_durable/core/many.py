@@ -38,6 +38,10 @@ _SHARE_OF_WINDOW = 4
 """The task is woken when a fourth of its window is free: not for each child that ends."""
 
 
+_REFUSING_ALL = frozenset({401, 403, 404})
+"""HTTP statuses that say nothing of the one item: it may not be asked for, or there is no such Dag."""
+
+
 @dataclass(frozen=True)
 class Wake:
     """
@@ -91,7 +95,7 @@ def send(many: Many) -> None:
     Crash anywhere: the ledger covers each run id that was asked for, so the next try counts what arrived.
 
     :raises ItemsFailedError: more items have failed than are tolerated.
-    :raises SubmissionRefusedError: the server refused an item, and no (further) failure is tolerated.
+    :raises SubmissionRefusedError: the server refused an item, and no (further) failure is tolerated; or it refuses all.
     :raises SubmissionUnknownError: the server does not answer.
     """
     board, sent = many.board, 0
@@ -155,8 +159,8 @@ def _send_one(many: Many, index: int) -> None:
     record = many.record(index, is_recovered=False)
     try:
         _, found = sending.send(many.port.item(index), request, many.attempt, record)
-    except SubmissionRefusedError:
-        if board.failed >= many.goal.tolerated:
+    except SubmissionRefusedError as error:
+        if error.status in _REFUSING_ALL or board.failed >= many.goal.tolerated:
             raise
         board.refused.add(index)
         board.set(index, Status.FAILED)
