@@ -296,8 +296,8 @@ def test_an_end_is_told_twice_or_of_what_is_not_waited_for() -> None:
 class Refusing:
     """The port of an item whose request is refused."""
 
-    def __init__(self, port: Any) -> None:  # noqa: ANN401 - a port
-        self._port = port
+    def __init__(self, port: Any, status: int = 400) -> None:  # noqa: ANN401 - a port
+        self._port, self._status = port, status
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
         """Do all else as the right port does."""
@@ -305,7 +305,7 @@ class Refusing:
 
     def submit(self, record: Record) -> bool:
         """Refuse."""
-        raise SubmissionRefusedError("child", record.run_id, "HTTP 400", status=400)
+        raise SubmissionRefusedError("child", record.run_id, f"HTTP {self._status}", status=self._status)
 
 
 def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +323,19 @@ def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyP
     strict.board.start_anew(0)
     with pytest.raises(SubmissionRefusedError):
         many.send(strict)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_refuses_all_items_is_not_tolerated(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """There is no such Dag: with 100 % tolerated the task would succeed, and nothing would have run."""
+    world, port = open_world()
+    right = SimulatedPort.item
+    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status))
+    whole = open_many(port, tolerated=3)
+    many.begin(whole)
+    with pytest.raises(SubmissionRefusedError):
+        many.send(whole)
+    assert not world.runs
 
 
 def test_run_ids_that_are_taken_by_other_lives_end_somewhere() -> None:
@@ -502,6 +515,38 @@ def test_a_consumed_outcome_stays_whatever_became_of_its_runs() -> None:
     many.begin(again)
     assert again.is_settled
     assert (again.board.done, again.board.is_over) == (2, True)
+
+
+def test_a_consumed_outcome_stays_whatever_the_list_is_by_now() -> None:
+    """Without keys, a list that moved after the success was marked."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    for run in world.runs.values():
+        run.state = "success"
+    many.note_ends(whole, [(0, "success"), (1, "success")])
+    many.finish(whole)
+    moved = SimulatedPort(world, 1, [("1", "1"), ("2", "1")])
+    again = open_many(moved, RETRY)
+    many.begin(again)
+    assert (again.board.done, again.board.failed, again.board.is_over) == (2, 0, True)
+
+
+def test_a_consumed_outcome_waits_for_no_run_of_another_life() -> None:
+    world, port = open_world(1)
+    run_id = Items(1).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[run_id] = Run(run_id, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    del world.runs[whole.run_id(0)]
+    many.note_ends(whole, [(0, None)])
+    many.finish(whole)
+    world.runs[run_id] = Run(run_id, ("0", "2"), EPOCH.replace(microsecond=1), state="running", is_stray=True)
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY, tolerated=1)
+    many.begin(again)
+    assert (again.board.failed, again.board.is_over) == (1, True)
 
 
 A, B = ("a", "1"), ("b", "1")

@@ -166,7 +166,7 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
     is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
-    is_moved = clear is None and _is_list_changed(many, present)
+    is_moved = clear is None and not many.is_settled and _is_list_changed(many, present)
     if is_moved:
         clear, is_compared = Clear(is_anew=False), True
     for generation, indices in present.items():
@@ -255,3 +255,6 @@ def _close(many: Many) -> None:
         board.set(index, Status.FAILED if is_failed else Status.MISSING)
     for index in list(board.of(Status.ACTIVE)):
         board.set(index, Status.DONE)
+    for index in list(board.of(Status.WAITED_OUT)):
+        # A run of another life of the parent: somebody cleared it since.
+        board.set(index, Status.MISSING)
