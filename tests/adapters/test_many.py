@@ -430,3 +430,18 @@ def test_a_first_entry_is_written_before_anything_is_sent(supervisor: Supervisor
     outcome = finish(supervisor, make_dag())
     assert outcome.state == "up_for_retry"
     assert not supervisor.runs
+
+
+@needs_details
+def test_a_list_without_keys_that_moves_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+    """The task comes back to another list: an item that took the position of another one gets its run all the same."""
+    supervisor.on_sleep = end_one(supervisor)
+    outcome = supervisor.run(make_dag(max_active=2, **DEFER))
+    event = triggerer.run_trigger(supervisor, outcome)
+    moved = make_dag(max_active=2, items=[*REGIONS[1:], {"region": "new"}], **DEFER)
+    outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
+    while outcome.state == "deferred":
+        event = triggerer.run_trigger(supervisor, outcome)
+        outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
+    assert outcome.state == "success"
+    assert all(region in confs(supervisor, "success") for region in [*REGIONS[1:], {"region": "new"}])

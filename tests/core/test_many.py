@@ -549,6 +549,32 @@ def test_a_consumed_outcome_waits_for_no_run_of_another_life() -> None:
     assert (again.board.failed, again.board.is_over) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("now", "is_keyed", "window", "is_changed"),
+    [
+        ((("0", "1"), ("1", "1")), False, 1, False),
+        ((("1", "1"), ("2", "1")), False, 1, True),
+        ((("1", "1"), ("2", "1")), True, 1, False),
+        ((("1", "1"), ("2", "1")), False, None, False),
+    ],
+)
+def test_whether_a_list_moved_while_the_task_was_deferred(
+    now: tuple[tuple[str, str], ...],
+    is_keyed: bool,  # noqa: FBT001 - the cases
+    window: int | None,
+    is_changed: bool,  # noqa: FBT001 - the cases
+) -> None:
+    """Only where items have no keys, and some are yet to be sent."""
+    world, port = open_world(2)
+    items = Items.of_keys(["0", "1"]) if is_keyed else Items(2)
+    whole = open_many(port, max_active=window, items=items)
+    many.begin(whole)
+    many.send(whole)
+    assert len(world.runs) == (window or 2)
+    whole.port = SimulatedPort(world, 1, now)
+    assert many.is_list_changed(whole) is is_changed
+
+
 A, B = ("a", "1"), ("b", "1")
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from airflow_durable.core import sending
 from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Status
-from airflow_durable.core.many_begin import begin
+from airflow_durable.core.many_begin import begin, is_list_changed
 from airflow_durable.core.many_state import Goal, Many, ManyPort
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.ledger import Ledger
 
-__all__ = ["BURST", "Goal", "Many", "ManyPort", "Wake", "begin", "finish", "note_ends", "send"]
+__all__ = ["BURST", "Goal", "Many", "ManyPort", "Wake", "begin", "finish", "is_list_changed", "note_ends", "send"]
 
 BURST = 500
 """After so many requests the ledger is written again: a superseded try is refused there."""
@@ -95,7 +95,7 @@ def send(many: Many) -> None:
     Crash anywhere: the ledger covers each run id that was asked for, so the next try counts what arrived.
 
     :raises ItemsFailedError: more items have failed than are tolerated.
-    :raises SubmissionRefusedError: the server refused an item, and no (further) failure is tolerated; or it refuses all.
+    :raises SubmissionRefusedError: the server refused an item, and no further failure is tolerated; or it refused all.
     :raises SubmissionUnknownError: the server does not answer.
     """
     board, sent = many.board, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
@@ -166,7 +167,7 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
     is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
-    is_moved = clear is None and not many.is_settled and _is_list_changed(many, present)
+    is_moved = clear is None and not many.is_settled and _is_moved(many, sorted(chain(*present.values())))
     if is_moved:
         clear, is_compared = Clear(is_anew=False), True
     for generation, indices in present.items():
@@ -190,7 +191,17 @@ def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
     return many.port.is_upstream_newer(seen.logical_date or many.ledger.asked_at)
 
 
-def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
+def is_list_changed(many: Many) -> bool:
+    """
+    Tell whether items without keys have moved while the task was deferred: then it has to begin again.
+
+    Only where some are yet to be sent. Those that have been were of one list.
+    """
+    sent = [index for index, status in enumerate(many.board.statuses) if status != Status.PENDING]
+    return bool(many.board.pending) and _is_moved(many, sent)
+
+
+def _is_moved(many: Many, indices: Sequence[int]) -> bool:
     """
     Tell whether items without keys have moved since they were sent, as far as a few of them tell.
 
@@ -198,7 +209,6 @@ def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
     """
     if many.goal.items.keys is not None or not many.port.has_details:
         return False
-    indices = sorted(index for found in present.values() for index in found)
     step = max(1, len(indices) // SAMPLED)
     for index in dict.fromkeys([*indices[:1], *indices[-1:], *indices[step:-1:step]]):
         seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
