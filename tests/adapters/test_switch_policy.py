@@ -207,6 +207,24 @@ def test_min_retries(tmp_path: Path, minimum: str, retries: list[int]) -> None:
     assert dag.get_task("other").retries == 1
 
 
+@pytest.mark.parametrize(("minimum", "retries"), [("0", None), ("2", 2)])
+def test_a_mapped_task_whose_retries_are_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, minimum: str, retries: int | None
+) -> None:
+    """Of a mapped task, Airflow leaves None as it is."""
+    code = """
+    with DAG("etl", schedule=None):
+        TriggerDagRunOperator.partial(task_id="mapped", trigger_dag_id="child", retries=None).expand(conf=[{}])
+    """
+    with (
+        options(stock_operators="durable", stock_operators_min_retries=minimum),
+        caplog.at_level(logging.INFO, "airflow_durable"),
+    ):
+        dag = parse(tmp_path, code)
+    assert dag.get_task("mapped").retries == retries
+    assert "left as they are" not in caplog.text
+
+
 # The deployment's own policies.
 
 
