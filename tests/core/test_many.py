@@ -218,7 +218,7 @@ class Narrow(Counting):
 
 
 def test_counts_become_smaller_where_an_address_is_refused() -> None:
-    port = Narrow({f"{index}".rjust(200, "0"): "running" for index in range(1000)})
+    port: Any = Narrow({f"{index}".rjust(200, "0"): "running" for index in range(1000)})
     survey = Survey(port, "child", lambda index: f"{index}".rjust(200, "0"), CountLimit())
     assert survey.find(range(1000), None) == list(range(1000))
     assert port.counts < 1000 * 208 // 6000 + 15
