@@ -111,7 +111,9 @@ def as_submission_error(
     said = failure.said
     if failure.is_missing:
         said = f"there is no such Dag{' or run' if is_reset else ''} (HTTP {failure.status})"
-    return (SubmissionRefusedError if failure.is_refusal else SubmissionUnknownError)(dag_id, run_id, said)
+    if failure.is_refusal:
+        return SubmissionRefusedError(dag_id, run_id, said, status=failure.status)
+    return SubmissionUnknownError(dag_id, run_id, said)
 
 
 def is_missing(error: Exception) -> bool:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 from . import triggerer
-from .supervisor import Outcome, Run, ServerError, Supervisor
+from .supervisor import NOW, Outcome, Run, ServerError, Supervisor
 from .versions import HAS_RUN_AFTER, HAS_STORE, needs_details, needs_store
 
 if TYPE_CHECKING:
@@ -239,6 +240,30 @@ def test_a_clear_of_a_failed_task_keeps_what_succeeded(supervisor: Supervisor) -
     assert len(supervisor.runs) == 5
 
 
+@needs_details
+def test_a_clear_that_loses_the_ledger_keeps_what_succeeded(supervisor: Supervisor) -> None:
+    """As on 3.4, or on 3.2, which has none: something is upstream, which did not run again."""
+
+    def end() -> None:
+        end_one(supervisor, "success")()
+        end_one(supervisor, "failed")()
+
+    with DAG("parent", schedule=None) as dag:
+        EmptyOperator(task_id="find") >> TriggerDagRunsOperator(
+            task_id="trigger", trigger_dag_id="child", items=REGIONS, retries=3
+        )
+    supervisor.upstream["find"] = NOW
+    supervisor.on_sleep = end
+    assert finish(supervisor, dag, max_tries=0).state == "failed"
+    supervisor.store.clear()
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    outcome = finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1)
+    assert outcome.state == "success"
+    assert len(supervisor.runs) == 5
+    # Once, not for each item.
+    assert outcome.names().count("GetPreviousTI") == 1
+
+
 @needs_store
 def test_a_clear_redoes_an_item_whose_conf_changed(supervisor: Supervisor) -> None:
     def end() -> None:
@@ -351,8 +376,6 @@ def test_a_run_of_an_earlier_life_is_not_taken(supervisor: Supervisor) -> None:
 
 
 def _later() -> Any:  # noqa: ANN401 - a date
-    from .supervisor import NOW
-
     return NOW + timedelta(days=1)
 
 
@@ -407,3 +430,18 @@ def test_a_first_entry_is_written_before_anything_is_sent(supervisor: Supervisor
     outcome = finish(supervisor, make_dag())
     assert outcome.state == "up_for_retry"
     assert not supervisor.runs
+
+
+@needs_details
+def test_a_list_without_keys_that_moves_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+    """The task comes back to another list: an item that took the position of another one gets its run all the same."""
+    supervisor.on_sleep = end_one(supervisor)
+    outcome = supervisor.run(make_dag(max_active=2, **DEFER))
+    event = triggerer.run_trigger(supervisor, outcome)
+    moved = make_dag(max_active=2, items=[*REGIONS[1:], {"region": "new"}], **DEFER)
+    outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
+    while outcome.state == "deferred":
+        event = triggerer.run_trigger(supervisor, outcome)
+        outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
+    assert outcome.state == "success"
+    assert all(region in confs(supervisor, "success") for region in [*REGIONS[1:], {"region": "new"}])

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.errors import LookUpFailedError
+from airflow_durable.core.many import Wake
 from airflow_durable.triggers import channel, turns
+from airflow_durable.triggers.watch import Watch
 
-from .poller_fakes import DAG, Asked, Server, Waits, lasting, names, now, passing, run
+from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -303,3 +305,21 @@ def test_an_answer_of_another_type_concerns_nobody_else(answer: object) -> None:
         return waits
 
     assert run(scenario()).outcomes == {names(5)[2]: "success"}
+
+
+class TimedOut(BaseException):
+    """As Airflow's ``AirflowTaskTimeout``: the signal's handler raises it wherever the process is just then."""
+
+
+def test_a_timeout_in_the_middle_of_a_request_ends_the_wait_for_many() -> None:
+    """A task that waits in the worker polls in its own process: what interrupts a poll is for the task."""
+
+    def interrupt(_: Asked) -> None:
+        raise TimedOut
+
+    server = Server(refuse=interrupt)
+    server.start(["a", "b"])
+    wake = Wake(0, is_more_to_send=False, enough=1, patience_seconds=60.0)
+    watch = Watch(DAG, {0: "a", 1: "b"}, ["failed"], wake, lambda *_: None)
+    with pytest.raises(TimedOut):
+        run(asyncio.wait_for(watch.run(server, ENDS, 5.0), 1000.0))

@@ -9,14 +9,16 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
+from airflow.sdk import DAG
 
 from airflow_durable import policy
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.switch import apply
 from airflow_durable.switch.classes import make_durable
 from airflow_durable.switch.classify import classify
-from airflow_durable.switch.settings import Switch
+from airflow_durable.switch.settings import Mode, Switch
 from airflow_durable.switch.verdict import Kind
 
 from .bags import local_settings, options, options_file, parse, parse_all
@@ -145,6 +147,19 @@ def test_copies_of_a_task_are_durable(tmp_path: Path) -> None:
         assert task.durable
 
 
+def test_a_dag_with_a_mapped_task_can_be_pickled() -> None:
+    """Other tasks of it may do that: a ``PythonVirtualenvOperator`` whose function takes ``dag`` or ``**kwargs``."""
+    with DAG("etl", schedule=None) as dag:
+        StockTriggerDagRunOperator.partial(task_id="mapped", trigger_dag_id="child").expand(conf=[{}])
+        EmptyOperator(task_id="other")
+    apply.apply_switch(dag, Switch(mode=Mode.DURABLE))
+    pickled: Any = pickle.loads(pickle.dumps(dag))  # noqa: S301 - ours
+    assert durable_tasks(pickled) == ["mapped"]
+    assert pickled.get_task("mapped").operator_class is dag.get_task("mapped").operator_class
+    for operator_class in (StockTriggerDagRunOperator, TriggerDagRunOperator, EmptyOperator):
+        assert pickle.loads(pickle.dumps(operator_class)) is operator_class  # noqa: S301 - ours
+
+
 def test_our_own_operator_is_left_alone(tmp_path: Path) -> None:
     code = """
     from airflow_durable import TriggerDagRunOperator as Ours
@@ -205,6 +220,24 @@ def test_min_retries(tmp_path: Path, minimum: str, retries: list[int]) -> None:
         dag = parse(tmp_path, EVERY_FORM)
     assert [dag.get_task(task_id).retries for task_id in TRIGGERS] == retries
     assert dag.get_task("other").retries == 1
+
+
+@pytest.mark.parametrize(("minimum", "retries"), [("0", None), ("2", 2)])
+def test_a_mapped_task_whose_retries_are_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, minimum: str, retries: int | None
+) -> None:
+    """Of a mapped task, Airflow leaves None as it is."""
+    code = """
+    with DAG("etl", schedule=None):
+        TriggerDagRunOperator.partial(task_id="mapped", trigger_dag_id="child", retries=None).expand(conf=[{}])
+    """
+    with (
+        options(stock_operators="durable", stock_operators_min_retries=minimum),
+        caplog.at_level(logging.INFO, "airflow_durable"),
+    ):
+        dag = parse(tmp_path, code)
+    assert dag.get_task("mapped").retries == retries
+    assert "left as they are" not in caplog.text
 
 
 # The deployment's own policies.

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_durable.core import indices, many
-from airflow_durable.core.errors import RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
+from airflow_durable.core.errors import LookUpFailedError, RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Board, Items, Status, pack_keys, unpack_keys
 from airflow_durable.core.ledger import Ledger, dump, key_of, load
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
 from airflow_durable.core.run_ids import MAX_LENGTH, date_in, is_generated
-from airflow_durable.core.survey import Survey
+from airflow_durable.core.survey import CountLimit, Survey
 from tests.schedules.many_world import (
     EPOCH,
     PARENT,
@@ -205,6 +205,49 @@ def test_a_survey_divides_what_does_not_fit_into_one_count() -> None:
     assert port.counts == 5
 
 
+class Narrow(Counting):
+    """What stands before the server refuses long addresses, as nginx does (8 KiB by default)."""
+
+    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+        """Count the runs."""
+        if sum(map(len, run_ids)) > 8000:
+            self.counts += 1
+            message = "HTTP 414"
+            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=False)
+        return super().count(dag_id, run_ids, states)
+
+
+def test_counts_become_smaller_where_an_address_is_refused() -> None:
+    port: Any = Narrow({f"{index}".rjust(200, "0"): "running" for index in range(1000)})
+    survey = Survey(port, "child", lambda index: f"{index}".rjust(200, "0"), CountLimit())
+    assert survey.find(range(1000), None) == list(range(1000))
+    assert port.counts < 1000 * 208 // 6000 + 15
+    before = port.counts
+    assert survey.find(range(20), ["failed"]) == []
+    assert port.counts == before + 1
+
+
+@pytest.mark.parametrize(("count", "is_transient", "counts"), [(1, False, 1), (4, False, 3), (4, True, 9)])
+def test_a_refusal_that_is_not_about_the_size_is_raised(count: int, is_transient: bool, counts: int) -> None:  # noqa: FBT001
+    asked: list[int] = []
+
+    class Refused:
+        def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
+            asked.append(len(run_ids))
+            message = "HTTP 403"
+            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=is_transient)
+
+        def sleep(self, seconds: float) -> None:
+            pass
+
+        def report_trouble(self, error: Exception) -> None:
+            pass
+
+    with pytest.raises(LookUpFailedError):
+        survey_of(Refused()).find(range(count), None)
+    assert len(asked) <= counts
+
+
 # A try.
 
 
@@ -253,8 +296,8 @@ def test_an_end_is_told_twice_or_of_what_is_not_waited_for() -> None:
 class Refusing:
     """The port of an item whose request is refused."""
 
-    def __init__(self, port: Any) -> None:  # noqa: ANN401 - a port
-        self._port = port
+    def __init__(self, port: Any, status: int = 400) -> None:  # noqa: ANN401 - a port
+        self._port, self._status = port, status
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
         """Do all else as the right port does."""
@@ -262,7 +305,7 @@ class Refusing:
 
     def submit(self, record: Record) -> bool:
         """Refuse."""
-        raise SubmissionRefusedError("child", record.run_id, "HTTP 400", status=400)
+        raise SubmissionRefusedError("child", record.run_id, f"HTTP {self._status}", status=self._status)
 
 
 def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +323,19 @@ def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyP
     strict.board.start_anew(0)
     with pytest.raises(SubmissionRefusedError):
         many.send(strict)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_what_refuses_all_items_is_not_tolerated(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """There is no such Dag: with 100 % tolerated the task would succeed, and nothing would have run."""
+    world, port = open_world()
+    right = SimulatedPort.item
+    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status))
+    whole = open_many(port, tolerated=3)
+    many.begin(whole)
+    with pytest.raises(SubmissionRefusedError):
+        many.send(whole)
+    assert not world.runs
 
 
 def test_run_ids_that_are_taken_by_other_lives_end_somewhere() -> None:
@@ -459,6 +515,64 @@ def test_a_consumed_outcome_stays_whatever_became_of_its_runs() -> None:
     many.begin(again)
     assert again.is_settled
     assert (again.board.done, again.board.is_over) == (2, True)
+
+
+def test_a_consumed_outcome_stays_whatever_the_list_is_by_now() -> None:
+    """Without keys, a list that moved after the success was marked."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    for run in world.runs.values():
+        run.state = "success"
+    many.note_ends(whole, [(0, "success"), (1, "success")])
+    many.finish(whole)
+    moved = SimulatedPort(world, 1, [("1", "1"), ("2", "1")])
+    again = open_many(moved, RETRY)
+    many.begin(again)
+    assert (again.board.done, again.board.failed, again.board.is_over) == (2, 0, True)
+
+
+def test_a_consumed_outcome_waits_for_no_run_of_another_life() -> None:
+    world, port = open_world(1)
+    run_id = Items(1).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[run_id] = Run(run_id, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    del world.runs[whole.run_id(0)]
+    many.note_ends(whole, [(0, None)])
+    many.finish(whole)
+    world.runs[run_id] = Run(run_id, ("0", "2"), EPOCH.replace(microsecond=1), state="running", is_stray=True)
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY, tolerated=1)
+    many.begin(again)
+    assert (again.board.failed, again.board.is_over) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("now", "is_keyed", "window", "is_changed"),
+    [
+        ((("0", "1"), ("1", "1")), False, 1, False),
+        ((("1", "1"), ("2", "1")), False, 1, True),
+        ((("1", "1"), ("2", "1")), True, 1, False),
+        ((("1", "1"), ("2", "1")), False, None, False),
+    ],
+)
+def test_whether_a_list_moved_while_the_task_was_deferred(
+    now: tuple[tuple[str, str], ...],
+    is_keyed: bool,  # noqa: FBT001 - the cases
+    window: int | None,
+    is_changed: bool,  # noqa: FBT001 - the cases
+) -> None:
+    """Only where items have no keys, and some are yet to be sent."""
+    world, port = open_world(2)
+    items = Items.of_keys(["0", "1"]) if is_keyed else Items(2)
+    whole = open_many(port, max_active=window, items=items)
+    many.begin(whole)
+    many.send(whole)
+    assert len(world.runs) == (window or 2)
+    whole.port = SimulatedPort(world, 1, now)
+    assert many.is_list_changed(whole) is is_changed
 
 
 A, B = ("a", "1"), ("b", "1")

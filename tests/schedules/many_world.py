@@ -51,6 +51,7 @@ class Run:
     state: str = "queued"
     ask: int = 0
     is_stray: bool = False
+    asked_at: datetime | None = None
 
     @property
     def key(self) -> str:
@@ -71,6 +72,7 @@ class Scenario(NamedTuple):
     :param clears: how often a person may clear the task when it has ended.
     :param is_keyed: each item has a key; else its position is what identifies it.
     :param is_losing: each clear discards the ledger.
+    :param is_upstream_cleared: each clear lets something upstream run again, too.
     :param is_deferring: the board goes through its stored form at each wait.
     """
 
@@ -91,6 +93,7 @@ class Scenario(NamedTuple):
     has_details: bool = True
     is_keyed: bool = True
     is_losing: bool = False
+    is_upstream_cleared: bool = False
     is_deferring: bool = False
 
 
@@ -141,6 +144,7 @@ class World:
     late_ones: int = 0
     marked: tuple[tuple[str, str], ...] = ()
     has_cleared: bool = False
+    upstream_at: datetime | None = None
     current: int = 0
     ask: int = 0
     faults: int = 0
@@ -236,7 +240,7 @@ class ItemPort:
             if not (is_detailed and self.has_details):
                 return ChildRun(run.state)
             is_same = run.conf == self._port.confs[self._index]
-            return ChildRun(run.state, 0, None, run.run_after, EPOCH, is_same)
+            return ChildRun(run.state, 0, run.asked_at, run.run_after, EPOCH, is_same)
 
         found: ChildRun | None = self._port.call("look up", look)
         return found
@@ -254,7 +258,8 @@ class ItemPort:
         """Do as the core's port says."""
         tag = tag_of_life(PARENT, 1)
         run_after = EPOCH.replace(microsecond=tag)
-        run = Run(record.run_id, self._port.confs[self._index], run_after, ask=self._port.world.ask)
+        world = self._port.world
+        run = Run(record.run_id, self._port.confs[self._index], run_after, ask=world.ask, asked_at=world.now())
         return self._port.submit(run)
 
     def now(self) -> datetime:
@@ -337,7 +342,9 @@ class SimulatedPort:
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
         """Do as the core's port says."""
-        return False
+        if self.world.upstream_at is None:
+            return False
+        return None if than is None else self.world.upstream_at > than
 
     def now(self) -> datetime:
         """Do as the core's port says."""
@@ -391,6 +398,8 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
                 world.ask += 1
             if scenario.on_clear is OnClear.FRESH or scenario.is_losing or not scenario.has_store:
                 world.ask = max(world.ask, number)
+            if scenario.is_upstream_cleared:
+                world.upstream_at, world.ask = world.now(), world.ask + 1
             max_tries, clear_number = number + scenario.retries, clear_number + 1
             if scenario.is_losing:
                 world.store.clear()

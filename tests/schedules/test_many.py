@@ -36,6 +36,15 @@ SCENARIOS = {
     "cleared, another conf, a crash": Scenario(
         items=(A,), failures=1, faults=1, clears=1, retries=1, edited=(("a", "2"),), is_edited_at_clear=True
     ),
+    "cleared with what is upstream, a crash": Scenario(
+        window=1, faults=1, failures=2, clears=1, retries=1, is_upstream_cleared=True
+    ),
+    "cleared with what is upstream, the ledger is lost": Scenario(
+        items=(A,), faults=1, failures=1, clears=1, retries=1, is_upstream_cleared=True, is_losing=True
+    ),
+    "no keys, a list that moves, only what failed": Scenario(
+        items=(A,), edited=(B,), faults=1, is_keyed=False, on_clear=OnClear.ADOPT
+    ),
     "an item more": Scenario(items=(A,), edited=(A, B), faults=1, failures=1),
     "an item less": Scenario(edited=(B,), faults=1, failures=1),
     "items in another order": Scenario(edited=(B, A), faults=1),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from airflow_durable.core import sending
 from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Status
-from airflow_durable.core.many_begin import begin
+from airflow_durable.core.many_begin import begin, is_list_changed
 from airflow_durable.core.many_state import Goal, Many, ManyPort
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.ledger import Ledger
 
-__all__ = ["BURST", "Goal", "Many", "ManyPort", "Wake", "begin", "finish", "note_ends", "send"]
+__all__ = ["BURST", "Goal", "Many", "ManyPort", "Wake", "begin", "finish", "is_list_changed", "note_ends", "send"]
 
 BURST = 500
 """After so many requests the ledger is written again: a superseded try is refused there."""
 
 _SHARE_OF_WINDOW = 4
 """The task is woken when a fourth of its window is free: not for each child that ends."""
+
+
+_REFUSING_ALL = frozenset({401, 403, 404})
+"""HTTP statuses that say nothing of the one item: it may not be asked for, or there is no such Dag."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def send(many: Many) -> None:
     Crash anywhere: the ledger covers each run id that was asked for, so the next try counts what arrived.
 
     :raises ItemsFailedError: more items have failed than are tolerated.
-    :raises SubmissionRefusedError: the server refused an item, and no (further) failure is tolerated.
+    :raises SubmissionRefusedError: the server refused an item, and no further failure is tolerated; or it refused all.
     :raises SubmissionUnknownError: the server does not answer.
     """
     board, sent = many.board, 0
@@ -155,8 +159,8 @@ def _send_one(many: Many, index: int) -> None:
     record = many.record(index, is_recovered=False)
     try:
         _, found = sending.send(many.port.item(index), request, many.attempt, record)
-    except SubmissionRefusedError:
-        if board.failed >= many.goal.tolerated:
+    except SubmissionRefusedError as error:
+        if error.status in _REFUSING_ALL or board.failed >= many.goal.tolerated:
             raise
         board.refused.add(index)
         board.set(index, Status.FAILED)
@@ -167,7 +171,7 @@ def _send_one(many: Many, index: int) -> None:
     # 409. An earlier send arrived, if the run is ours and has the item's conf; else it is decided about like one that
     # is met after a clear.
     clear = Clear(is_anew=False) if found.is_same_request is False else None
-    many.act(index, found, clear, is_recovered=False)
+    many.act(index, found, clear, is_recovered=False, is_moved=many.goal.items.keys is None)
     if board.by_clear and not many.ledger.is_cleared_before(many.attempt):
         # As after a clear: a later try has to compare, too.
         many.ledger = replace(many.ledger, max_tries=CLEARED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
@@ -126,9 +127,21 @@ def _find_epoch(many: Many) -> int:
         is_needed = epoch == latest or goal.request.on_clear is OnClear.ADOPT
         if existing and (is_needed or many.count(generations, UNFINISHED_STATES)):
             return epoch
-        if existing and goal.items.count - many.count(generations, goal.done_states) > goal.tolerated:
+        if existing and _count_lacking(many) > goal.tolerated:
             return epoch
     return latest
+
+
+def _count_lacking(many: Many) -> int:
+    """Count the items whose newest run has not succeeded, or that have none. One may have several that did."""
+    left, lacking = list(range(many.goal.items.count)), many.goal.items.count
+    for generation in range(many.ledger.generation, -1, -1):
+        survey = many.survey(generation)
+        found = survey.find(left, None)
+        lacking -= sum(survey.count(chunk, many.goal.done_states) for chunk in survey.chunks(found))
+        known = set(found)
+        left = [index for index in left if index not in known]
+    return lacking
 
 
 def _reaching(many: Many, epoch: int) -> Ledger:
@@ -153,21 +166,42 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
         board.generations.update(dict.fromkeys(found if generation else (), generation))
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
-    is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
-    is_newer = many.port.is_upstream_newer(many.ledger.asked_at) if is_compared else None
-    if clear is None and _is_list_changed(many, present):
-        clear, is_compared, is_newer = Clear(is_anew=False), True, False
+    is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
+    is_moved = clear is None and not many.is_settled and _is_moved(many, sorted(chain(*present.values())))
+    if is_moved:
+        clear, is_compared = Clear(is_anew=False), True
     for generation, indices in present.items():
         if is_compared or not _is_count_enough(many, generation):
             for index in indices:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
-                    many.act(index, seen, clear, is_upstream_newer=is_newer)
+                    is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
+                    many.act(index, seen, clear, is_upstream_newer=is_newer, is_moved=is_moved)
         else:
             _sort_by_counts(many, generation, indices, clear)
 
 
-def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
+def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
+    """
+    Tell whether something upstream ran again since this run was asked for: its logical date is the moment of that.
+
+    Not since the ledger was written. A try that starts all anew after a clear may die half-way: what it has started is
+    of after the upstream task, and the next try keeps it.
+    """
+    return many.port.is_upstream_newer(seen.logical_date or many.ledger.asked_at)
+
+
+def is_list_changed(many: Many) -> bool:
+    """
+    Tell whether items without keys have moved while the task was deferred: then it has to begin again.
+
+    Only where some are yet to be sent. Those that have been were of one list.
+    """
+    sent = [index for index, status in enumerate(many.board.statuses) if status != Status.PENDING]
+    return bool(many.board.pending) and _is_moved(many, sent)
+
+
+def _is_moved(many: Many, indices: Sequence[int]) -> bool:
     """
     Tell whether items without keys have moved since they were sent, as far as a few of them tell.
 
@@ -175,7 +209,6 @@ def _is_list_changed(many: Many, present: dict[int, list[int]]) -> bool:
     """
     if many.goal.items.keys is not None or not many.port.has_details:
         return False
-    indices = sorted(index for found in present.values() for index in found)
     step = max(1, len(indices) // SAMPLED)
     for index in dict.fromkeys([*indices[:1], *indices[-1:], *indices[step:-1:step]]):
         seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
@@ -232,3 +265,6 @@ def _close(many: Many) -> None:
         board.set(index, Status.FAILED if is_failed else Status.MISSING)
     for index in list(board.of(Status.ACTIVE)):
         board.set(index, Status.DONE)
+    for index in list(board.of(Status.WAITED_OUT)):
+        # A run of another life of the parent: somebody cleared it since.
+        board.set(index, Status.MISSING)

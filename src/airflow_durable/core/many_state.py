@@ -16,7 +16,7 @@ from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
 from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnClear, Proof
 from airflow_durable.core.record import CLEARED
-from airflow_durable.core.survey import Survey
+from airflow_durable.core.survey import CountLimit, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +104,7 @@ class Many:
 
     :ivar ledger: as last written.
     :ivar is_settled: nothing is left to be sent or consumed: an earlier try consumed the outcome, or there is no item.
+    :ivar count_limit: how large a count may be, as far as this try has learned.
     :ivar has_others: a run of another life of the parent was met under one of the items' run ids.
     """
 
@@ -114,6 +115,7 @@ class Many:
     board: Board = field(init=False)
     is_settled: bool = False
     has_others: bool = False
+    count_limit: CountLimit = field(default_factory=CountLimit)
 
     def __post_init__(self) -> None:
         """Start with what a task has that never ran."""
@@ -137,7 +139,7 @@ class Many:
         def run_id_of(index: int) -> str:
             return items.run_id(parent, index, epoch=epoch, generation=generation)
 
-        return Survey(self.port.item(0), self.ledger.dag_id, run_id_of)
+        return Survey(self.port.item(0), self.ledger.dag_id, run_id_of, self.count_limit)
 
     def count(self, generations: int, states: Sequence[str] | None) -> int:
         """Count the runs of the first so many generations that exist and are in one of these states; None: in any."""
@@ -167,7 +169,7 @@ class Many:
         request, items = self.goal.request, self.goal.items
         return replace(self.ledger, dag_id=request.dag_id, mode=request.mode, count=items.count, digest=items.digest)
 
-    def act(
+    def act(  # noqa: PLR0913 - what a decision depends on
         self,
         index: int,
         seen: ChildRun,
@@ -175,16 +177,18 @@ class Many:
         *,
         is_upstream_newer: bool | None = None,
         is_recovered: bool = True,
+        is_moved: bool = False,
     ) -> None:
         """
         Decide about an item's run that exists, as about any other child.
 
         :param is_recovered: it was there before this try sent anything.
+        :param is_moved: the item may be another one than the one that the run was started for: the conf tells.
         """
         record, board = self.record(index, is_recovered=is_recovered), self.board
         request = self.goal.request
-        if request.on_clear is OnClear.FRESH:
-            # The epoch has moved for that. Within one, nothing is started beside an active run.
+        if request.on_clear is OnClear.FRESH or is_moved:
+            # With FRESH, the epoch has moved for that. Within one, nothing is started beside an active run.
             request = replace(request, on_clear=OnClear.AUTO)
         decision = decide(record, request, self.attempt, seen, clear, is_upstream_newer=is_upstream_newer)
         self.has_others = self.has_others or not record.is_author_of(seen, self.attempt)

@@ -7,10 +7,12 @@ that follows from the difference of two counts is counted once more, because run
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_durable.core import port as calls
+from airflow_durable.core.errors import LookUpFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,25 +25,36 @@ COUNT_BYTES = 50_000
 _BYTES_BESIDE = len("&run_ids=")
 
 
+@dataclass
+class CountLimit:
+    """How large a count may be, in bytes of run ids. What stands before a server may take less than the server."""
+
+    size: int = COUNT_BYTES
+
+
 class Survey:
     """
     Counts runs of one Dag.
 
     :param run_id_of: the run id that an item has in the generation that is surveyed.
+    :param limit: it is lowered where a count is refused that has more than one run id.
     """
 
-    def __init__(self, port: Port, dag_id: str, run_id_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, port: Port, dag_id: str, run_id_of: Callable[[int], str], limit: CountLimit | None = None
+    ) -> None:
         self._port = port
         self._dag_id = dag_id
         self._run_id_of = run_id_of
+        self._limit = limit or CountLimit()
 
     def chunks(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
         """Divide items into parts that one count takes."""
         part: list[int] = []
         size = 0
         for index in indices:
-            length = len(quote(self._run_id_of(index), safe="")) + _BYTES_BESIDE
-            if part and size + length > COUNT_BYTES:
+            length = self._size_of(index)
+            if part and size + length > self._limit.size:
                 yield part
                 part, size = [], 0
             part.append(index)
@@ -53,7 +66,17 @@ class Survey:
         """Count the runs of these items that exist and are in one of the states; None: in any."""
         if not indices or states == []:
             return 0
-        return calls.count(self._port, self._dag_id, [self._run_id_of(index) for index in indices], states)
+        try:
+            return calls.count(self._port, self._dag_id, [self._run_id_of(index) for index in indices], states)
+        except LookUpFailedError as error:
+            if error.is_transient or len(indices) == 1:
+                raise
+        self._limit.size = min(self._limit.size, sum(self._size_of(index) for index in indices) // 2)
+        middle = len(indices) // 2
+        return self.count(indices[:middle], states) + self.count(indices[middle:], states)
+
+    def _size_of(self, index: int) -> int:
+        return len(quote(self._run_id_of(index), safe="")) + _BYTES_BESIDE
 
     def find(self, indices: Sequence[int], states: Sequence[str] | None) -> list[int]:
         """

@@ -193,6 +193,8 @@ class TriggerDagRunsOperator(BaseOperator):
             # Other items than before the deferral: this try begins again, from the ledger.
             return self._begin(context)
         many.ledger, many.board = ledger, board
+        if core.is_list_changed(many):
+            return self._begin(context)
         self._port_of(many).restore(event["ledger"])
         core.note_ends(many, ends)
         return self._drive(context, many)

@@ -44,13 +44,15 @@ def _switch(task: Any, switch: Switch) -> None:  # noqa: ANN401 - an operator, a
     # The deployment's defaults for our parameters: here one that cannot be used leaves the task as it is.
     check_all(task.task_id, DEFAULTS, is_durable=True)
     made = durable_class(task.operator_class)
+    # Of a mapped task they may be None. Before anything is changed: what fails here leaves the task as it is.
+    has_too_few = (task.retries or 0) < switch.min_retries
     if hasattr(task, "partial_kwargs"):
         task.operator_class = made
     else:
         # The class comes last: until then, the task is what it was.
         make_durable(task)
         object.__setattr__(task, "__class__", made)
-    if task.retries < switch.min_retries:  # noqa: PLR1730 - to assign an operator's attribute costs time
+    if has_too_few:
         task.retries = switch.min_retries
 
 

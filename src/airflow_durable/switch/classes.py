@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any, cast
 
 from airflow_durable.operators.parameters import DEFAULTS
@@ -71,3 +72,14 @@ def make_durable(task: Any, *, durable: bool | None = None) -> None:  # noqa: AN
 def _new(theirs: type) -> Any:  # noqa: ANN401 - an operator
     made: Any = durable_class(theirs)
     return made.__new__(made)
+
+
+def _reduce_class(operator_class: type) -> Any:  # noqa: ANN401 - pickle's own protocol
+    """Let pickle name the class that ours stands for: a mapped task holds its class. All others go by their name."""
+    theirs = vars(operator_class).get(THEIRS)
+    return operator_class.__qualname__ if theirs is None else (durable_class, (theirs,))
+
+
+# pickle would look ours up by its name, which is theirs. Some pickle a whole Dag: PythonVirtualenvOperator does for a
+# function that takes it (standard provider, ``operators/python.py``, ``AIRFLOW_SERIALIZABLE_CONTEXT_KEYS``).
+copyreg.pickle(type(StockTriggerDagRunOperator), _reduce_class)

@@ -11,7 +11,7 @@ from airflow_durable import task_sdk
 from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.run_ids import tag_of_life
 from airflow_durable.task.journal import NoJournal, StoreJournal
-from airflow_durable.task.port import is_upstream_newer
+from airflow_durable.task.port import is_any_newer, upstream_ends
 from airflow_durable.task.request import Payload, build_parent
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class AirflowManyPort:
         self._confs = confs
         self._ask_stock = ask_stock
         self._request: dict[str, Any] | None = None
+        self._upstream_ends: list[datetime | None] | None = None
         self._tag = tag_of_life(build_parent(context), CALL)
         self.has_store = journal.has_store
         self.has_details = task_sdk.has_details()
@@ -106,7 +107,12 @@ class AirflowManyPort:
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
         """Return whether a task upstream ran again after this moment."""
-        return is_upstream_newer(self._context, than)
+        if self._upstream_ends is None:
+            # Once: it is asked for each item.
+            self._upstream_ends = upstream_ends(self._context)
+        if not self._upstream_ends:
+            return False
+        return None if than is None else is_any_newer(self._upstream_ends, than)
 
     def now(self) -> datetime:
         """Return the present, in UTC."""

@@ -142,14 +142,23 @@ def is_upstream_newer(context: Context, than: datetime | None) -> bool | None:
 
     :param than: None: not known either.
     """
-    upstream = sorted(context["task"].upstream_task_ids)
-    if not upstream:
+    if not context["task"].upstream_task_ids:
         return False
+    return None if than is None else is_any_newer(upstream_ends(context), than)
+
+
+def upstream_ends(context: Context) -> list[datetime | None]:
+    """Return when each task upstream of the parent ended; None: that cannot be known. A request for each."""
+    upstream = sorted(context["task"].upstream_task_ids)
     logical_date = context["dag_run"].logical_date
-    if than is None or logical_date is None:
-        return None
+    if logical_date is None:
+        return [None for _ in upstream]
     ti = context["ti"]
-    ends = [task_sdk.task_ended_at(ti.dag_id, ti.run_id, task_id, logical_date) for task_id in upstream]
+    return [task_sdk.task_ended_at(ti.dag_id, ti.run_id, task_id, logical_date) for task_id in upstream]
+
+
+def is_any_newer(ends: list[datetime | None], than: datetime) -> bool | None:
+    """Return whether one of these ends was after this moment; None: that cannot be known."""
     if any(end is not None and end > than for end in ends):
         return True
     return None if None in ends else False

@@ -48,11 +48,11 @@ class Wait:
         """How much of a request's query it takes."""
         return query_bytes(self.run_id)
 
-    def end(self, outcome: str | Exception | None) -> None:
+    def end(self, outcome: str | BaseException | None) -> None:
         """End it, unless it was cancelled meanwhile."""
         if self.ended.done():
             return
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             self.ended.set_exception(outcome)
         else:
             self.ended.set_result(outcome)

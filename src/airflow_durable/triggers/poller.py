@@ -126,13 +126,26 @@ class Poller:
             log.exception("The poller of the deferred waits has failed; so do the waits.")
             for wait in self._batches.waits:
                 wait.end(_restate(error))
-        except asyncio.CancelledError:
-            for wait in self._batches.waits:
-                wait.ended.cancel()
-            raise
+        except BaseException as error:
+            self._interrupt(error)
+            if isinstance(error, (asyncio.CancelledError, SystemExit, KeyboardInterrupt)):
+                raise
         finally:
             if _pollers.get(loop) is self:
                 del _pollers[loop]
+
+    def _interrupt(self, error: BaseException) -> None:
+        """
+        End all waits.
+
+        In a worker, Airflow's ``AirflowTaskTimeout`` is raised wherever the process is just then, and asyncio would
+        keep it with this coroutine, for which nobody waits: it is for whoever waits.
+        """
+        for wait in self._batches.waits:
+            if isinstance(error, asyncio.CancelledError):
+                wait.ended.cancel()
+            else:
+                wait.end(error)
 
     def _choose(self) -> tuple[float, Batch | Search] | None:
         """Return what has the next turn, and when."""
