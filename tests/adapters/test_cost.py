@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 from packaging.version import Version
 
+from airflow_durable.operators.parameters import OWN
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 
 from .dags import DEFER, FORGET, WAIT, each_mode, finish, make_dag
@@ -168,7 +169,7 @@ def _observe(operator: type[StockTriggerDagRunOperator], scenario: dict[str, Any
         "runs": [_stable(str(run)) for run in supervisor.runs.values()],
         "xcoms": {key: _stable(value) for key, value in supervisor.xcoms.items()},
         "store": supervisor.store,
-        "attributes": sorted(vars(outcomes[-1].task).keys() - {"durable", "on_clear"}),
+        "attributes": sorted(vars(outcomes[-1].task).keys() - set(OWN)),
     }
 
 

@@ -64,7 +64,8 @@ def test_the_package_itself_has_the_operator() -> None:
     import airflow_durable
 
     assert airflow_durable.TriggerDagRunOperator is TriggerDagRunOperator
-    assert set(airflow_durable.__all__) == {"TriggerDagRunOperator", "__version__"}
+    assert airflow_durable.TriggerDagRunsOperator.__name__ == "TriggerDagRunsOperator"
+    assert set(airflow_durable.__all__) == {"TriggerDagRunOperator", "TriggerDagRunsOperator", "__version__"}
     with pytest.raises(AttributeError, match="'airflow_durable' has no attribute 'Unknown'"):
         airflow_durable.Unknown  # type: ignore[attr-defined] # noqa: B018 - on purpose
 

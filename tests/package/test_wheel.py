@@ -121,7 +121,7 @@ def test_airflow_finds_it(installed: Path, tmp_path: Path) -> None:
     config = run(installed / "airflow", "config", "list", "--section", "durable", "--include-descriptions", **home)
     assert "[durable]" in config
     assert "default_durable = " in config
-    assert "after a crash the retry finds the child run that was started" in " ".join(config.replace("#", "").split())
+    assert "the retry after a crash finds the child run that was started" in " ".join(config.replace("#", "").split())
 
 
 def test_its_option_has_its_default(installed: Path, tmp_path: Path) -> None:
