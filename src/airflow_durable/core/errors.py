@@ -79,7 +79,7 @@ def _after_failure(*, is_fixed: bool, is_reset: bool, on_child_failure: str) -> 
     if on_child_failure == "resume":
         return (
             "The next try of this task resumes that run: what failed in it, and what depends on that, runs again.",
-            "Clear this task to resume that run.",
+            "Clear this task to resume that run (on Airflow 3.4: with its task state kept).",
         )
     if not is_fixed:
         return "The next try of this task starts a new run.", "Clear this task to start a new run."
@@ -425,8 +425,8 @@ class ResultMissingError(DurableError):
     def __init__(self, dag_id: str, run_id: str, task_id: str, reason: str) -> None:
         super().__init__(
             f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} is missing: {reason}. The run "
-            f"itself has done its part. Correct result, or let that task return a value; then clear this task: it "
-            f"reads the result again, and starts no other run."
+            f"itself has done its part. Correct result, or let that task return a value; then clear this task (on "
+            f"Airflow 3.4: with its task state kept): it reads the result again, and starts no other run."
         )
 
 
@@ -438,5 +438,7 @@ class ResultUnreadableError(DurableError):
             f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. "
             f"The run itself has done its part.",
             if_retried="The next try of this task reads it again.",
-            if_final="Clear this task once it can be read: it starts no other run.",
+            if_final=(
+                "Clear this task once it can be read (on Airflow 3.4: with its task state kept): it starts no other run."
+            ),
         )

@@ -26,7 +26,10 @@ log = logging.getLogger("airflow_durable.reconciler")
 DEFAULT_INTERVAL_SECONDS = 5.0
 LEAST_INTERVAL_SECONDS = 0.1
 MAX_SHARE = 10
-"""A turn that took long is followed by a pause of so many times its length: at most a tenth of a core is used."""
+"""
+A turn that took long is followed by a pause of so many times its length: at most a tenth of a core is used, unless a
+turn takes longer than six seconds.
+"""
 
 LONGEST_PAUSE_SECONDS = 60.0
 
