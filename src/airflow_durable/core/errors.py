@@ -439,6 +439,7 @@ class ResultUnreadableError(DurableError):
             f"The run itself has done its part.",
             if_retried="The next try of this task reads it again.",
             if_final=(
-                "Clear this task once it can be read (on Airflow 3.4: with its task state kept): it starts no other run."
+                "Clear this task once it can be read (on Airflow 3.4: with its task state kept): it starts no other "
+                "run."
             ),
         )
