@@ -9,7 +9,18 @@ from urllib.parse import unquote
 import pytest
 
 from .lab import HIDDEN, LONG_CHILD, LONG_PARENT, RUN_ID, SCRIPT
-from .visits import PHONE, ROUTE, inner_frame, open_page, open_timeline, row_of, signing_in, too_wide, violations
+from .visits import (
+    PHONE,
+    ROUTE,
+    inner_frame,
+    open_page,
+    open_timeline,
+    row_of,
+    signing_in,
+    too_wide,
+    violations,
+    wait_for_count,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,16 +130,16 @@ def test_filters(sign_in: SignIn, lab: Lab) -> None:
     assert frame.locator("#child-dags option[value=payroll_run]").count() == 1
     frame.get_by_label("Recovered only").check()
     row_of(frame, "bonuses").wait_for(state="detached")
-    assert row_of(frame, "").count() == 4
+    wait_for_count(row_of(frame, ""), 4)
     frame.get_by_label("State").select_option("waiting now")
     row_of(frame, "weekly_close").wait_for(state="detached")
-    assert row_of(frame, "hourly_ingest").count() == 1
+    wait_for_count(row_of(frame, "hourly_ingest"), 1)
     frame.get_by_role("link", name="Clear").click()
     row_of(frame, "bonuses").wait_for()
     frame.get_by_label("Child Dag contains").fill("ROLL_r")
     frame.get_by_role("button", name="Filter").click()
     row_of(frame, "weekly_close").wait_for(state="detached")
-    assert row_of(frame, "").count() == 2
+    wait_for_count(row_of(frame, ""), 2)
     frame.get_by_text("2 shown of 2").wait_for()
     frame.get_by_text("More filters").click()
     frame.get_by_label("Last change from").fill("2999-01-01T00:00")
@@ -298,7 +309,7 @@ def test_runs_of_one_parent_can_be_told_apart(sign_in: SignIn, lab: Lab) -> None
         assert shown.evaluate("part => part.scrollWidth <= part.clientWidth"), "all of the date is there"
         row.hover()
         row.get_by_role("button", name=f"Copy the run id {child}").click()
-        assert page.evaluate("navigator.clipboard.readText()") == child
+        page.wait_for_function("async copied => (await navigator.clipboard.readText()) === copied", arg=child)
 
 
 def test_times_are_in_the_zone_that_was_chosen_in_airflow(sign_in: SignIn, lab: Lab) -> None:

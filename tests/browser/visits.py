@@ -79,6 +79,13 @@ def row_of(frame: FrameLocator | Page, text: str) -> Locator:
     return frame.locator("tr[data-wait]").filter(has_text=text)
 
 
+def wait_for_count(rows: Locator, count: int) -> None:
+    """Wait until there are so many: a filter loads the page anew, and for a moment there are none."""
+    from playwright.sync_api import expect
+
+    expect(rows).to_have_count(count, timeout=LIMIT_MS)
+
+
 def open_timeline(frame: FrameLocator | Page, text: str) -> Locator:
     """Open the timeline of the row that has this text; return its picture."""
     row_of(frame, text).first.locator("a.expand").press("Enter")
