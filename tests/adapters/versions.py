@@ -175,9 +175,12 @@ def dag_serialization() -> tuple[Any, Any]:
     serialized: ModuleType
     from airflow.serialization import serialized_objects as serialized
 
-    if hasattr(serialized, "DagSerialization"):
-        return serialized.DagSerialization.to_dict, serialized.DagSerialization.from_dict
-    return serialized.SerializedDAG.to_dict, serialized.SerializedDAG.from_dict
+    name = "DagSerialization" if hasattr(serialized, "DagSerialization") else "SerializedDAG"
+    found: Any = getattr(serialized, name)
+    # Where something was cleared before in this process (3.3, ``models/taskinstance.py``, ``clear_task_instances``),
+    # Dags are read without links from then on.
+    found._load_operator_extra_links = True
+    return found.to_dict, found.from_dict
 
 
 def policy_manager() -> Any:  # noqa: ANN401 - by version
