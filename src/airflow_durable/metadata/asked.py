@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.model import Parent
 from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
-from airflow_durable.core.stored import KEY, load, position_of
+from airflow_durable.core.stored import load, position_of
+from airflow_durable.metadata.record_keys import call_of, is_entry
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ class Asked:
         newer = self._store.aliased()
         is_newest = ~sa.exists().where(
             newer.key.match(self._store.key),
-            _is_entry(newer.table),
-            _call_part(newer.table) == _call_part(self._store.table),
+            is_entry(newer.table.c.key),
+            call_of(newer.table.c.key) == call_of(self._store.table.c.key),
             newer.table.c.id > self._store.table.c.id,
         )
         is_open = ~self._store.table.c.value.like('%"phase": "consumed"%')
@@ -161,7 +162,7 @@ class Asked:
         columns = store.table.c
         return sa.select(
             columns.id, columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key
-        ).where(*conditions, _is_entry(store.table), columns.value.like('%"asks": {%'))
+        ).where(*conditions, is_entry(store.table.c.key), columns.value.like('%"asks": {%'))
 
     # What a decision rests on.
 
@@ -189,7 +190,7 @@ class Asked:
                     value,
                 )
                 .where(columns.dag_run_id.in_(run_ids), columns.task_id.in_({parent[1] for parent in chunk}))
-                .where(store.key.map_index.in_({parent[2] for parent in chunk}), _is_entry(store.table))
+                .where(store.key.map_index.in_({parent[2] for parent in chunk}), is_entry(store.table.c.key))
                 .order_by(columns.id)
             )
             found |= _group(self._execute(statement), wanted)
@@ -285,7 +286,7 @@ class Asked:
         statement = sa.select(
             columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key, columns.id
         ).where(key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index)
-        rows = list(self._execute(statement.where(_is_entry(self._store.table)).order_by(columns.id)))
+        rows = list(self._execute(statement.where(is_entry(self._store.table.c.key)).order_by(columns.id)))
         return [row[5] for row in rows if (found := _call_key(row)) is not None and found.call == call]
 
     def rows_of_parent(self, key: CallKey) -> list[int]:
@@ -293,7 +294,7 @@ class Asked:
         columns, store = self._store.table.c, self._store
         statement = sa.select(
             columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key, columns.id
-        ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, _is_entry(store.table))
+        ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, is_entry(store.table.c.key))
         statement = statement.where(store.key.map_index == key.map_index)
         return sorted(
             row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
@@ -314,21 +315,9 @@ class Asked:
             self._store.key.map_index,
             self._store.key.region_id,
             columns.key,
-        ).where(_is_entry(self._store.table), columns.value.contains(text, autoescape=True))
+        ).where(is_entry(self._store.table.c.key), columns.value.contains(text, autoescape=True))
         keys = {key for row in self._execute(statement) if (key := _call_key(row[1:]))}
         return sorted(key for key in keys if key[:4] != but[:4])
-
-
-def _is_entry(table: Any) -> Condition:  # noqa: ANN401 - a table
-    """Not the ledger of a task with many children, whose keys begin alike (:mod:`airflow_durable.core.ledger`)."""
-    return sa.or_(table.c.key == KEY, table.c.key.like(f"{KEY.replace('_', '!_')}.%", escape="!"))
-
-
-def _call_part(table: Any) -> Any:  # noqa: ANN401 - a table, an expression
-    """Return what is the same for all entries of one call."""
-    prefix = f"{KEY}.call_"
-    is_numbered = table.c.key.like(f"{prefix.replace('_', '!_')}%", escape="!")
-    return sa.case((is_numbered, sa.func.substr(table.c.key, len(prefix) + 1, 5)), else_="")
 
 
 def _call_key(row: Sequence[Any]) -> CallKey | None:

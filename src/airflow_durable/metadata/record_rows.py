@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from airflow_durable.core.model import Phase
-from airflow_durable.core.stored import CALL_DIGITS
 from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey, TaskKey
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, as_key
-from airflow_durable.metadata.records import KEY_PREFIX
+from airflow_durable.metadata.record_keys import call_of, escape, is_entry
 from airflow_durable.metadata.values import as_text, as_utc, is_of
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class RecordRows:
 
     def has_field(self, name: str, value: object) -> Condition:
         """Return the condition that a record has such a field, as far as its text tells."""
-        text = _escape(json.dumps({name: value})[1:-1])
+        text = escape(json.dumps({name: value})[1:-1])
         return self._store.table.c.value.like(f"%{text}%", escape="!")
 
     def mentions(self, text: str) -> Condition:
@@ -213,7 +212,7 @@ class RecordRows:
     def tasks(self) -> set[TaskKey]:
         """Return the tasks that have records."""
         key = self._store.key
-        statement = sa.select(key.dag_id, key.task_id).where(_is_entry(self._store)).distinct()
+        statement = sa.select(key.dag_id, key.task_id).where(is_entry(self._store.table.c.key)).distinct()
         return {TaskKey(row[0], row[1]) for row in self._execute(statement)}
 
     def values(self, *conditions: Condition, is_unfinished: bool = False) -> Iterator[tuple[str, str]]:
@@ -249,11 +248,11 @@ class RecordRows:
         """Return the condition that a row is the newest entry of its call."""
         newer = store.aliased()
         return sa.and_(
-            _is_entry(store),
+            is_entry(store.table.c.key),
             ~sa.exists().where(
                 newer.key.match(store.key),
-                _is_entry(newer),
-                _call_of(newer) == _call_of(store),
+                is_entry(newer.table.c.key),
+                call_of(newer.table.c.key) == call_of(store.table.c.key),
                 newer.table.c.id > store.table.c.id,
             ),
         )
@@ -277,26 +276,6 @@ class RecordRows:
         return self.id.in_(ids)
 
 
-def _is_entry(store: Store) -> Condition:
-    """Not the ledger of a task with many children, whose keys begin alike (:mod:`airflow_durable.core.ledger`)."""
-    key = store.table.c.key
-    return sa.or_(key == KEY_PREFIX, key.like(f"{_escape(KEY_PREFIX)}.%", escape="!"))
-
-
-def _call_of(store: Store) -> Any:  # noqa: ANN401 - an expression
-    """Return what is the same for all entries of one call (:func:`airflow_durable.core.stored.key_of`)."""
-    key, prefix = store.table.c.key, f"{KEY_PREFIX}.call_"
-    is_numbered = key.like(f"{_escape(prefix)}%", escape="!")
-    return sa.case((is_numbered, sa.func.substr(key, len(prefix) + 1, CALL_DIGITS)), else_="")
-
-
 def contains(column: Column, text: str) -> Condition:
     """Return the condition that a column contains a text. Beyond ASCII, SQLite takes capitals for other letters."""
-    return sa.func.lower(column).like(f"%{_escape(text.lower())}%", escape="!")
-
-
-def _escape(text: str) -> str:
-    """Return a text as LIKE takes it, with ``!`` before what would be a wildcard."""
-    for special in "!%_":
-        text = text.replace(special, f"!{special}")
-    return text
+    return sa.func.lower(column).like(f"%{escape(text.lower())}%", escape="!")

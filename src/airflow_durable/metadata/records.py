@@ -1,7 +1,7 @@
 """
 What a stored record says. The one place that reads the values of the task state store; the core knows their form.
 
-A parent's records lie under keys that begin with :data:`KEY_PREFIX`.
+:mod:`.record_keys` has the keys under which they lie.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from airflow_durable.metadata.model import DagRunKey
 
 if TYPE_CHECKING:
     from airflow_durable.core.record import Record
-
-KEY_PREFIX = KEY
 
 
 def parse(stored: Any) -> Record:  # noqa: ANN401 - a record may be damaged
