@@ -30,16 +30,7 @@ if TYPE_CHECKING:
 ALIVE = timedelta(minutes=1)
 """Schedulers, triggerers and Dag processors send a heartbeat every five seconds by default."""
 
-_SWITCH_OPTIONS = tuple(
-    f"{settings.SECTION}.{name}"
-    for name in (
-        "stock_operators",
-        "stock_operators_only",
-        "stock_operators_except",
-        "stock_subclasses",
-        "stock_operators_min_retries",
-    )
-)
+_SWITCH_OPTIONS = tuple(f"{settings.SECTION}.{name}" for name in settings.OPTIONS)
 _PACKAGE_NAME = "airflow_durable"
 
 
