@@ -9,16 +9,12 @@ It fills a database of its own as :mod:`bench.waits_page` does, and prints how l
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
-import tempfile
 import time
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.waits_page import REPETITIONS, WAITING, analyze, fill, open_database, print_line
+from bench.waits_page import REPETITIONS, WAITING, analyze, open_filled, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,35 +28,15 @@ def main() -> int:
     parser.add_argument("database", choices=("sqlite", "postgresql"))
     parser.add_argument("--records", type=int, default=100_000)
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="airflow-durable-bench-") as home,
-        open_database(arguments.database, Path(home)) as url,
-    ):
-        os.environ.update(
-            AIRFLOW_HOME=home,
-            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url,
-            AIRFLOW__CORE__LOAD_EXAMPLES="False",
-            AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC="",
-            AIRFLOW__API_AUTH__JWT_SECRET="0" * 64,
-        )
-        warnings.simplefilter("ignore")
-        from airflow import settings
-        from airflow.models import import_all_models
-        from airflow.models.base import Base
-        from sqlalchemy.orm import Session
+    from sqlalchemy.orm import Session
 
-        import_all_models()  # type: ignore[no-untyped-call] # Airflow's
-        Base.metadata.create_all(settings.engine)
-        with Session(settings.engine) as session:
-            fill(session, arguments.records)
-            analyze(session, arguments.database)
+    with open_filled(arguments.database, arguments.records) as engine:
         print_line("| asked for | search of all | a turn | queries a turn |\n|---|---:|---:|---:|")
-        print_line(_row("nothing", settings.engine))
-        with Session(settings.engine) as session:
+        print_line(_row("nothing", engine))
+        with Session(engine) as session:
             _ask(session)
             analyze(session, arguments.database)
-        print_line(_row(f"in all records, {WAITING} parents wait", settings.engine))
-        settings.dispose_orm(do_log=False)
+        print_line(_row(f"in all records, {WAITING} parents wait", engine))
     return 0
 
 

@@ -26,6 +26,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import Engine
     from sqlalchemy.orm import Session
 
 PARENT_DAGS = 200
@@ -46,9 +47,30 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--plans", action="store_true", help="print each query's plan, too")
     arguments = parser.parse_args()
+    from sqlalchemy.orm import Session
+
+    with open_filled(arguments.database, arguments.records) as engine, Session(engine) as session:
+        print_line(measure(session, arguments.records))
+        if arguments.plans:
+            print_line(explain(session, arguments.database))
+    return 0
+
+
+_TABLES = ("dag_run", "task_instance", "task_instance_history", "task_state_store")
+
+
+def print_line(text: str, stream: TextIO = sys.stdout) -> None:
+    """Write a line."""
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+@contextlib.contextmanager
+def open_filled(kind: str, records: int) -> Iterator[Engine]:
+    """Yield Airflow's engine on a database of this kind, with Airflow's tables and this many records in it."""
     with (
         tempfile.TemporaryDirectory(prefix="airflow-durable-bench-") as home,
-        open_database(arguments.database, Path(home)) as url,
+        _open_database(kind, Path(home)) as url,
     ):
         os.environ.update(
             AIRFLOW_HOME=home,
@@ -65,29 +87,18 @@ def main() -> int:
 
         import_all_models()  # type: ignore[no-untyped-call] # Airflow's
         Base.metadata.create_all(settings.engine)
+        begun = time.perf_counter()
         with Session(settings.engine) as session:
-            begun = time.perf_counter()
-            fill(session, arguments.records)
-            analyze(session, arguments.database)
-            print_line(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
-            print_line(measure(session, arguments.records))
-            if arguments.plans:
-                print_line(explain(session, arguments.database))
+            fill(session, records)
+            analyze(session, kind)
+        print_line(f"Filled in {time.perf_counter() - begun:.0f} s.", sys.stderr)
+        assert settings.engine is not None  # noqa: S101 - Airflow has connected
+        yield settings.engine
         settings.dispose_orm(do_log=False)
-    return 0
-
-
-_TABLES = ("dag_run", "task_instance", "task_instance_history", "task_state_store")
-
-
-def print_line(text: str, stream: TextIO = sys.stdout) -> None:
-    """Write a line."""
-    stream.write(f"{text}\n")
-    stream.flush()
 
 
 @contextlib.contextmanager
-def open_database(kind: str, home: Path) -> Iterator[str]:
+def _open_database(kind: str, home: Path) -> Iterator[str]:
     """Yield the URL of an empty database of this kind."""
     if kind == "sqlite":
         yield f"sqlite:///{home}/airflow.db"
