@@ -63,7 +63,7 @@ def measure_memory(count: int) -> dict[str, Any]:
 
 
 def measure_start(home: Path, number: int) -> dict[str, Any]:
-    """Measure how long it takes to start so many runs, on SQLite."""
+    """Measure how long it takes to start this many runs, on SQLite."""
     os.environ["BENCH_MANY"], os.environ["BENCH_MAPPED"] = str(number), str(MAPPED)
     airflow = ScratchAirflow(home, dag_folders={"bench": Path(__file__).parent / "dags"})
     with airflow, contextlib.closing(PublicApi(airflow.url)) as api:

@@ -75,7 +75,7 @@ class Port:
         return None if state is None else ChildRun(state, 0, MOMENT, tagged, MOMENT, is_same_request=True)
 
     def submit(self, record: Any) -> bool:  # noqa: ANN401
-        """Create a run; die after so many."""
+        """Create a run; die after this many."""
         if not self.asked["submit"]:
             self.before_first = dict(self.asked)
         if self.asked["submit"] == self.limit:
@@ -102,7 +102,7 @@ class Port:
 
 
 def recover(count: int, sent: int, *, done: float, failed: int, seed: int = 0) -> dict[str, Any]:
-    """Kill a try after so many runs, and count what its retry asks before it starts the next one."""
+    """Kill a try after this many runs, and count what its retry asks before it starts the next one."""
     port = Port()
     port.limit = sent
     goal = many.Goal(REQUEST, Items(count), tolerated=count)
@@ -137,7 +137,7 @@ def run_through(count: int) -> dict[str, Any]:
 
 
 def watch(count: int, *, ended_a_minute: int, minutes: int) -> dict[str, Any]:
-    """Wait for so many runs of which some end each minute; count requests a minute, and how late ends are seen."""
+    """Wait for this many runs, of which some end each minute; count requests a minute, and how late ends are seen."""
     server = Server()
     runs = {index: Items(count).run_id(PARENT, index, epoch=0, generation=0) for index in range(count)}
     server.start(runs.values())
@@ -180,7 +180,7 @@ def watch(count: int, *, ended_a_minute: int, minutes: int) -> dict[str, Any]:
 
 
 def measure_waits(count: int) -> dict[str, Any]:
-    """Measure what one wait for so many runs takes in memory, beside their run ids."""
+    """Measure what one wait for this many runs takes in memory, beside their run ids."""
     server = Server()
     runs = {index: Items(count).run_id(PARENT, index, epoch=0, generation=0) for index in range(count)}
     server.start(runs.values())
