@@ -9,7 +9,7 @@ in another way without success while its child run was there and had not ended: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -177,8 +177,15 @@ def _draw_try(one: TaskTry, entry: TryEntry | None, ending: Ending | None, axis:
     if ending is None or ending.died_at is None:
         return TryRow(one, entry, axis.bar(one.state, one.start_date, end, None, now), ending)
     bar = axis.bar(one.state, one.start_date, ending.died_at, None, now)
-    unnoticed = axis.bar("unnoticed", ending.died_at, ending.noticed_at, None, now)
+    bar, unnoticed = _abut(bar, axis.bar("unnoticed", ending.died_at, ending.noticed_at, None, now))
     return TryRow(one, entry, bar, ending, unnoticed)
+
+
+def _abut(first: Bar, second: Bar) -> tuple[Bar, Bar]:
+    """Let the second begin where the first ends: one that is drawn wider than it lasted would cover it."""
+    border = min(max(first.right, second.left), 100 - _MIN_WIDTH)
+    width = max(second.right - border, _MIN_WIDTH)
+    return replace(first, left=min(first.left, border - first.width)), replace(second, left=border, width=width)
 
 
 def _draw_run(run: DagRun, axis: _Axis, now: datetime) -> RunRow:

@@ -59,6 +59,21 @@ def test_bar_of_a_crash_ends_at_the_last_heartbeat_and_its_notice_is_a_mark_of_i
     assert row.bar.right == pytest.approx(row.unnoticed.left)
 
 
+@pytest.mark.parametrize(("begun", "died", "noticed"), [(0, 0.01, 8), (50, 50.01, 60), (99.97, 99.98, 100)])
+def test_try_that_died_at_once_does_not_hide_how_long_that_was_not_noticed(
+    begun: float, died: float, noticed: float
+) -> None:
+    """Its bar is as wide as one has to be to be seen; the next one begins where it ends."""
+    record = make_record(("c", "run"), ("fresh_submit",))
+    one = replace(tried(1, "failed", minutes(begun), minutes(noticed)), last_heartbeat_at=minutes(died))
+    losses = {1: Loss(minutes(noticed), timedelta(minutes=noticed - died))}
+    (row,) = draw(record, [one], {"run": child(start=0, end=100)}, minutes(100), losses=losses).tries
+    assert row.bar is not None
+    assert row.unnoticed is not None
+    assert 0 <= row.bar.left < row.bar.right == pytest.approx(row.unnoticed.left)
+    assert row.unnoticed.left < row.unnoticed.right <= 100
+
+
 def test_dead_parent_is_drawn_to_its_last_heartbeat_and_on_to_the_present() -> None:
     record = make_record(("c", "run"), ("fresh_submit",))
     one = replace(tried(1, "running", minutes(0), None), last_heartbeat_at=minutes(6))
