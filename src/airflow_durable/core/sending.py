@@ -66,9 +66,9 @@ def with_new_dates(port: Port, request: Request, attempt: Attempt, record: Recor
     """
     if request.is_date_ours:
         tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
-        return record.with_dates(logical_date=_tagged(port.now(), tag, record.dates), run_after=None)
+        return record.with_dates(logical_date=tagged(port.now(), tag, record.dates), run_after=None)
     if record.proof is Proof.RUN_AFTER:
-        date = _tagged(port.now(), tag_of_parent(attempt.parent, request.call), ())
+        date = tagged(port.now(), tag_of_parent(attempt.parent, request.call))
         return record.with_dates(logical_date=request.logical_date, run_after=date)
     return record.with_dates(logical_date=request.logical_date, run_after=None)
 
@@ -132,7 +132,8 @@ def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_an
     return (epoch, 0) if epoch > previous.epoch else (epoch, previous.generation + 1)
 
 
-def _tagged(now: datetime, tag: int, taken: tuple[datetime, ...]) -> datetime:
+def tagged(now: datetime, tag: int, taken: tuple[datetime, ...] = ()) -> datetime:
+    """Return the latest moment whose microseconds are the tag, and that is none of those taken: never in the future."""
     date = now.replace(microsecond=tag)
     while date > now or date in taken:
         date -= timedelta(seconds=1)

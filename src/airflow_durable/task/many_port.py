@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_durable import task_sdk
 from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.run_ids import tag_of_life
+from airflow_durable.core.sending import tagged
 from airflow_durable.task.journal import NoJournal, StoreJournal
 from airflow_durable.task.port import is_any_newer, upstream_ends
 from airflow_durable.task.request import Payload, build_parent
@@ -174,8 +175,7 @@ class AirflowManyPort:
             **{**self._request, "dag_run_id": record.run_id, "logical_date": now, "conf": _merge(conf, added)}
         )
         if task_sdk.can_send_run_after():
-            run_after = now.replace(microsecond=self._tag)
-            request.run_after = run_after if run_after <= now else run_after - timedelta(seconds=1)
+            request.run_after = tagged(now, self._tag)
         return task_sdk.submit(cast("DagRunTriggerException", request), is_reset=False)
 
 
