@@ -14,6 +14,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG
 
 from airflow_durable import policy
+from airflow_durable.operators import parameters
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.switch import apply
 from airflow_durable.switch.classes import make_durable
@@ -205,6 +206,20 @@ def test_what_our_operator_would_refuse_is_left_alone(tmp_path: Path, caplog: py
     with options(stock_operators="durable"), caplog.at_level(logging.INFO, "airflow_durable"):
         assert durable_tasks(parse(tmp_path, code)) == []
     assert "left as they are: trigger (its poke_interval is 'soon'" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["report", "durable"])
+def test_defaults_that_cannot_be_used_leave_every_task_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setitem(parameters.DEFAULTS, "start_timeout", "soon")
+    parameters.why_defaults_unusable.cache_clear()
+    try:
+        with options(stock_operators=mode), caplog.at_level(logging.INFO, "airflow_durable"):
+            assert durable_tasks(parse(tmp_path, one_task())) == []
+    finally:
+        parameters.why_defaults_unusable.cache_clear()
+    assert "as they are: trigger (a default in [durable] cannot be used: start_timeout" in caplog.text
 
 
 def test_no_retries_are_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

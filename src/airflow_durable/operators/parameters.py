@@ -6,6 +6,7 @@ Nothing here is imported that only a running task needs.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from airflow_durable.compat import conf
@@ -85,6 +86,16 @@ def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -
         raise ValueError(message)
     if is_durable is False:
         _check_not_durable(task_id, given)
+
+
+@cache
+def why_defaults_unusable() -> str | None:
+    """Return why a task cannot have the deployment's defaults; None: it can. They are the same for all of a process."""
+    try:
+        check_all("*", DEFAULTS, is_durable=True)
+    except (TypeError, ValueError) as error:
+        return f"a default in [{SECTION}] cannot be used: {error}"
+    return None
 
 
 def check_durable(task_id: str, durable: object) -> bool:

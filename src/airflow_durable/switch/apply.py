@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.operators.parameters import DEFAULTS, check_all
 from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.classes import durable_class, make_durable
 from airflow_durable.switch.classify import classify
@@ -41,8 +40,6 @@ def apply_switch(dag: Any, switch: Switch) -> None:  # noqa: ANN401 - Airflow's 
 
 
 def _switch(task: Any, switch: Switch) -> None:  # noqa: ANN401 - an operator, a mapped one among them
-    # The deployment's defaults for our parameters: here one that cannot be used leaves the task as it is.
-    check_all(task.task_id, DEFAULTS, is_durable=True)
     made = durable_class(task.operator_class)
     # Of a mapped task they may be None. Before anything is changed: what fails here leaves the task as it is.
     has_too_few = (task.retries or 0) < switch.min_retries

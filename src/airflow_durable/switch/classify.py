@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.durations import read_interval
+from airflow_durable.operators.parameters import why_defaults_unusable
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
 from airflow_durable.stock import MISSING, StockTriggerDagRunOperator, is_deferrable
 from airflow_durable.switch.classes import durable_class
@@ -59,9 +60,11 @@ def _tags(task: Any) -> Collection[str]:  # noqa: ANN401 - see classify
 
 
 def _why_impossible(task: Any) -> str | None:  # noqa: ANN401 - see classify
-    """Return what the installed provider or the task's parameters lack; None: nothing."""
+    """Return what the installed provider, the deployment's defaults or the task's parameters lack; None: nothing."""
     if MISSING:
         return f"the installed standard provider has not {', not '.join(MISSING)}"
+    if problem := why_defaults_unusable():
+        return problem
     if _is_mapped(task):
         # What an expansion gives is known when the task runs.
         interval, is_waiting = task.partial_kwargs.get("poke_interval", 1), True
