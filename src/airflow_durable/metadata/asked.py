@@ -70,6 +70,16 @@ class ParentRow:
     now: ParentNow
     identities: tuple[Parent, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return its name and its state, as the audit log and the actions' answers have them."""
+        return {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": self.map_index,
+            "state": self.now.state,
+        }
+
 
 @dataclass(frozen=True)
 class Journal:

@@ -82,13 +82,7 @@ def show_actions(wait_id: WaitId, session: DatabaseSession, readable: ReadableDa
     plans = plan_all(session, situation, _person(user))
     answer = {
         "wait_id": wait_id,
-        "parent": {
-            "dag_id": parent.dag_id,
-            "run_id": parent.run_id,
-            "task_id": parent.task_id,
-            "map_index": parent.map_index,
-            "state": parent.now.state,
-        },
+        "parent": parent.to_json(),
         "child": {"dag_id": record.dag_id, "run_id": record.run_id} if is_shown else None,
         "child_state": situation.child[1].state if situation.child and is_shown else None,
         "actions": [_to_json(plan, is_shown=is_shown) for plan in plans],

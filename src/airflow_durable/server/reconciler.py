@@ -168,13 +168,7 @@ class Reconciler:
                 {"dag_id": record.dag_id, "run_id": record.run_id},
                 changes.OWNER,
                 {
-                    "parent": {
-                        "dag_id": parent.dag_id,
-                        "run_id": parent.run_id,
-                        "task_id": parent.task_id,
-                        "map_index": parent.map_index,
-                        "state": parent.now.state,
-                    },
+                    "parent": parent.to_json(),
                     "reason": verdict.reason.value,
                     "clear_number": due.child.clear_number,
                     "task_instances": changed.count,
