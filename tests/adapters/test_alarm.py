@@ -155,7 +155,7 @@ def test_alarms_at_random_moments_leave_the_channel_in_step(supervisor: Supervis
     try:
         with (
             patch("airflow_durable.alarm.HeldAlarm._note", noted),
-            patch("airflow_durable.task_sdk.read_failure", read_failure_seen),
+            patch("airflow_durable.task_sdk.channel.read_failure", read_failure_seen),
         ):
             for _ in range(ROUNDS):
                 with pytest.raises(AirflowTaskTimeout):
