@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from airflow_durable.compat import DagRunTriggerException, conf
-from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
+from airflow_durable.compat import conf
 from airflow_durable.operators.parameters import (
     ON_CHILD_FAILURE,
     ON_PARENT_END,
@@ -19,23 +17,18 @@ from airflow_durable.operators.parameters import (
     check_result_is_awaited,
 )
 from airflow_durable.operators.signature import parameters, takes
-from airflow_durable.stock import XCOM_RUN_ID, DagIsPaused, StockTriggerDagRunOperator, check, is_deferrable
+from airflow_durable.stock import StockTriggerDagRunOperator, check, is_deferrable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_durable.core.model import Attempt, Request
-    from airflow_durable.core.protocol import Started
-    from airflow_durable.core.record import Record
-    from airflow_durable.task.journal import Journal
-    from airflow_durable.task.port import AirflowPort
-    from airflow_durable.task.request import Payload
+    from airflow_durable.task.execution import Execution
 
-# What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
-# again.
+# What a running task does is in task/, and is imported by the methods that run: a Dag file with this operator is parsed
+# again and again.
 
 _EVENT_LENGTH = 2
 _NEEDED_IN_CONTEXT = ("ti", "task", "dag_run")
@@ -153,7 +146,7 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             return super().execute(context)
         from airflow_durable.task.failures import guarded
 
-        return guarded(context, lambda: self._execute_durably(context, is_resumed=False))
+        return guarded(context, self._execution(context, super().execute).trigger)
 
     def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """
@@ -166,7 +159,14 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             return super().execute_complete(context, event)
         from airflow_durable.task.failures import guarded
 
-        return guarded(context, lambda: self._complete_durably(context, data))
+        execution = self._execution(context, super().execute)
+        return guarded(context, lambda: execution.complete(data))
+
+    def _execution(self, context: Context, run_stock: Callable[[Context], Any]) -> Execution:
+        from airflow_durable.task.execution import Execution
+
+        is_overridden = type(self).execute_complete is not TriggerDagRunOperator.execute_complete
+        return Execution(self, context, run_stock, has_own_completion=is_overridden)
 
     def _is_of_stock(self, event: Any) -> bool:  # noqa: ANN401 - it comes from the database
         """Return whether the stock operator can read the event. It would take one without a run's state for success."""
@@ -180,256 +180,10 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
             and all(isinstance(run_id, str) and event[1].get(run_id) in states for run_id in run_ids)
         )
 
-    def _execute_durably(self, context: Context, *, is_resumed: bool) -> Any:  # noqa: ANN401 - see execute
-        from airflow_durable.core.model import Mode
-        from airflow_durable.task.calls import next_call
-        from airflow_durable.task.deferral import event_of
-        from airflow_durable.task.request import build_attempt, build_payload, build_request, poke_interval_of
-
-        self._restore_given()
-        if getattr(self, "durable_by_switch", False) and not is_resumed:
-            self.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
-        call = next_call(context)
-        payload = build_payload(self, context)
-        request, attempt = build_request(self, call), build_attempt(context)
-        is_waiting = request.mode is not Mode.FIRE_AND_FORGET
-        poke_interval = poke_interval_of(self) if is_waiting else SHORTEST_PAUSE_SECONDS
-        if request.run_id is not None and not call.journal.has_store:
-            self.log.warning(
-                "This Airflow has no task state store (3.3 has), so a run under a fixed trigger_run_id or "
-                "logical_date cannot be distinguished from somebody else's: continuing without durable. dag_id=%s "
-                "run_id=%s",
-                request.dag_id,
-                request.run_id,
-            )
-            return super().execute(context)
-        is_deferred = request.mode is Mode.DEFER and self._can_defer(context)
-        with self._open_port(context, call.journal, payload) as port:
-            started = self._wait_in_worker(context, port, request, attempt, poke_interval, is_deferred=is_deferred)
-            if not started.is_settled:
-                self._defer_durably(request, started.record, call.journal)
-            call.started(started.record, has_record=port.has_record)
-            if (
-                is_deferred
-                and not is_resumed
-                and type(self).execute_complete is not TriggerDagRunOperator.execute_complete
-            ):
-                # The outcome was known at once: what a subclass does after a deferral is done all the same.
-                call.known_at_once()
-                state = started.run.state if started.run else None
-                return self.execute_complete(context, event_of(self, request, started.record, call.journal, state))
-            return self._finish(port, started)
-
-    def _wait_in_worker(  # noqa: PLR0913 - what a try knows when it triggers
-        self,
-        context: Context,
-        port: AirflowPort,
-        request: Request,
-        attempt: Attempt,
-        poke_interval: float,
-        *,
-        is_deferred: bool,
-    ) -> Started:
-        """Trigger, and wait; return when the outcome is known, or when it is to be waited for in the triggerer."""
-        from airflow_durable.core import protocol, waiting
-        from airflow_durable.task.request import seconds_of
-
-        defer_after = seconds_of(self, "defer_after")
-        if defer_after is not None and not is_deferred:
-            self.log.info("This call cannot be deferred, so defer_after is ignored.")
-        while True:
-            started = self._trigger(context, port, lambda: protocol.trigger(port, request, attempt), request)
-            self._leave_traces(context, port, started.record)
-            if started.is_settled or (is_deferred and not defer_after):
-                return started
-            ended = waiting.wait(
-                port,
-                request,
-                started,
-                poke_interval=poke_interval,
-                at_most_seconds=defer_after if is_deferred else None,
-            )
-            if ended is None:
-                return started
-            if ended.is_settled:
-                return ended
-
-    def _finish(self, port: AirflowPort, started: Started) -> Any:  # noqa: ANN401 - what the child's tasks returned
-        """Take the outcome. The result is read before: a try that dies in between reads it again."""
-        from airflow_durable.core import waiting
-        from airflow_durable.task.results import read_result
-
-        result = read_result(self.result, started.record)
-        port.report_end(waiting.consume(port, started))
-        return result
-
-    def _trigger(
-        self, context: Context, port: AirflowPort, trigger: Callable[[], Started], request: Request
-    ) -> Started:
-        """Trigger. Where a run with our fixed identity is not ours, the link leads to it all the same."""
-        from airflow_durable.core.errors import ChildRunForeignError, ForeignRunSkipError, RunUsedUpError
-
-        try:
-            return trigger()
-        except (ChildRunForeignError, ForeignRunSkipError, RunUsedUpError) as error:
-            if request.run_id is not None and getattr(error, "is_run_known", True):
-                self._link(context, port, request.dag_id, request.run_id, request.logical_date)
-            raise
-
-    def _leave_traces(self, context: Context, port: AirflowPort, record: Record) -> None:
-        """Leave what the stock operator leaves behind: the link, the attributes that listeners read, the XCom."""
-        self._link(context, port, record.dag_id, record.run_id, record.logical_date)
-        port.report_start(record)
-
-    def _link(
-        self, context: Context, port: AirflowPort, dag_id: str, run_id: str, logical_date: datetime | None
-    ) -> None:
-        """Let the link lead to this run. It is made of the XCom when the task has ended (3.0 to 3.4)."""
-        from airflow_durable import task_sdk
-
-        if not port.has_asked_stock or self.trigger_run_id != run_id:
-            self._ask_stock(context, dag_id, run_id, logical_date, is_pause_checked=False)
-        with task_sdk.undisturbed():
-            context["ti"].xcom_push(key=XCOM_RUN_ID, value=run_id)
-
-    def _complete_durably(self, context: Context, data: dict[str, Any] | None) -> Any:  # noqa: ANN401 - see execute
-        from airflow_durable import task_sdk
-        from airflow_durable.core import timeouts, waiting
-        from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
-        from airflow_durable.task.deferral import read_event
-        from airflow_durable.task.request import rebuild_request
-
-        event = read_event(self, data)
-        record, seen = event.record, event.outcome
-        is_left_over = task_sdk.is_event_left_over(deferred_in_try=record.last_try, try_number=context["ti"].try_number)
-        if record.tries and is_left_over and not is_known_at_once(context):
-            return self._execute_durably(context, is_resumed=True)
-        self._assign(trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
-        request, journal = rebuild_request(self, record), resume_at(context, record.call)
-        journal.restore(record.call, data["record"] if data else {})
-        if event.is_due:
-            with self._open_port(context, journal, None) as port:
-                checked = timeouts.check(port, request, record)
-            record, outcome = checked.record, timeouts.outcome_of(checked, seen.at)
-            if outcome is None:
-                self._defer_durably(request, record, journal, due=checked.due)
-            seen = outcome
-        started = waiting.resume(request, record, seen)
-        if started is None:
-            self._defer_durably(request, record, journal)
-        if started.is_waiting_out:
-            return self._execute_durably(context, is_resumed=True)
-        # What a subclass calls after this is the next call, not this one again.
-        next_call(context).started(record, has_record=False)
-        with self._open_port(context, journal, None) as port:
-            return self._finish(port, started)
-
-    def _can_defer(self, context: Context) -> bool:
-        """
-        Return whether a deferral comes back to this operator.
-
-        One that is called by another task's code would come back to that task, which knows nothing of it.
-        """
-        from airflow_durable import task_sdk
-
-        task = context.get("task")
-        is_own_task = isinstance(task, StockTriggerDagRunOperator) and task.task_id == self.task_id
-        return is_own_task and task_sdk.can_defer()
-
-    def _open_port(self, context: Context, journal: Journal, payload: Payload | None) -> AirflowPort:
-        from airflow_durable.task.observability import Reporter
-        from airflow_durable.task.port import AirflowPort
-
-        ti = context["ti"]
-        tags = {}
-        if team_name := getattr(ti, "stats_tags", {}).get("team_name"):
-            tags["team_name"] = team_name
-        return AirflowPort(
-            context,
-            journal,
-            Reporter(self.log, type(self).__name__, ti.try_number, tags),
-            payload,
-            lambda record: self._ask_stock(
-                context, record.dag_id, record.run_id, record.logical_date, is_pause_checked=True
-            ),
-        )
-
-    def _ask_stock(
-        self, context: Context, dag_id: str, run_id: str, logical_date: datetime | None, *, is_pause_checked: bool
-    ) -> DagRunTriggerException:
-        """
-        Let the stock operator build its request for this run, and return it.
-
-        It hands the request to the task runner as an exception; on the way it checks the parameters, injects the
-        OpenLineage parent, sets the extra link and what listeners read. Nothing of that is repeated here.
-
-        :raises ChildDagPausedError: with ``fail_when_dag_is_paused``.
-        :raises SubmissionRefusedError: with ``fail_when_dag_is_paused``, if there is no such Dag.
-        :raises SubmissionUnknownError: the server cannot be asked just now.
-        """
-        from airflow_durable import task_sdk
-
-        self._assign(trigger_dag_id=dag_id, trigger_run_id=run_id, logical_date=logical_date)
-        is_failing = self.fail_when_dag_is_paused
-        self.fail_when_dag_is_paused = is_failing and is_pause_checked
-        failure: Exception | None = None
-        try:
-            with task_sdk.undisturbed():
-                super().execute(context)
-        except DagRunTriggerException as request:
-            return request
-        except DagIsPaused:
-            failure = _paused(dag_id, run_id)
-        except Exception as error:
-            if not is_pause_checked or not task_sdk.is_from_server(error):
-                raise
-            failure = task_sdk.as_submission_error(dag_id, run_id, error)
-        finally:
-            self.fail_when_dag_is_paused = is_failing
-            # The stock operator replaced some by what it made of them.
-            self._assign(trigger_dag_id=dag_id, trigger_run_id=run_id, logical_date=logical_date)
-        if failure is not None:
-            raise failure
-        message = "The stock TriggerDagRunOperator did not raise its request: this provider version is not supported."
-        raise RuntimeError(message)
-
-    def _assign(self, **values: Any) -> None:  # noqa: ANN401 - as many types as there are parameters
-        """Set attributes to the values of this call's run, as the stock operator and its listeners expect."""
-        given: dict[str, tuple[Any, Any]] = vars(self).setdefault("_durable_given", {})
-        for name, value in values.items():
-            before, assigned = given.get(name, (getattr(self, name), None))
-            given[name] = (before if name in given and getattr(self, name) == assigned else getattr(self, name), value)
-            setattr(self, name, value)
-
-    def _restore_given(self) -> None:
-        """Set the attributes back to what the user gave, unless the user has changed them since: a call may follow."""
-        for name, (before, assigned) in vars(self).pop("_durable_given", {}).items():
-            if getattr(self, name) == assigned:
-                setattr(self, name, before)
-
-    def _defer_durably(
-        self, request: Request, record: Record, journal: Journal, *, due: datetime | EllipsisType | None = ...
-    ) -> NoReturn:
-        """
-        Wait in the triggerer.
-
-        :param due: when a timeout can be over; None: never. Not given: as the record says.
-        """
-        from airflow_durable.task.deferral import first_due, trigger_of
-
-        next_due = first_due(request, record) if isinstance(due, EllipsisType) else due
-        self.defer(trigger=trigger_of(self, request, record, journal, next_due), method_name="execute_complete")
-
 
 def _lacks(context: Context) -> list[str]:
     """Return what a try's context has and this one has not: it is that of a unit test, and no try can be continued."""
     return [name for name in _NEEDED_IN_CONTEXT if name not in context]
-
-
-def _paused(dag_id: str, run_id: str) -> Exception:
-    from airflow_durable.exceptions import ChildDagPausedError
-
-    return ChildDagPausedError(dag_id, run_id)
 
 
 def _data_of_our_event(event: Any) -> dict[str, Any] | None:  # noqa: ANN401 - it comes from the database

@@ -18,6 +18,7 @@ from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.channel import Channel
 from airflow_durable.triggers.ends import EndSearch
 from airflow_durable.triggers.health import SHORTEST_INTERVAL_SECONDS, Health, jitter, pause_seconds
+from airflow_durable.triggers.pacing import Pace
 from airflow_durable.triggers.requests import Count, CountTasks
 from airflow_durable.triggers.search import Cell
 from airflow_durable.triggers.tasks import FINISHED
@@ -26,28 +27,6 @@ from airflow_durable.triggers.unknown import UNREADABLE, UnknownState, interval_
 if TYPE_CHECKING:
     from airflow_durable.triggers.batches import Batch, Batches, Group, Wait
     from airflow_durable.triggers.requests import LookUps, Steps
-
-SHARE_OF_NOMINAL = 0.005
-"""The requests that polls may cost, as a share of those that the waits would need one by one..."""
-
-SHARE_OF_ALL = 0.012
-"""The requests that polls and searches may cost together, as such a share: more searches leave fewer polls. If the
-children's tasks show what has ended, a search is so short that this does not count. If they do not, 0.009 makes the
-slowest hundredth of 10,000 waits twice as late (``tests/adapters/test_poller_silent.py``)."""
-
-_RATE_SECONDS = 20.0
-"""The rate at which searches send requests is a mean over this time."""
-
-LEAST_RATE = 1.0
-"""... if that is more than this many requests a second, and..."""
-
-PATIENT_RATE = 0.4
-"""How many requests a second the polls of one task's many children may cost: 24 a minute. The fewer are left, the fewer
-batches there are, and the sooner each is polled again: every 2.5 seconds if they fit into one."""
-
-SHARE_OF_TIME = 0.9
-"""... how much of the time, as long as requests take: the rest is for finding what has ended, and for others. Not where
-the waits' own intervals ask for more: then only the rests are left."""
 
 REST = 0.02
 """After a turn, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
@@ -106,8 +85,7 @@ class Turns:
         self.searches: list[Search] = []
         self._batches = batches
         self._channel = Channel(look_ups)
-        self._search_rate = 0.0
-        self._search_at = 0.0
+        self._pace = Pace()
 
     async def take(self, item: Batch | Search) -> None:
         """Poll a batch, or continue a search."""
@@ -211,7 +189,7 @@ class Turns:
                 answer = await self._channel.ask(search.group, search.request, search.known_size)
                 search.failures = 0
                 self._note_success()
-                self._note_search_request()
+                self._pace.note_search_request(_now())
                 search.request = _proceed(search.steps, answer)
                 if search.errors >= _TRIES_OF_A_SEARCH:
                     self._give_up(search)
@@ -372,28 +350,9 @@ class Turns:
             for batch in self._batches:
                 batch.due = min(batch.due, _now())
 
-    def _note_search_request(self) -> None:
-        now = _now()
-        self._search_rate = self._search_rate * math.exp((self._search_at - now) / _RATE_SECONDS) + 1 / _RATE_SECONDS
-        self._search_at = now
-
     def _interval(self, batch: Batch) -> float:
-        """
-        Return the time until the next poll of this batch, in seconds.
-
-        As long as a round of all batches takes at the rate that the polls may cost. Where that is long, a wait that has
-        just begun is polled sooner, at intervals that double; and no wait's own interval is exceeded.
-        """
-        affordable = SHARE_OF_TIME / max(self._channel.request_seconds, 0.001)
-        nominal = self._batches.nominal_rate
-        search_rate = self._search_rate * math.exp((self._search_at - _now()) / _RATE_SECONDS)
-        share = max(SHARE_OF_NOMINAL / 4, min(SHARE_OF_NOMINAL, SHARE_OF_ALL - search_rate / nominal))
-        rate = max(LEAST_RATE, min(share * nominal, affordable))
-        if batch.is_patient:
-            rate = min(rate, PATIENT_RATE)
-        round_seconds = len(self._batches) / rate
-        age = _now() - batch.youngest()
-        return max(SHORTEST_INTERVAL_SECONDS, min(round_seconds, age, batch.poll_interval()))
+        """Return the time until the next poll of this batch, in seconds."""
+        return self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, _now())
 
 
 def _proceed(steps: Steps[None], answer: Any) -> Any:  # noqa: ANN401 - as many types as there are requests
