@@ -245,7 +245,7 @@ class Internal(TriggerDagRunOperator):
 class Clashing(TriggerDagRunOperator):
     """Uses a name that is ours."""
 
-    def _link(self) -> str:
+    def _execution(self) -> str:
         return "theirs"
 
 
@@ -254,7 +254,7 @@ class ClashingAttribute(TriggerDagRunOperator):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401 - theirs
         super().__init__(**kwargs)
-        self._trigger = "theirs"
+        self._execution = "theirs"
 
 
 class WithResult(TriggerDagRunOperator):
@@ -341,8 +341,8 @@ class NotAFunction(TriggerDagRunOperator):
         (OwnEnd, "OwnEnd.execute_complete does not call super().execute_complete()"),
         (CatchesRequest, "CatchesRequest.execute uses DagRunTriggerException, which a durable task does not raise"),
         (Internal, "Internal defines _trigger_dag_af_3, which is internal to the stock operator"),
-        (Clashing, "Clashing defines _link, a name that the durable operator uses"),
-        (ClashingAttribute, "it has an attribute '_trigger', a name that the durable operator uses"),
+        (Clashing, "Clashing defines _execution, a name that the durable operator uses"),
+        (ClashingAttribute, "it has an attribute '_execution', a name that the durable operator uses"),
         (WithResult, "WithResult.execute sets an attribute 'result', a name that the durable operator uses"),
         (Deferring, "Deferring defines defer, which the durable operator relies on"),
         (Slotted, "Slotted uses __slots__"),
@@ -383,7 +383,7 @@ def test_a_task_that_is_made_durable_has_the_defaults_of_all_our_parameters() ->
 def test_a_class_behind_it_that_cannot_be_is_named() -> None:
     below = type("Below", (Clashing,), {"__module__": __name__})
     (task,) = make_dag(below, **WAIT).tasks
-    assert classify(task, ON).reason == "Clashing defines _link, a name that the durable operator uses"
+    assert classify(task, ON).reason == "Clashing defines _execution, a name that the durable operator uses"
 
 
 def test_an_override_of_the_object_is_left_alone() -> None:
