@@ -115,6 +115,11 @@ bench-many: $(VENV)/.dev ## Measure many children of one task: their start, thei
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).
 	$(BIN)/pytest tests/browser
 
+.PHONY: test-prometheus
+test-prometheus: $(VENV)/.dev ## Scrape an Airflow with a real Prometheus (Debian's prometheus package), and run the dashboard's queries and the alert rules (not in CI).
+	$(UV) pip install --quiet --python $(BIN)/python --group prometheus
+	$(BIN)/pytest tests/prometheus
+
 .PHONY: screenshots
 screenshots: $(VENV)/.dev ## Take the documentation's pictures of the waits page anew, on Airflow's default settings (about a quarter of an hour).
 	SCREENSHOTS=docs/images $(BIN)/pytest tests/browser/test_screenshots.py

@@ -1,4 +1,4 @@
-"""The words for what a server refuses: ours, never its own, as those may quote what was sent to it."""
+"""The words for what a server refuses. They are always ours: the server's own may quote what was sent to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _REFUSED_VALUE = "value_error"
 _REASONS = {
     NOT_FOUND: "Not Found",
     _REFUSED_VALUE: "the Dag refuses a value of the request",
-    "already_exists": "there is such a run already",
+    "already_exists": "such a run already exists",
     "import_errors": "the Dag has import errors",
     "denied_run_type": "the Dag does not allow runs that an operator starts",
     "not_partitioned": "the Dag is not partitioned, so it takes no partition_key",
     "invalid_partition_key": "the Dag does not take this partition_key",
-    "Unique constraint violation": "the database has such a row already",
+    "Unique constraint violation": "the database already has such a row",
     "Value rejected by database": "the database refuses a value of the request",
     "Database error": "the server's database has failed",
 }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUIET_AFTER = timedelta(seconds=30)
 """
-A running try that was not heard of for so long is shown as being without heartbeat.
+A running try that has sent no heartbeat for this long is shown as being without heartbeat.
 
 A supervisor sends a heartbeat every ``[workers] min_heartbeat_interval`` (5 s) by default, and gives its task up after
 three that failed (3.0 to 3.4, ``sdk/execution_time/supervisor.py``).
@@ -106,7 +106,7 @@ class DecisionWords(NamedTuple):
 DECISIONS: Mapping[Decision, DecisionWords] = {
     Decision.FRESH_SUBMIT: DecisionWords("started", "Started a new child run"),
     Decision.RESUBMIT: DecisionWords(
-        "sent again", "The recorded child run was missing: requested it again, same run id"
+        "sent again", "The recorded child run was missing: requested it again, under the same run id"
     ),
     Decision.RECONNECT: DecisionWords("reconnected", "Found the child run of an earlier try, and waits for it"),
     Decision.ALREADY_SUCCEEDED: DecisionWords(
@@ -117,7 +117,7 @@ DECISIONS: Mapping[Decision, DecisionWords] = {
     ),
     Decision.TERMINAL_RESUBMIT: DecisionWords("started anew", "The child run had failed: started a new one"),
     Decision.RESUME: DecisionWords("resumed", "The child run had failed: asked for its failed tasks to run again"),
-    Decision.GIVE_UP: DecisionWords("gave up", "The child run had failed: failed, and started nothing"),
+    Decision.GIVE_UP: DecisionWords("gave up", "The child run had failed: failed, too, and started nothing"),
     Decision.WAIT_OUT: DecisionWords(
         "waiting it out", "Waits for the end of the active child run, then starts a new one"
     ),

@@ -138,7 +138,7 @@ def test_a_retry_redoes_what_failed(supervisor: Supervisor, mode: dict[str, Any]
     assert outcome.state == "up_for_retry"
     assert "1 of 4 items failed" in str(outcome.error)
     assert "north" in str(outcome.error)
-    assert "3 child runs still run" in str(outcome.error)
+    assert "3 child runs are still active" in str(outcome.error)
     supervisor.on_sleep = lambda: supervisor.end_all("success")
     assert finish(supervisor, dag, try_number=2).state == "success"
     assert sorted(supervisor.states()) == ["failed", "success", "success", "success", "success"]
@@ -312,7 +312,7 @@ def test_no_items(supervisor: Supervisor) -> None:
     ("kwargs", "text"),
     [
         ({"items": 7}, "items is of type int"),
-        ({"items": "[1"}, "no JSON"),
+        ({"items": "[1"}, "not JSON"),
         ({"items": [{}, 3]}, "position 1 (from 0) is of type int"),
         ({"items": [{"k": "same"}, {}, {"k": "same"}], "key": "k"}, "position 1 (from 0) has no field 'k'"),
         ({"items": [{"k": "same"}, {"k": "b"}, {"k": "same"}], "key": "k"}, "positions 0 and 2"),

@@ -193,7 +193,7 @@ def test_states() -> None:
 def test_a_state_that_airflow_does_not_know(name: str) -> None:
     operator = make()
     setattr(operator, name, ["sucess"])
-    with pytest.raises(RequestInvalidError, match=f"{name} has 'sucess', which is no Dag run state"):
+    with pytest.raises(RequestInvalidError, match=f"{name} has 'sucess', which is not a Dag run state"):
         build_request(operator, Calls("ti-1", NoJournal()).following())
 
 

@@ -278,7 +278,7 @@ def test_what_is_said_of_failed_items() -> None:
     many.send(whole)
     with pytest.raises(ItemsFailedError, match=r"12 of 14 items failed, and 0 are tolerated.* and 2 more") as raised:
         many.note_ends(whole, [(index, "failed") for index in range(12)])
-    assert "2 child runs still run" in str(raised.value)
+    assert "2 child runs are still active" in str(raised.value)
     assert "new run for each failed item" in raised.value.explain(has_next_try=True)
 
 

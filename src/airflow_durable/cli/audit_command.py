@@ -60,7 +60,7 @@ def audit(  # noqa: PLR0913 - a command's options
     Report the duplicates that stock TriggerDagRunOperators have caused so far.
 
     A retry of the stock operator does not know of the child run that the crashed try started, and starts another one.
-    This finds such runs: an operator triggered them within the time of an earlier try, no task instance names them as
+    This finds such runs: an operator triggered them during an earlier try, no task instance names them as
     its own, and a later try started a second one although they had not failed. Each finding says what it is based on,
     and is certain, likely or possible.
     """

@@ -44,7 +44,7 @@ Call = Annotated[
 
 def reconcile(
     *,
-    is_once: Annotated[bool, typer.Option("--once", help="Look once, do what there is to do, and end.")] = False,
+    is_once: Annotated[bool, typer.Option("--once", help="Check once, do what there is to do, and end.")] = False,
 ) -> None:
     """
     Do what durable parents ask for and a task cannot do: end, resume or reset their child runs.
@@ -71,7 +71,7 @@ def end(  # noqa: PLR0913 - a command's options
     map_index: MapIndex = -1,
     call: Call = 1,
     is_parent_kept: Annotated[
-        bool, typer.Option("--child-only", help="End the child run alone: the parent task's present try fails then.")
+        bool, typer.Option("--child-only", help="End only the child run: the parent task's current try then fails.")
     ] = False,
     is_sure: Yes = False,
     is_preview: Preview = False,
@@ -80,7 +80,7 @@ def end(  # noqa: PLR0913 - a command's options
     End a parent task and its child run: both are marked as failed.
 
     The parent is named as in Airflow's UI: its Dag, its Dag run and its task. Says first what it will do, and asks.
-    The token is in the environment variable AIRFLOW_DURABLE_TOKEN; its user must be permitted to change both runs.
+    The token is in the environment variable AIRFLOW_DURABLE_TOKEN; its user must be allowed to change both runs.
     """
     action = "end-child" if is_parent_kept else "end-both"
     _act(url, _query(dag_id, run_id, task_id, map_index, call), action, is_sure=is_sure, is_preview=is_preview)
@@ -118,10 +118,10 @@ def forget(  # noqa: PLR0913 - a command's options
     is_preview: Preview = False,
 ) -> None:
     """
-    Delete the record of a parent task that is at rest.
+    Delete the record of a parent task that is not running.
 
-    Its next try finds an active child run by the run id. An ended one counts for a retry, and not after a clear. Says
-    first what it will do, and asks. The token is in the environment variable AIRFLOW_DURABLE_TOKEN.
+    Its next try finds an active child run by the run id. The outcome of an ended one counts for a retry, but not after
+    a clear. Says first what it will do, and asks. The token is in the environment variable AIRFLOW_DURABLE_TOKEN.
     """
     _act(url, _query(dag_id, run_id, task_id, map_index, 1), "forget", is_sure=is_sure, is_preview=is_preview)
 

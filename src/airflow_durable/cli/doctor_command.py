@@ -49,7 +49,7 @@ def doctor(
     tasks are durable, which the switch [durable] stock_operators makes or would make durable, and which settings work
     against it.
 
-    With --url it reads the REST API alone. That shows no fixed run ids, and the configuration only where [api]
+    With --url it reads only the REST API. That shows no fixed run ids, and the configuration only where [api]
     expose_config is set.
     """
     from airflow_durable.doctor import facts, report

@@ -35,12 +35,12 @@ class ExitCode(IntEnum):
 MEANINGS: dict[ExitCode, str] = {
     ExitCode.FINE: "fine",
     ExitCode.FOUND: (
-        "it found something: doctor a problem, demo a difference, end, resume and forget a reason not to do it; audit "
-        "only with --fail-on-findings"
+        "it found something: a problem (doctor), a difference (demo), a reason not to act (end, resume, forget) or a "
+        "duplicate (audit, only with --fail-on-findings)"
     ),
     ExitCode.WRONG_CALL: "wrong call: an unknown option, Dag or task instance",
     ExitCode.UNREADABLE: "the deployment could not be read or reached",
-    ExitCode.FAULT: "a fault of airflow-durable itself, with a traceback",
+    ExitCode.FAULT: "a fault in airflow-durable itself, with a traceback",
     ExitCode.INTERRUPTED: "Ctrl-C",
     ExitCode.PIPE_CLOSED: "the reader closed the pipe, as `| head` does",
 }
@@ -121,7 +121,7 @@ class Application(typer.Typer):
             raise
         except Exception:  # noqa: BLE001 - what nobody has foreseen: 1, Python's own code for it, means findings
             traceback.print_exc()
-            say("This is a fault of airflow-durable. Please report it, with these lines and the output of --version.")
+            say("This is a fault in airflow-durable. Please report it, with these lines and the output of --version.")
             sys.exit(ExitCode.FAULT)
 
 

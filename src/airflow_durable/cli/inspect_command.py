@@ -38,7 +38,7 @@ def inspect(  # noqa: PLR0913 - a command's arguments
     Show what happened to one parent task: its tries, its record, its child runs.
 
     For any task that triggers Dag runs, durable or not: of a stock operator it shows the lost runs that `audit` finds.
-    Moments are in UTC.
+    Times are in UTC.
     """
     from airflow_durable.audit import inspection
     from airflow_durable.audit.source import NothingThereError

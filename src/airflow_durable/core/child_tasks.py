@@ -1,4 +1,4 @@
-"""What the states of a child's tasks say of it: whether it has begun, what has failed, what it hangs on."""
+"""What the states of a child's tasks say about it: whether it has begun, what has failed, what it waits for."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
 The decision table, whole. All functions are pure: equal arguments, equal answers.
 
-What is told apart first: an **automatic retry** goes on with what an earlier try started. After a person's **clear**
-the child counts only if it still is what the task asks for; and a child that is active is never joined by a second one.
+First of all, two cases differ: an **automatic retry** continues with what an earlier try started. After a person's
+**clear** the child counts only if it is still what the task asks for. A second child never joins one that is active.
 
 ==========================================  ==============================================================
 the record alone (:func:`plan`)
@@ -16,8 +16,8 @@ else                                        look the recorded run up
 the recorded run (:func:`decide`)
 ------------------------------------------  --------------------------------------------------------------
 missing                                     RESUBMIT, under the recorded run id; FRESH_SUBMIT if the task
-                                            asks for another run by now, or for the work anew
-unreadable                                  RESUBMIT; FRESH_SUBMIT if the work is asked for anew
+                                            asks for another run by now, or for the work again
+unreadable                                  RESUBMIT; FRESH_SUBMIT if the work is asked for again
 not ours, fixed identity                    FOREIGN
 not ours, generated identity (another       active, same request: RECONNECT; active: WAIT_OUT;
 life of the parent)                         ended, or after a clear with ``fresh``: FRESH_SUBMIT
@@ -36,12 +36,12 @@ active                                      RECONNECT; after a clear only if it 
                                             else WAIT_OUT
 ==========================================  ==============================================================
 
-After a clear the work is asked for anew if the task's success was marked, if the child carries another request, or if
+After a clear the work is asked for again if the task's success was marked, if the child carries another request, or if
 something upstream of the task ran again since the child was asked for. ``on_clear`` overrides: with ``adopt`` what was
 not consumed counts whatever changed, with ``fresh`` nothing counts.
 
-Fire-and-forget promises the start alone, so any run of ours that exists counts as in an allowed state, and none is
-waited out: beside an active run of another request a fresh one is started, and the log says so.
+Fire-and-forget promises only the start. So any run of ours that exists counts as being in an allowed state, and none is
+waited out: a fresh run is started even beside an active one with another request, and the log says so.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def plan(record: Record, request: Request, clear: Clear | None) -> Decision | No
 
 
 def _is_enough(record: Record, request: Request) -> bool:
-    """Tell whether the recorded outcome is one that the task takes by now: mode and states may have been edited."""
+    """Return whether the recorded outcome is one that the task takes by now: mode and states may have been edited."""
     if request.mode is Mode.FIRE_AND_FORGET:
         return True
     if record.outcome is None or record.outcome.state is None:
@@ -107,7 +107,7 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
 
 
 def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, clear: Clear | None) -> bool:
-    """Tell whether the decision depends on what ran upstream of the task: that costs requests."""
+    """Return whether the decision depends on what ran upstream of the task: that costs requests."""
     if clear is None or clear.is_anew or isinstance(seen, Look) or request.on_clear is not OnClear.AUTO:
         return False
     is_done = request.mode is Mode.FIRE_AND_FORGET or request.is_success(seen.state)
@@ -116,7 +116,7 @@ def is_upstream_asked(record: Record, request: Request, seen: ChildRun | Look, c
 
 
 def _is_same(record: Record, request: Request, seen: ChildRun) -> bool:
-    """Tell whether the run is known to be what the present try asks for: Dag, conf, fixed run id and date."""
+    """Return whether the run is known to be what the present try asks for: Dag, conf, fixed run id and date."""
     # A run that is met under a run id that stays may have the date of before an edit, and the record the present one.
     is_same_date = request.logical_date is None or seen.logical_date == request.logical_date
     is_same = record.is_same_identity(request) and record.has_dates_of(request) and is_same_date
@@ -152,8 +152,8 @@ def _is_resumed(
     """
     Tell whether the failed run continues from where it failed.
 
-    It keeps the conf that it has. So what asks for another one by now gets a fresh run, where there can be one. And the
-    reconciler acts only on what it can prove: not on a run that this parent merely had reset, or was answered for.
+    It keeps its conf. So a task that now asks for another conf gets a fresh run, where there can be one. And the
+    reconciler acts only on what it can prove: not on a run that this parent merely reset, or knows only from a reply.
     """
     is_asked = request.on_child_failure is OnChildFailure.RESUME and record.is_same_identity(request)
     # A failed state may be "success": nothing of such a run has failed, and the reconciler refuses it.

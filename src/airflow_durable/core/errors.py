@@ -79,7 +79,7 @@ def _after_failure(*, is_fixed: bool, is_reset: bool, on_child_failure: str) -> 
     if on_child_failure == "resume":
         return (
             "The next try of this task resumes that run: what failed in it, and what depends on that, runs again.",
-            "Clear this task to resume that run (on Airflow 3.4: with its task state kept).",
+            "Clear this task to resume that run (on Airflow 3.4: keep its task state).",
         )
     if not is_fixed:
         return "The next try of this task starts a new run.", "Clear this task to start a new run."
@@ -125,12 +125,12 @@ class RunTimeoutError(DurableError):
 
 _STAYS = (
     "This task did nothing to that run; on_parent_end decides what happens to it. Clear this task to wait for it "
-    "again: the timeouts are measured anew then."
+    "again: the timeouts then start again."
 )
 
 
 class ReconcilerMissingError(DurableError):
-    """What was asked of the reconciler was not done in time. It is asked for no more."""
+    """The reconciler did not do in time what it was asked for. The request is withdrawn."""
 
     def __init__(self, dag_id: str, run_id: str, seconds: float) -> None:
         super().__init__(
@@ -191,7 +191,7 @@ class LogicalDateTakenError(DurableError):
 
     def __init__(self, dag_id: str, run_id: str, logical_date: str) -> None:
         super().__init__(
-            f"Dag {dag_id!r} already has a run with the logical date {logical_date}, under another run id than "
+            f"Dag {dag_id!r} already has a run with the logical date {logical_date}, under a run id other than "
             f"{run_id!r}, and this task did not start it. Nothing was triggered. Choose another logical_date, delete "
             f"that run, or set skip_when_already_exists."
         )
@@ -243,15 +243,15 @@ class CallsDifferError(DurableError):
 
 class SubmissionRefusedError(DurableError):
     """
-    The API server refused the request: nothing was started, and the next try builds its request anew.
+    The API server refused the request: nothing was started, and the next try builds its request again.
 
-    :param status: of the HTTP answer; None: the request could not even be built.
+    :param status: the status of the HTTP answer; None: the request could not even be built.
     """
 
     def __init__(self, dag_id: str, run_id: str, reason: str, *, status: int | None = None) -> None:
         super().__init__(
             f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
-            if_retried="The next try sends the request as the Dag file has it then.",
+            if_retried="The next try sends the request that the Dag file describes then.",
             if_final="Correct the cause, and clear this task.",
         )
         self.status = status
@@ -269,7 +269,7 @@ class SubmissionUnknownError(DurableError):
 
 
 class LogicalDateClashError(DurableError):
-    """Every logical date that we chose was taken, which takes a very busy child Dag."""
+    """Every logical date that we chose was taken. This happens only with a very busy child Dag."""
 
     def __init__(self, dag_id: str, run_id: str, times: int) -> None:
         super().__init__(
@@ -281,12 +281,12 @@ class LogicalDateClashError(DurableError):
 
 
 class RunIdsTakenError(DurableError):
-    """Runs of other lives of this parent have all the run ids that were tried."""
+    """Every run id that was tried belongs to a run that an earlier Dag run of the same name started."""
 
     def __init__(self, dag_id: str, run_id: str) -> None:
         super().__init__(
-            f"Dag {dag_id!r} has runs under all run ids up to {run_id!r}. They belong to earlier Dag runs with the "
-            f"name of this task's Dag run. Nothing was triggered. Delete those runs, or run this task's Dag under "
+            f"Dag {dag_id!r} has runs under all run ids up to {run_id!r}. Earlier Dag runs with the same name as this "
+            f"task's Dag run started them. Nothing was triggered. Delete those runs, or run this task's Dag under "
             f"another run id."
         )
 
@@ -353,7 +353,7 @@ class RequestInvalidError(DurableError):
     """
     A parameter has a value that Airflow cannot use. Nothing was recorded or sent.
 
-    Another try may render it otherwise, so it is made, as with the stock operator.
+    Another try may render it differently, so the task is retried, as with the stock operator.
     """
 
     def __init__(self, text: str) -> None:
@@ -383,8 +383,8 @@ class ConfInvalidError(RequestInvalidError):
 
     def __init__(self, dag_id: str, reason: str) -> None:
         super().__init__(
-            f"The conf for Dag {dag_id!r} is not JSON: {reason}. Pass a dict (or its JSON text) of strings, numbers, "
-            f"booleans, None, lists and dicts."
+            f"The conf for Dag {dag_id!r} is not JSON: {reason}. Pass a dict (or a JSON string of one) of strings, "
+            f"numbers, booleans, None, lists and dicts."
         )
 
 
@@ -392,15 +392,15 @@ class DateInvalidError(RequestInvalidError):
     """
     Airflow cannot use the logical date or the run-after date.
 
-    :ivar is_of_wrong_type: it is neither a date nor a text.
+    :ivar is_of_wrong_type: it is neither a date nor a string.
     """
 
     is_of_wrong_type = False
 
     def __init__(self, dag_id: str, name: str, reason: str, *, is_of_wrong_type: bool = False) -> None:
         super().__init__(
-            f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Pass a date with a time zone, or its ISO 8601 "
-            f"text."
+            f"The {name} for Dag {dag_id!r} cannot be used: {reason}. Pass a date with a time zone, or an ISO 8601 "
+            f"string."
         )
         self.is_of_wrong_type = is_of_wrong_type
 
@@ -418,7 +418,7 @@ class EventInvalidError(DurableError):
 
 
 class ResultMissingError(DurableError):
-    """The child has done its part, but has not the result that is asked for. Another try would find the same."""
+    """The child has done its part, but does not have the requested result. Another try would find the same."""
 
     is_terminal = True
 
@@ -426,7 +426,7 @@ class ResultMissingError(DurableError):
         super().__init__(
             f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} is missing: {reason}. The run "
             f"itself has done its part. Correct result, or let that task return a value; then clear this task (on "
-            f"Airflow 3.4: with its task state kept): it reads the result again, and starts no other run."
+            f"Airflow 3.4: keep its task state). It reads the result again, and starts no other run."
         )
 
 
@@ -439,7 +439,7 @@ class ResultUnreadableError(DurableError):
             f"The run itself has done its part.",
             if_retried="The next try of this task reads it again.",
             if_final=(
-                "Clear this task once it can be read (on Airflow 3.4: with its task state kept): it starts no other "
+                "Clear this task once the result can be read (on Airflow 3.4: keep its task state). It starts no other "
                 "run."
             ),
         )

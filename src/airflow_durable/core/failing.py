@@ -1,4 +1,4 @@
-"""How a task ends because of its child's failure."""
+"""How a task ends when its child has failed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAMED_AT_MOST = 10
-"""So many of the failed items are named in an error."""
+"""An error names at most this number of failed items."""
 
 
 class ItemsInvalidError(RequestInvalidError):
@@ -46,12 +46,13 @@ class ItemsFailedError(DurableError):
     ) -> None:
         named = ", ".join(f"{name} (run {run_id})" for name, run_id in failed[:NAMED_AT_MOST])
         more = f" and {failures - len(failed[:NAMED_AT_MOST])} more" if failures > len(failed[:NAMED_AT_MOST]) else ""
-        left = f" {running} child runs still run, and are left running." if running else ""
+        left = f" {running} child runs are still active, and are left alone." if running else ""
         unsent = f" {pending} were not started." if pending else ""
         super().__init__(
             f"{failures} of {count} items failed, and {tolerated} are tolerated. Failed runs of Dag {dag_id!r}: "
-            f"{named}{more}.{left}{unsent} Look at those runs for the cause.",
-            if_retried="The next try of this task starts a new run for each failed item, and keeps what succeeded or "
-            "still runs.",
-            if_final="Clear this task to start a new run for each failed item; what succeeded or still runs is kept.",
+            f"{named}{more}.{left}{unsent} Open those runs to find the cause.",
+            if_retried="The next try of this task starts a new run for each failed item, and keeps the runs that "
+            "succeeded or are still active.",
+            if_final="Clear this task to start a new run for each failed item; the runs that succeeded or are still "
+            "active are kept.",
         )

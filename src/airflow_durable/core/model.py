@@ -31,7 +31,7 @@ class OnClear(str, Enum):
     """What a try does about the child that was started before a person cleared the parent task."""
 
     AUTO = "auto"
-    """Adopt it if it carries the present request and nothing upstream ran again; never start another beside it."""
+    """Adopt it if it carries the current request and nothing upstream ran again; never start another beside it."""
 
     ADOPT = "adopt"
     """Adopt it, or take its success, whatever changed since."""
@@ -54,10 +54,10 @@ class OnChildFailure(str, Enum):
 
 
 class Proof(str, Enum):
-    """By what of the child run it is known that this parent started it."""
+    """What in the child run proves that this parent started it."""
 
     RUN_ID = "run_id"
-    """The run id is generated, and follows from the parent: no other parent asks for it."""
+    """The run id is computed from the parent: no other parent asks for it."""
 
     LOGICAL_DATE = "logical_date"
     """The run id is the user's; the logical date is ours, to the microsecond."""
@@ -66,7 +66,7 @@ class Proof(str, Enum):
     """Run id and logical date are the user's; ``run_after`` is ours, to the microsecond (Airflow 3.3)."""
 
     REPLY = "reply"
-    """Nothing of the run is ours: only the reply that created it, once recorded, proves it."""
+    """Nothing in the run was chosen by us: only the reply that created it, once recorded, proves it."""
 
 
 class Phase(str, Enum):
@@ -83,7 +83,7 @@ class Phase(str, Enum):
 
     WAITED_OUT = "waited_out"
     """Only in the trigger's arguments, never in the journal: the run is not adopted; its end is waited for, and
-    then the task decides anew."""
+    then the task decides again."""
 
 
 class Decision(str, Enum):
@@ -114,24 +114,24 @@ class Decision(str, Enum):
     """The recorded run failed, and that is the end of the task."""
 
     WAIT_OUT = "wait_out"
-    """The recorded run is active and is not known to carry the present request: wait for its end, then start a
+    """The recorded run is active and is not known to carry the current request: wait for its end, then start a
     fresh one."""
 
     RESET = "reset"
     """Clear the existing run under a fixed identity, once."""
 
     FOREIGN = "foreign"
-    """The run under our id is not ours: do as the stock operator does."""
+    """The run under our id is not ours: do what the stock operator does."""
 
     USED_UP = "used_up"
-    """The run under a fixed identity is ours, and its outcome was used: do as the stock operator does."""
+    """The run under a fixed identity is ours, and its outcome was used: do what the stock operator does."""
 
     REFUSE = "refuse"
-    """The run under a fixed identity failed, and nothing permits to start over."""
+    """The run under a fixed identity failed, and nothing allows the task to start over."""
 
 
 class Look(str, Enum):
-    """What a look-up says when it does not say a run."""
+    """What a look-up returns when it does not return a run."""
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
@@ -144,11 +144,11 @@ class Parent:
 
     :param map_index: -1 for a task that is not mapped.
     :param loop_index: which pass of a task loop this is, from 0 (Airflow 3.4); None outside a loop.
-    :param region: Airflow 3.4's region of the task instance, as text; empty elsewhere. It changes when a clear makes
-        the later passes of a loop anew, and stays otherwise.
-    :param run_after: of the parent's Dag run. Stays the same over retries and clears.
-    :param started_at: of the parent's Dag run. Moves when a finished Dag run is cleared, and when a Dag run is deleted
-        and created again under its name.
+    :param region: Airflow 3.4's region of the task instance, as a string; empty elsewhere. It changes when a clear
+        creates the later passes of a loop again, and otherwise stays the same.
+    :param run_after: the parent's Dag run's. It stays the same over retries and clears.
+    :param started_at: the parent's Dag run's. It changes when a finished Dag run is cleared, and when a Dag run is
+        deleted and created again under the same name.
     """
 
     dag_id: str
@@ -168,7 +168,7 @@ class Attempt:
 
     :param task_instance_id: new for each try (3.0 to 3.4); two executions of one try share it.
     :param try_number: the task instance's try, from 1.
-    :param max_tries: as the server gave it. Stays the same over automatic retries; a person's clear sets it to
+    :param max_tries: as the server gave it. It stays the same over automatic retries; a person's clear sets it to
         ``try_number + retries`` (Airflow 3.0 to 3.4, ``models/taskinstance.py``, ``clear_task_instances``).
     :param retries: the task's, as this try's Dag file has them.
     :param clear_number: the parent's Dag run's: a person's clear of any of its tasks raises it (3.2 and later; before,
@@ -184,7 +184,7 @@ class Attempt:
 
     @property
     def last_cleared_try(self) -> int:
-        """The try that a person's latest clear ended; 0: none. Always before this one, also if retries were edited."""
+        """The try that a person's latest clear ended; 0: none. Always before this one, even if retries were edited."""
         return max(0, min(self.try_number - 1, self.max_tries - self.retries))
 
 
@@ -193,8 +193,8 @@ class Clear:
     """
     A person asked for the task again since the newest entry of its journal.
 
-    :param is_anew: the task's success had been marked, or the record of it is lost: the work is asked for anew, unless
-        the child is active. False: the task had not come to its end.
+    :param is_anew: the task's success had been marked, or the record of it is lost: the work is asked for again, unless
+        the child is active. False: the task had not finished.
     """
 
     is_anew: bool
@@ -209,18 +209,18 @@ class Request:
     :param run_id: the run id that the user fixed, by ``trigger_run_id`` or by ``logical_date`` (from which the stock
         operator makes one). None: the identity is generated, and is this parent's alone.
     :param logical_date: the date that the user fixed; None if there is none, or if the date is ours to choose.
-    :param is_date_ours: the user gave neither ``logical_date`` nor ``run_after``. The stock operator takes the present
-        moment then, so do we.
-    :param is_run_after_ours: the user gave no ``run_after``, and this Airflow lets a task send one (3.3). The server
-        takes the present moment where none is sent.
+    :param is_date_ours: the user gave neither ``logical_date`` nor ``run_after``. The stock operator then takes the
+        current time, and so do we.
+    :param is_run_after_ours: the user gave no ``run_after``, and this Airflow lets a task send one (3.3). If none is
+        sent, the server takes the current time.
     :param allowed_states: Dag run states that mean success.
     :param failed_states: Dag run states that mean failure. They win over ``allowed_states``, as in the stock operator.
-    :param start_timeout_seconds: from the run being asked for to its first task running; None: no limit.
-    :param run_timeout_seconds: from the run leaving the queue to its end; None: no limit.
+    :param start_timeout_seconds: from the request for the run to the start of its first task; None: no limit.
+    :param run_timeout_seconds: from the moment when the run leaves the queue to its end; None: no limit.
     :param reconciler_timeout_seconds: how long a try waits for the reconciler to do what it asked for.
     :param call: which child of the try is asked for, from 1.
     :param epoch: of the first call of this try, for later calls; None: this is the first.
-    :param is_journal_proven: this try has read an entry of the first call: that a later call has none is believed.
+    :param is_journal_proven: this try has read an entry of the first call, so if a later call has none, that is true.
     """
 
     dag_id: str
@@ -245,7 +245,7 @@ class Request:
 
     @property
     def proof(self) -> Proof:
-        """By what the run of this request will be known as ours."""
+        """Return what in the run will prove that it is ours."""
         if self.run_id is None:
             return Proof.RUN_ID
         if self.is_date_ours:
@@ -253,18 +253,18 @@ class Request:
         return Proof.RUN_AFTER if self.is_run_after_ours else Proof.REPLY
 
     def is_failure(self, state: str) -> bool:
-        """Tell whether a run in this state has failed: it is a failed state, or the run has ended in no allowed one."""
+        """Return whether a run in this state has failed: in a failed state, or ended in one that is not allowed."""
         return state in self.failed_states or (state in ENDED_STATES and state not in self.allowed_states)
 
     def is_success(self, state: str) -> bool:
-        """Tell whether a run in this state has done its part."""
+        """Return whether a run in this state has done its part."""
         return state in self.allowed_states and state not in self.failed_states
 
 
 @dataclass(frozen=True)
 class ChildRun:
     """
-    A Dag run as a look-up saw it. What a look-up of the state alone, or an Airflow before 3.2, does not say is None.
+    A Dag run as a look-up saw it. A field is None if the look-up was for the state only, or if Airflow is before 3.2.
 
     :param state: its Dag run state.
     :param clear_number: how often it was cleared.
@@ -283,14 +283,14 @@ class ChildRun:
 
     @property
     def is_active(self) -> bool:
-        """Whether something will still happen in it. A state that this release does not know counts as active."""
+        """Whether the run has not ended. A state that this release does not know counts as active."""
         return self.state not in ENDED_STATES
 
 
 @dataclass(frozen=True)
 class Outcome:
     """
-    How a child run ended, as far as the parent needs it. Later forms say more of it.
+    How a child run ended, as far as the parent needs to know. Later forms may hold more.
 
     :param state: its Dag run state; None: the run does not exist any more.
     :param at: when it was seen, with its time zone.

@@ -1,4 +1,4 @@
-"""What the protocol needs of the world. Every call may crash, fail, or take effect and lose its answer."""
+"""What the protocol needs from the world. Every call may crash, fail, or take effect and lose its answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Port(Protocol):
     The world, as one try sees it.
 
     :ivar has_store: this Airflow keeps a record (3.3 and later).
-    :ivar has_details: a look-up says more than the state (3.2 and later).
+    :ivar has_details: a look-up returns more than the state (3.2 and later).
     """
 
     has_store: bool

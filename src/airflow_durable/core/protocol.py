@@ -2,14 +2,14 @@
 The protocol: the order of calls, and for each the crash argument.
 
 Written against a small port, so that the same code runs against Airflow and against a simulated server which may crash
-it between any two calls. Everything random or timely comes through the port.
+it between any two calls. Time and randomness come only through the port.
 
-The invariants: **the run id is in the journal before the request that creates the run is sent, and it follows from the
-parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for the
-work anew and that run is not active. So at any moment at most one healthy run can come of what was sent: the unique key
-(dag_id, run_id) makes every repetition of a request, by a retry, by the client or by a superseded try, the same
-request; and a record that is lost is found again by its run ids. **A run counts only if something of it shows that this
-parent started it**; else the task ends as with the stock operator.
+The invariants: **the run id is in the journal before the request that creates the run is sent, and it is computed from
+the parent**; and a new run id is recorded only when the run under the old one has failed, or when a person asked for
+the work again and that run is not active. So at any moment at most one healthy run can result from what was sent.
+Because of the unique key (dag_id, run_id), a request that is repeated by a retry, by the client or by a superseded try
+is still the same request. If the record is lost, the child is found again by its run ids. **A run counts only if
+something in it proves that this parent started it**; otherwise the task ends as with the stock operator.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Started:
     """
-    How :func:`trigger` left things.
+    The situation after :func:`trigger`.
 
     :param record: as last written (or read, or recovered).
     :param run: the child as last seen; None if it was only just created.
     :param is_settled: the outcome is known to be success.
-    :param is_waiting_out: the run is not adopted: when it has ended, :func:`trigger` has to decide anew.
+    :param is_waiting_out: the run is not adopted: when it has ended, :func:`trigger` has to decide again.
     """
 
     record: Record
@@ -61,7 +61,7 @@ def trigger(port: Port, request: Request, attempt: Attempt) -> Started:
     Make sure that the one child run exists.
 
     :returns: ``is_settled``: its outcome is success, to be consumed (:func:`.waiting.consume`) when the task has done
-        what hangs on it. Else the child is to be waited for (:func:`.waiting.wait`, or a deferral and
+        what depends on it. Otherwise wait for the child (:func:`.waiting.wait`, or a deferral and
         :func:`.waiting.resume`).
     """
     # A first try reads nothing. What it sends is refused with a 409 if an earlier execution of it, or an earlier task
@@ -78,7 +78,7 @@ def trigger(port: Port, request: Request, attempt: Attempt) -> Started:
 
 
 def _may_have_started(port: Port, request: Request, attempt: Attempt) -> bool:
-    """Tell whether there can be a child, although there is no record of one."""
+    """Return whether there can be a child, although there is no record of one."""
     if attempt.try_number == 1:
         # Where a look-up says no dates (3.0, 3.1) a run of an earlier life of this parent can be told from our own only
         # by looking before anything is sent.
@@ -104,7 +104,7 @@ def _find_clear(port: Port, request: Request, attempt: Attempt, record: Record) 
     Return what a person did to the task since the record was written.
 
     The first call decides for the whole task: its success was marked if every call's outcome was. A later call follows
-    it: where that one's epoch moved, all work is asked for anew.
+    it: where that one's epoch moved, all work is asked for again.
     """
     if request.epoch is not None and record.epoch < request.epoch:
         return Clear(is_anew=True)
@@ -128,10 +128,10 @@ def _check_calls(
     port: Port, request: Request, record: Record, seen: ChildRun | Look | None, clear: Clear | None
 ) -> None:
     """
-    Refuse a retry that makes other calls than the earlier try.
+    Refuse a retry whose calls differ from those of the earlier try.
 
-    A task that makes one call may ask for something else by now: the retry goes on with what was started. Of one that
-    makes several it could not be known which are done.
+    A task that makes one call may ask for something else in a retry: it continues with what was started. If a task
+    makes several, nobody could know which of them are done.
 
     :raises CallsDifferError: this call differs.
     """
@@ -185,7 +185,7 @@ def _continue_with(  # noqa: PLR0913, PLR0917 - a return for each decision; what
     port: Port, request: Request, record: Record, entered: Record, decision: Decision, seen: ChildRun
 ) -> Started:
     """
-    Do what was decided about a run that is there.
+    Do what was decided about a run that exists.
 
     :param record: as it was read.
     :param entered: as this try leaves it.
@@ -195,7 +195,7 @@ def _continue_with(  # noqa: PLR0913, PLR0917 - a return for each decision; what
         return Started(replace(entered, phase=Phase.SENT, outcome=None), seen, is_settled=True)
     if decision is Decision.RECONNECT:
         # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
-        # is one: it fails here. From here on a retry goes on with the run, whatever was cleared before.
+        # is one: it fails here. From here on a retry continues with the run, whatever was cleared before.
         entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
         calls.write(port, entered)
         return Started(entered, seen, is_settled=request.mode is Mode.FIRE_AND_FORGET)
@@ -223,10 +223,10 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     clear: Clear | None = None,
 ) -> Started:
     """
-    Choose the run id, record it, send it. Nothing of the try exists before the record does.
+    Choose the run id, record it, send it. Nothing that this try starts exists before the record does.
 
-    :param clear: a person asked for the work anew: the epoch moves. Under a fixed identity a run that is met then may
-        be that of before.
+    :param clear: a person asked for the work again: the epoch moves. With a fixed identity the run that is found then
+        may be the old one.
     """
     record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
@@ -248,10 +248,10 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     clear: Clear | None,
 ) -> Started:
     """
-    Send the present request under the recorded run id.
+    Send the current request under the recorded run id.
 
-    The run is not there: nothing of an earlier request counts any more. Or it could not be read: then a 409 says that
-    it is there, and it is looked at then.
+    If the run does not exist, nothing of an earlier request counts any more. If it could not be read, a 409 says that
+    it exists, and it is looked up then.
 
     After a clear, what is written ahead must not hide the clear: a superseded try's request may still arrive, and its
     run may carry another request. Only the reply that creates the run settles it.
@@ -280,7 +280,7 @@ def _phase_after(record: Record, seen: Look) -> Phase:
 
 
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
-    """Record, then send. The run that is met there already is decided about."""
+    """Record, then send. If the run already exists, decide about it."""
     sent, found = sending.send(port, request, attempt, record)
     if found is not None:
         return _meet(port, request, attempt, sent, found, clear)
@@ -290,7 +290,7 @@ def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clea
 def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
     port: Port, request: Request, attempt: Attempt, record: Record, found: ChildRun, clear: Clear | None
 ) -> Started:
-    """Go on with the run that a 409 told of, if it is ours; else decide about it."""
+    """Continue with the run that a 409 pointed to, if it is ours; else decide about it."""
     if attempt.try_number == 1 and port.has_store:
         # The first try has not read yet. An entry that is not its own is of an earlier execution, or of a task instance
         # of its name that was deleted.
@@ -311,7 +311,7 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
 
 def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRun, *, is_own: bool) -> Started:
     """
-    End as the stock operator would where a run has our fixed identity: reset, skip or fail.
+    End as the stock operator would if a run has our fixed identity: reset, skip or fail.
 
     :param is_own: the run is ours, and its outcome was used before.
     """
@@ -337,8 +337,8 @@ def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:
     """
     Look the recorded run up, once: sending its request again answers the same question.
 
-    Not so where a reset is pending, or where the task asks for another run by now, or for one that is known by another
-    thing: there the answer is waited for.
+    This is not so if a reset is pending, if the task now asks for another run, or if something else would prove that
+    run to be ours. Then the look-up is repeated until there is an answer.
     """
     is_answer_needed = (
         record.reset is not None or record.proof is not request.proof or not record.is_same_identity(request)

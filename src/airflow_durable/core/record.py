@@ -2,7 +2,7 @@
 The record: what survives between tries.
 
 A journal holds a list of entries for each call; an entry is never changed once it is written, and each holds the whole
-record as it was then. So a write that arrives twice or late puts down what is there already, and can undo nothing. The
+record as it was then. So a write that arrives twice or late writes what is already there, and can undo nothing. The
 newest entry is what counts. :mod:`.stored` has the stored form.
 """
 
@@ -29,10 +29,10 @@ _ASKING = frozenset({Decision.FRESH_SUBMIT, Decision.RESUBMIT, Decision.TERMINAL
 """Decisions by which the server is asked for the run, or to start it over."""
 
 CLEARED = -1
-"""In place of ``max_tries``: no try has this, so the record is always of before a clear."""
+"""In place of ``max_tries``: no try has this value, so the record always counts as older than a clear."""
 
 TAG_REACH = timedelta(seconds=2)
-"""How far before the present a date of ours may lie, so that its microseconds are our tag."""
+"""How far in the past a date of ours may be, so that its microseconds are our tag."""
 
 MAX_DATES = 8
 """How many of the dates that were sent with one run id a record remembers."""
@@ -50,24 +50,24 @@ class TryEntry:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A run as it was before its reset. It has been reset once ``clear_number`` has moved."""
+    """A run as it was before its reset. When ``clear_number`` has changed, the run has been reset."""
 
     clear_number: int
     logical_date: datetime | None
     run_after: datetime | None = None
 
     def is_of(self, run: ChildRun) -> bool:
-        """Tell whether this is that run, reset or not. Release 0.1.0 recorded no ``run_after``."""
+        """Return whether this is that run, reset or not. Release 0.1.0 recorded no ``run_after``."""
         return self.logical_date == run.logical_date and self.run_after in {None, run.run_after}
 
 
 @dataclass(frozen=True)
 class Clock:
     """
-    From when on the timeouts of the run are measured.
+    The moment from which the timeouts of the run are measured.
 
     :param since: when it was asked for, to start or to start over.
-    :param clear_number: the run's, as it is once that has been done. If it has moved on, a person has cleared the run.
+    :param clear_number: the run's, once that has been done. If it has changed since, a person has cleared the run.
     """
 
     since: datetime
@@ -79,12 +79,12 @@ class Record:
     """
     One entry of the journal.
 
-    :param proof: by what of the run it is known as ours.
-    :param logical_date: as sent; None: none was.
-    :param run_after: as sent; None: none was.
-    :param epoch: the try whose clear asked for the work anew; 0: none.
+    :param proof: what in the run proves that it is ours.
+    :param logical_date: as sent; None: none was sent.
+    :param run_after: as sent; None: none was sent.
+    :param epoch: the try whose clear asked for the work again; 0: none.
     :param generation: how many run ids of this epoch came before this one.
-    :param dates: all values that were sent with this run id for what is ours of it.
+    :param dates: all values that were sent with this run id for the date that we choose.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
     :param clock: None: the task has no timeout for its child.
@@ -189,23 +189,23 @@ class Record:
         """
         Whether the request is for the run that the record names: same Dag, and the same fixed run id if it has one.
 
-        Its dates may differ, and by what it is known as ours: Airflow admits no second run under the run id.
+        Its dates may differ, and so may the proof that it is ours: Airflow allows no second run under the run id.
         """
         return self.dag_id == request.dag_id and (self.run_id if self.is_fixed else None) == request.run_id
 
     def has_dates_of(self, request: Request) -> bool:
-        """Whether the request has the logical date that the user had fixed when this was recorded, or none as then."""
+        """Whether the request has the same fixed logical date as when this was recorded, or again none."""
         is_ours = self.proof in {Proof.RUN_ID, Proof.LOGICAL_DATE}
         return (None if is_ours else self.logical_date) == request.logical_date
 
     def is_cleared_before(self, attempt: Attempt) -> bool:
         """
-        Tell whether a person asked for the task again between the newest entry and this try.
+        Return whether a person asked for the task again between the newest entry and this try.
 
-        A clear sets ``max_tries`` to the try it cleared plus the retries that the Dag has by then. The sum is as before
-        only where the retries were edited meanwhile: there, and only there, the Dag run's ``clear_number`` decides,
-        which a clear of any other task of the Dag run raises too. A task instance that was deleted and made anew starts
-        from its first try again, under another id.
+        A clear sets ``max_tries`` to the try it cleared plus the retries that the Dag has at that time. The sum stays
+        the same only if the retries were edited meanwhile. Then, and only then, the Dag run's ``clear_number`` decides,
+        which a clear of any other task of the Dag run raises, too. A task instance that was deleted and created again
+        starts from its first try again, under another id.
         """
         if self.max_tries != attempt.max_tries or self.is_remade_before(attempt):
             return True
@@ -214,18 +214,18 @@ class Record:
         return is_sum_of_a_clear and self.clear_number != attempt.clear_number
 
     def is_remade_before(self, attempt: Attempt) -> bool:
-        """Tell whether the task instance was deleted and made anew since the newest entry."""
+        """Return whether the task instance was deleted and created again since the newest entry."""
         if attempt.try_number == self.last_try:
             return bool(self.task_instance_id) and self.task_instance_id != attempt.task_instance_id
         return attempt.try_number < self.last_try
 
     def is_author_of(self, run: ChildRun, attempt: Attempt) -> bool:
         """
-        Tell whether the run under the recorded id is one that this parent started.
+        Return whether the run under the recorded id is one that this parent started.
 
-        An Airflow whose look-up says no dates (3.0, 3.1) has generated ids only, which are this parent's alone. There
-        an earlier life of the parent can be told only by a first try, which looks before it sends: what it finds is
-        not ours. The ids of release 0.1.0 (generation -1) tell by themselves.
+        Where a look-up shows no dates (3.0, 3.1), all ids are generated, and belong to this parent alone. There, only a
+        first try can recognise a run of an earlier life of the parent, because it looks before it sends: what it finds
+        is not ours. The ids of release 0.1.0 (generation -1) are proof by themselves.
         """
         if self.proof is Proof.REPLY:
             return self.phase is not Phase.INTENDED or self._was_reset(run)
@@ -240,7 +240,7 @@ class Record:
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
     def is_proven_by_run(self, run: ChildRun) -> bool:
-        """Tell whether the run of this author shows it by itself, to one who has but the parent, the record and it."""
+        """Return whether the run itself proves that it is ours, given only the parent and the record."""
         if not self.is_fixed:
             return self.generation >= 0
         seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
@@ -256,11 +256,11 @@ class Record:
         return self._was_reset(run)
 
     def _was_reset(self, run: ChildRun) -> bool:
-        """Tell whether its reset was asked for: from then on it is ours, whoever made it."""
+        """Return whether its reset was asked for: from then on it is ours, whoever made it."""
         return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
-        """Tell whether the recorded reset has not reached the run yet."""
+        """Return whether the recorded reset has not reached the run yet."""
         return self.reset is not None and self.reset.is_of(run) and self.reset.clear_number == (run.clear_number or 0)
 
 
@@ -271,9 +271,9 @@ def baseline_of(run: ChildRun) -> Baseline:
 
 def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
     """
-    Tell whether a run with a fixed identity and our tag carries our request, and is of this life of the parent.
+    Return whether a run with a fixed identity and our tag carries our request, and is of this life of the parent.
 
-    Our date is the present moment, or up to two seconds before it; so in this life it comes after the start of the
+    Our date is the current time, or up to two seconds earlier; so in this life it comes after the start of the
     parent's Dag run, unless a clear has moved that.
     """
     before = _start_of_life(attempt)
@@ -281,14 +281,14 @@ def _is_likely_ours(seen: datetime, run: ChildRun, attempt: Attempt) -> bool:
 
 
 def _is_of_earlier_life(run: ChildRun, attempt: Attempt) -> bool:
-    """Tell whether a run without a date of ours began before the parent's Dag run did."""
+    """Return whether a run without a date of ours began before the parent's Dag run did."""
     before = _start_of_life(attempt)
     return before is not None and run.started_at is not None and run.started_at < before
 
 
 def _start_of_life(attempt: Attempt) -> datetime | None:
     """
-    Return when the parent's Dag run started first; None if that cannot be known any more.
+    Return when the parent's Dag run first started; None if that can no longer be known.
 
     A clear of a finished Dag run moves its start, and every clear raises ``clear_number`` (3.2 and later,
     ``models/taskinstance.py``, ``clear_task_instances``; only there a look-up says when a run began).

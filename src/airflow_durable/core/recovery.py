@@ -1,11 +1,11 @@
 """
-Without a record: find the child of this parent by the run ids that it can have.
+Without a record: find the child of this parent by its possible run ids.
 
 Airflow before 3.3 keeps no record; from 3.3 one can be lost: a person's clear discards it (3.4, by default), it is
-deleted, expires, or is restored away; and an upgrade to 3.3 finds none. The run ids follow from the parent, so that all
-candidates are known, and a count says whether one of them is active. That is what must be found: a second child must
-never be started beside it. Whether an ended child's outcome was consumed before a clear cannot be known; it is not
-taken then.
+deleted, expires, or is lost when a backup is restored; and an upgrade to 3.3 finds none. The run ids are computed from
+the parent, so all candidates are known, and a count says whether one of them is active. That one must be found: a
+second child must never be started beside it. Nobody can know whether an ended child's outcome was consumed before a
+clear, so it is not taken then.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def recover(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
 
 def candidates(attempt: Attempt, call: int) -> list[Candidate]:
     """
-    Return all run ids that a child of this parent can have by now, the newest first.
+    Return all run ids that a child of this parent can have at this try, the newest first.
 
-    An epoch is a try that was cleared, and each generation took a try at least. So epoch and generation together stay
-    below the number of this try. (Generations that were passed over because another life of the parent had them come on
-    top; one of those is found by the 409 that it answers with.)
+    An epoch is a try that was cleared, and each generation took at least one try. So the sum of epoch and generation is
+    below the number of this try. (Generations that were skipped because another life of the parent had them come in
+    addition; the 409 of such a run id finds it.)
     """
     latest = attempt.last_cleared_try
     epochs = sorted(range(attempt.try_number), key=lambda epoch: (epoch != latest, -epoch))
@@ -95,7 +95,7 @@ def candidates(attempt: Attempt, call: int) -> list[Candidate]:
 
 
 def _recover_fixed(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
-    """Look the fixed run up. It may be of before a clear: then its outcome is not taken."""
+    """Look up the run with the fixed id. If it may be older than a clear, its outcome is not taken."""
     candidate = Candidate(request.run_id or "", attempt.last_cleared_try, 0)
     seen = calls.look_up(port, request.dag_id, candidate.run_id)
     if seen is None:
@@ -125,9 +125,9 @@ def _find(
     port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None
 ) -> tuple[Candidate, ChildRun] | None:
     """
-    Return the first of these runs that is there: one count for each hundred, then halves.
+    Return the first of these runs that exists: one count for each hundred, then halves.
 
-    :param states: only one that is in one of these states, none of them ended; None: in any.
+    :param states: only a run in one of these states, none of which is an ended one; None: in any state.
     """
     for start in range(0, len(ids), COUNTED_AT_ONCE):
         if found := _search(port, dag_id, ids[start : start + COUNTED_AT_ONCE], states):

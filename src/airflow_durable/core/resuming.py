@@ -20,19 +20,19 @@ PAUSE_SECONDS = 1.0
 
 def resume(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
     """
-    Ask for it, and wait until it has been done, or is wanted no more.
+    Ask for it, and wait until it has been done, or is no longer wanted.
 
-    What the run was like is durable before the reconciler can act, and it acts only on a run that is still like that
-    and for a task instance that is still the parent's. Crash before the write: nothing was asked. After it: the action
-    is void, as the next try is another task instance. That one looks at the run: it is active if the reconciler was in
-    time, and is adopted then; it has failed, again or still, and then that try asks, by what the run is like by then.
-    So each try resumes the run once at most. (The reconciler clears what failed, and what was skipped before it began.
-    Where there is no such task, as a person has marked the run as failed, it queues the run again all the same, and
+    The state of the run is durable before the reconciler can act, and the reconciler acts only on a run that is still
+    in it and for a task instance that is still the parent's. Crash before the write: nothing was asked. After it: the
+    action is void, because the next try is another task instance. That try looks the run up. If the reconciler was in
+    time, the run is active and is adopted; if the run has failed, again or still, that try asks, from its state then.
+    So each try resumes the run at most once. (The reconciler clears what failed, and what was skipped before it began.
+    Where there is no such task, as a person has marked the run as failed, it queues the run again nevertheless, and
     the scheduler ends it as its tasks have ended.)
 
-    The entry that follows withdraws the action. Else a run that a person lets fail again, without a clear, would be
-    resumed once more by the same entry. Where nothing was seen to happen in time, the run is looked at once more after
-    that: the reconciler may have acted between the last look and the withdrawal.
+    The next entry withdraws the action. Otherwise a run that a person lets fail again, without a clear, would be
+    resumed again because of the same entry. If nothing happened in time, the run is looked up once more after
+    that: the reconciler may have acted between the last look-up and the withdrawal.
 
     :param record: as this try leaves it.
     :returns: the record as last written, and the run as it is by then: normally active.

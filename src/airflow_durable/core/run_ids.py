@@ -1,9 +1,9 @@
 """
-Run ids: which of them Airflow would mangle, and how a child's follows from its parent.
+Run ids: which of them Airflow would mangle, and how a child's is computed from its parent.
 
-A generated run id is a function of the parent, and of how often the work was asked for anew, of which child of the try
-it is, and of how many runs of it failed. So a record that is lost or misread ends in a 409, or in a look-up that finds
-the run; it does not end in a second run.
+A generated run id is a function of the parent, of how often the work was asked for again, of which child of the try
+it is, and of how many runs of it failed. So a lost or misread record leads to a 409, or to a look-up that finds
+the run; it does not lead to a second run.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
 
 def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item: str | None = None) -> str:
     """
-    Return the run id of one child of this parent: the same for the same arguments, for ever.
+    Return the run id of one child of this parent: the same for the same arguments, forever.
 
-    It starts like the stock operator's, with the type and a date, the parent's Dag run's ``run_after``; then comes what
-    tells it from every other; then, readable, which child of the parent it is::
+    It starts like the stock operator's, with the type and a date, the ``run_after`` of the parent's Dag run. Then comes
+    the part that makes it unique; then, readable, which child of the parent it is::
 
         manual__2026-11-26T03:00:00+00:00_k3v9xq2m4wfa          the first child of the parent
         manual__2026-11-26T03:00:00+00:00_b7m2c5xh6tqd_r1       the run after one failed run
@@ -75,7 +75,7 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item
         manual__2026-11-26T03:00:00+00:00_p5e7wd4j3sqb_e3       after a clear of try 3
         manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest    the child of one item of many
 
-    :param epoch: the try whose clear asked for the work anew; 0: none yet.
+    :param epoch: the try whose clear asked for the work again; 0: none yet.
     :param call: which child of the try it is, from 1.
     :param generation: how many runs of this epoch and call came before: they failed, or belong to another life of a
         parent of this name.
@@ -93,7 +93,7 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item
 
 
 def is_generated(run_id: str) -> bool:
-    """Tell whether a run id has the form of a generated one, of this release or of 0.1.0; no stock one has."""
+    """Return whether a run id has the form of a generated one, of this release or of 0.1.0; no stock one has."""
     return _GENERATED.fullmatch(run_id) is not None
 
 
@@ -112,8 +112,9 @@ def tag_of_life(parent: Parent, call: int) -> int:
     """
     Return the microseconds of the logical date of a generated child.
 
-    They tell a run that this task instance started from one that an earlier Dag run of the same name did, or an earlier
-    pass of a task loop: there the record is lost, and the run ids are equal. One in a million is taken wrongly.
+    They distinguish a run that this task instance started from one that was started by an earlier Dag run of the same
+    name, or by an earlier pass of a task loop: there the record is lost, and the run ids are equal. One run in a
+    million has the same microseconds by chance.
     """
     started_at = _in_utc(parent.started_at) if parent.started_at else ""
     return _tag([*_key(parent), parent.region, started_at, call])
@@ -139,7 +140,7 @@ def legacy_run_id(parent: Parent, max_tries: int, generation: int) -> str:
 
 
 def _in_utc(date: datetime) -> str:
-    """Return one text for one moment, whatever the zone in which Airflow gives it."""
+    """Return the same string for the same moment, whatever time zone Airflow gives it in."""
     return date.astimezone(timezone.utc).isoformat()
 
 

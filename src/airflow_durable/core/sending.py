@@ -1,7 +1,7 @@
 """
 Sending: which run id and which dates a request carries, and the one way in which it is recorded and sent.
 
-What a run that is met there means is decided in :mod:`.protocol`.
+If the run already exists, :mod:`.protocol` decides what that means.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_DATE_CLASHES = 5
 MAX_OTHER_LIVES = 20
-"""How many run ids of other lives of the parent are passed over before the try fails."""
+"""How many run ids of other lives of the parent are skipped before the try fails."""
 
 
 def new_record(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> Record:
@@ -37,7 +37,7 @@ def new_record(request: Request, attempt: Attempt, previous: Record | None, *, i
     Return the record of a run that was never asked for, without its dates.
 
     :param previous: of the run before it, None if there is none.
-    :param is_anew: a person asked for the work anew: the epoch moves.
+    :param is_anew: a person asked for the work again: the epoch moves.
     :raises RunIdsTakenError: too many run ids belong to other lives of this parent.
     """
     epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
@@ -62,7 +62,7 @@ def with_new_dates(port: Port, request: Request, attempt: Attempt, record: Recor
     """
     Return the record with the dates that are sent.
 
-    What is ours of them is the latest moment whose microseconds are our tag: never in the future.
+    The date that we choose is the latest moment whose microseconds are our tag: never in the future.
     """
     if request.is_date_ours:
         tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
@@ -77,7 +77,7 @@ def epoch_of(request: Request, attempt: Attempt, record: Record, *, is_anew: boo
     """
     Return the epoch of what is done now about the recorded run.
 
-    Of the first call it moves when a person asks for the work anew, and the later calls follow: they compare.
+    For the first call it moves when a person asks for the work again; the later calls compare, and follow.
     """
     if request.epoch is not None:
         return max(record.epoch, request.epoch)
@@ -89,9 +89,9 @@ def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tupl
     Record, then send.
 
     Crash before the write is done: nothing was sent. After it: the next try looks the recorded run up, finds it or not,
-    and sends the same request again or adopts what came of it. A superseded try fails at the write.
+    and sends the same request again or adopts the run that it created. A superseded try fails at the write.
 
-    :returns: the record as last written; and the run that was there already under its run id, None if this created it.
+    :returns: the record as last written; and the run that already had its run id, None if this created it.
     :raises LogicalDateTakenError: another run has the fixed logical date (ForeignRunSkipError with the skip).
     :raises LogicalDateClashError: other runs had each of the logical dates that we chose.
     """
@@ -115,8 +115,8 @@ def reset(port: Port, request: Request, record: Record, found: ChildRun) -> Reco
     """
     Reset the run, once.
 
-    What it was like is durable before the request: whichever try comes next resets only a run that is still like that.
-    What cannot be prevented from here: a request that is delivered after its try was superseded.
+    The state of the run is durable before the request: whichever try comes next resets only a run that is still in it.
+    This cannot prevent a request from being delivered after its try was superseded.
     """
     record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
     calls.write(port, record)
@@ -133,7 +133,7 @@ def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_an
 
 
 def tagged(now: datetime, tag: int, taken: tuple[datetime, ...] = ()) -> datetime:
-    """Return the latest moment whose microseconds are the tag, and that is none of those taken: never in the future."""
+    """Return the latest moment with the tag as its microseconds that is not taken: never in the future."""
     date = now.replace(microsecond=tag)
     while date > now or date in taken:
         date -= timedelta(seconds=1)
@@ -141,7 +141,7 @@ def tagged(now: datetime, tag: int, taken: tuple[datetime, ...] = ()) -> datetim
 
 
 def _created(port: Port, record: Record) -> Record:
-    """Take the run as ours. Where nothing of it could show that later, this is recorded at once."""
+    """Take the run as ours. If nothing in it could prove that later, record this at once."""
     if record.proof is Proof.REPLY:
         record = replace(record, phase=Phase.SENT)
         calls.write(port, record)

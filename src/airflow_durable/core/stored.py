@@ -11,7 +11,7 @@ Version 2 (dates ISO 8601 with their zone)::
       "proof": "run_id" | "logical_date" | "run_after" | "reply",     by what of the run it is known as ours
       "dates": [str, ...],      the latest 8 that were sent for what is ours of it
       "mode": "wait" | "defer" | "fire_and_forget",
-      "epoch": int,             the try whose clear asked for the work anew; 0: none
+      "epoch": int,             the try whose clear asked for the work again; 0: none
       "generation": int,        how many run ids of this epoch came before this one
       "outcome": {"dag_id": str, "run_id": str, "state": str | null, "at": str} | null,
       "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
@@ -54,7 +54,7 @@ def key_of(call: int, sequence: int) -> str:
     """
     Return the key of an entry: ``durable_child_run.3``, ``durable_child_run.call_00002.3``.
 
-    The number of the call has a fixed width, so that a database can tell by a part of the key what is of one call.
+    The number of the call has a fixed width, so that a database can find the entries of one call by a part of the key.
 
     :param call: from 1.
     :param sequence: the entry's number, from 0.
@@ -179,9 +179,9 @@ def _load_first(fields: Fields) -> Record:
     """
     Return a record of version 1.
 
-    It was written over, and its generated run ids are random: they are this parent's whatever their date. A record of a
-    fixed identity was written only once no run was seen under it, and 0.1.0 took that for a proof; so do we for what it
-    started.
+    Each try overwrote it, and its generated run ids are random: they are this parent's whatever their date. A record of
+    a fixed identity was written only after no run was seen under it. Release 0.1.0 took that for a proof, and so do we
+    for the runs that it started.
     """
     child = fields.part("child")
     is_fixed, is_date_ours = fields.get("is_fixed", bool), fields.get("is_date_ours", bool)

@@ -2,11 +2,11 @@
 ``start_timeout`` and ``run_timeout``: how long the child may take to begin, and to end.
 
 Both are measured from what is durable. The *clock* in the record says when the run was asked for; Airflow says when the
-run left the queue (``start_date``). So neither a retry nor a deferral starts them anew, whatever crashes: each try
-comes to the same moment. What starts them anew is that the run itself does: it is submitted because it was not there,
-it is reset or resumed, or a person clears it; or a person clears the task, and so asks for the child again.
+run left the queue (``start_date``). So neither a retry nor a deferral restarts them, whatever crashes: each try
+computes the same moment. They restart only when the run itself does (it is submitted because it did not exist, it is
+reset or resumed, or a person clears it), or when a person clears the task, and so asks for the child again.
 
-Until a timeout can be over nothing is asked: the wait costs what it did without one.
+Nothing is requested before a timeout can be over: until then the wait costs no more than without one.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def check(port: Port, request: Request, record: Record) -> Checked:
 
 
 def outcome_of(checked: Checked, at: datetime) -> Outcome | None:
-    """Return how the run has ended, or that it is missing, if the check has found that; None: the wait goes on."""
+    """Return how the run has ended, or that it is missing, if the check has found that; None: the wait continues."""
     record = checked.record
     if checked.seen is Look.MISSING:
         return Outcome(record.dag_id, record.run_id, None, at)
@@ -162,6 +162,6 @@ def _check_run(  # noqa: PLR0913, PLR0917 - as check knows it
 
 
 def _date_of(record: Record, request: Request, seen: ChildRun | Look) -> datetime | None:
-    """Return when a run was asked for of which no record says it: our own date in it is of that moment."""
+    """Return when a run was requested, if no record says so: our own date in it is of that moment."""
     is_ours = isinstance(seen, ChildRun) and request.is_date_ours and record.is_recovered
     return seen.logical_date if is_ours and isinstance(seen, ChildRun) else None

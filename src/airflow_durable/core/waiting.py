@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_SECONDS = 1.0
 PAUSE_SHARE = 0.1
-"""Of the time waited so far: how late the child's end may be seen."""
+"""How late the child's end may be seen, as a share of the time waited so far."""
 
 
 def wait(
@@ -33,7 +33,7 @@ def wait(
     :param poke_interval: the longest sleep between two look-ups, in seconds.
     :param at_most_seconds: how long to wait here; None: until the end.
     :returns: None: it has not ended by then. ``is_settled``: the outcome is success, to be consumed. Else the run was
-        waited out, and :func:`.protocol.trigger` has to decide anew.
+        waited out, and :func:`.protocol.trigger` has to decide again.
     :raises StartTimeoutError: no task of the child has begun in time (RunTimeoutError: the child has not ended).
     :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
     :raises ChildRunMissingError: the child was deleted.
@@ -73,7 +73,7 @@ def resume(request: Request, record: Record, outcome: Outcome) -> Started | None
 
     :param outcome: the child's, as the trigger saw it.
     :returns: None if the child has not ended: defer again. Else the outcome is success, to be consumed; or the run was
-        waited out (``is_waiting_out``), and :func:`.protocol.trigger` has to decide anew.
+        waited out (``is_waiting_out``), and :func:`.protocol.trigger` has to decide again.
     :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
     :raises ChildRunMissingError: the child was deleted.
     """
@@ -90,7 +90,7 @@ def resume(request: Request, record: Record, outcome: Outcome) -> Started | None
 
 
 def is_success(request: Request, record: Record, state: str) -> bool:
-    """Tell whether the run has done its part; raise ChildRunFailedError if it has failed."""
+    """Return whether the run has done its part; raise ChildRunFailedError if it has failed."""
     if request.is_failure(state):
         raise failure_of(request, record, state)
     return request.is_success(state)
@@ -117,7 +117,7 @@ def consume(port: Port, started: Started) -> Record:
 
 
 def _look_up_state(port: Port, record: Record) -> tuple[ChildRun | None, bool]:
-    """Return the child, and whether it is missing; neither if it cannot be told just now."""
+    """Return the child, and whether it is missing; neither if that cannot be known just now."""
     try:
         run = port.look_up(record.dag_id, record.run_id, is_detailed=False)
     except LookUpFailedError as error:

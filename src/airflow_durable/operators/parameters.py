@@ -76,7 +76,7 @@ def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -
         _check_result(task_id, given["result"])
     partition_key = given.get("partition_key")
     if isinstance(partition_key, (bool, int, float, bytes)):
-        message = f"partition_key of task {task_id!r} must be a text, not {partition_key!r}."
+        message = f"partition_key of task {task_id!r} must be a string, not {partition_key!r}."
         raise TypeError(message)
     if partition_key is not None and not _is_partition_key_sent():
         message = (

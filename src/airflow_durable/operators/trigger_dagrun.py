@@ -44,10 +44,10 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
     It has every parameter of the stock operator. Without ``durable`` it is the stock operator.
 
-    With ``durable`` the child's run id follows from the parent task, and is recorded before the run is requested, in
-    the task state store (Airflow 3.3). Whatever dies, the next try looks that run up. If the run is active, it keeps
+    With ``durable`` the child's run id is computed from the parent task, and recorded in the task state store (Airflow
+    3.3) before the run is requested. Whatever dies, the next try looks that run up. If the run is active, it keeps
     waiting; if the run has succeeded, it succeeds at once; if the run does not exist, it submits the run again under
-    the same run id. Only if the run failed, it starts a fresh one. :mod:`airflow_durable.core.decide` has the table.
+    the same run id. It starts a fresh run only if that run failed. :mod:`airflow_durable.core.decide` has the table.
 
     The synchronous wait checks before it sleeps. It sleeps a tenth of the time waited so far, at least one second and
     at most ``poke_interval`` seconds. ``execution_timeout`` covers it.
@@ -57,26 +57,26 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
 
     :param durable: find the child again after a crash. The default is ``[durable] default_durable`` (False).
     :param on_clear: what happens to the child that was started before a person cleared this task. ``"auto"``: it is
-        adopted if it carries the present request and nothing upstream of this task has run again. An active one that
-        does not is waited for before a fresh one is started. ``"adopt"``: it is adopted whatever has changed, unless
-        its success was already used. ``"fresh"``: a fresh one is started at once.
+        adopted if it carries the current request and nothing upstream of this task has run again. If an active one
+        does not, its end is waited for before a fresh one is started. ``"adopt"``: it is adopted whatever has changed,
+        unless its success was already used. ``"fresh"``: a fresh one is started at once.
     :param on_child_failure: what the next try does about a child that has failed. ``"fresh"``: it starts a new run.
         ``"resume"`` (Airflow 3.3): it lets the same run continue from where it failed; a reconciler has to run.
         ``"fail"``: there is no next try. The default is ``[durable] on_child_failure``.
     :param on_parent_end: what happens to an active child when this task has ended for good without having taken its
         outcome. ``"abandon"``: it stays as it is. ``"cancel"`` (Airflow 3.3): the reconciler ends it. Never for a
         retry or a clear. The default is ``[durable] on_parent_end``.
-    :param start_timeout: how long the child may take from being asked for to its first task running, in seconds or as
-        a timedelta; None: no limit. Then the task fails without another try and says where the child stands. Neither
-        a retry nor a deferral starts it anew. The default is ``[durable] start_timeout``.
-    :param run_timeout: the same, from the child leaving the queue to its end. The default is
+    :param start_timeout: how long the child may take from the request for it to the start of its first task, in
+        seconds or as a timedelta; None: no limit. After that the task fails without another try, and says how far the
+        child is. Neither a retry nor a deferral restarts the timeout. The default is ``[durable] start_timeout``.
+    :param run_timeout: the same, from the moment when the child leaves the queue to its end. The default is
         ``[durable] run_timeout``.
-    :param defer_after: wait in the worker for so long, in seconds or as a timedelta, and then in the triggerer; None:
-        ``deferrable`` decides.
-    :param result: the id of a task of the child, or several: what it returned is what this task returns. A list for a
-        mapped task, a dict by task id for several.
-    :param partition_key: of the child's run (templated). An error where Airflow does not pass it on: up to 3.4.0b2 none
-        does.
+    :param defer_after: how long to wait on the worker, in seconds or as a timedelta, before waiting on the triggerer;
+        None: ``deferrable`` decides.
+    :param result: the id of a task of the child, or several ids: this task returns what that task returned. A list for
+        a mapped task, a dict by task id for several ids.
+    :param partition_key: the partition key of the child's run (templated). An error where Airflow does not pass it on:
+        no Airflow up to 3.4.0b2 does.
     """
 
     @takes(parameters)

@@ -174,7 +174,7 @@ def _refusal(situation: Situation, person: Person, action: Action) -> str:  # no
     if action is Action.FORGET:
         if not person.may_delete_records(parent.dag_id):
             return f"You may not delete what tasks of {parent.dag_id} have stored."
-        return "" if parent.now.state in _AT_REST else "The parent task is not at rest: it still writes its record."
+        return "" if parent.now.state in _AT_REST else "The parent task is active, so it may still write its record."
     if not person.may_change(record.dag_id):
         return f"You may not change runs of {record.dag_id}."
     if action is Action.END_CHILD:
@@ -216,9 +216,13 @@ def _effects(session: Session, situation: Situation, action: Action) -> list[str
         if action is Action.END_BOTH:
             found.append(f"The parent task {parent.task_id} of {parent.run_id} is marked as failed: it is not retried.")
         if situation.child and situation.child[1].state in UNFINISHED_STATES:
-            found.append(f"What runs in {run} is ended, what waits is skipped, and the run is marked as failed.")
+            found.append(
+                f"In {run}, running tasks are ended and waiting tasks are skipped. The run is marked as failed."
+            )
         if action is Action.END_CHILD and parent.now.state not in ENDED_STATES:
-            found.append("The parent task's present try fails then. A next try, if it has one, starts the work again.")
+            found.append(
+                "The parent task's current try then fails. Its next try, if there is one, starts the work again."
+            )
     return found
 
 

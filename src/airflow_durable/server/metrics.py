@@ -1,4 +1,4 @@
-"""The numbers of the present in Prometheus' text format. They are read when asked for, and else cost nothing."""
+"""The current numbers in Prometheus' text format. They are read only when somebody asks for them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_metrics(snapshot: Snapshot) -> str:
 def _write(snapshot: Snapshot) -> Iterator[str]:
     yield _gauge("airflow_durable_waiting", "Parents that wait for a child run.", len(snapshot.waits))
     yield _gauge(
-        "airflow_durable_oldest_wait_seconds", "For how long the oldest of them has waited.", snapshot.oldest_seconds
+        "airflow_durable_oldest_wait_seconds", "How long the oldest of them has waited.", snapshot.oldest_seconds
     )
     for concern, (name, says) in _OF_CONCERNS.items():
         yield _gauge(name, says, snapshot.concerns.get(concern, 0))

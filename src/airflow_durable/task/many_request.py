@@ -149,7 +149,7 @@ def _read_text(given: Any) -> Any:  # noqa: ANN401 - see read_items
     try:
         return json.loads(given)
     except ValueError:
-        message = "items is a text that is no JSON."
+        message = "items is a string that is not JSON."
     # Out of the except block: no link to a cause remains, which could hold a value.
     raise ItemsInvalidError(message)
 
@@ -187,5 +187,5 @@ def _as_key(found: Any, position: int) -> str:  # noqa: ANN401 - it is for the u
         return str(found)
     kind = "an empty text" if found == "" else f"of type {type(found).__name__}"
     raise ItemsInvalidError(
-        f"The key of the item at position {position} (from 0) is {kind}: a key is a text or an integer."
+        f"The key of the item at position {position} (from 0) is {kind}: a key is a string or an integer."
     )

@@ -154,7 +154,7 @@ def seconds_of(operator: TriggerDagRunOperator, name: str) -> float | None:
         return None
     seconds = read_timeout(given, is_zero_allowed=name == "defer_after")
     if seconds is None:
-        raise RequestInvalidError(f"{name} has to be a number of seconds, a timedelta or None, not {given!r}.")
+        raise RequestInvalidError(f"{name} must be a number of seconds, a timedelta or None, not {given!r}.")
     return seconds
 
 
@@ -203,7 +203,7 @@ def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | N
     if rendered is None:
         return None
     if not isinstance(rendered, str) or not rendered:
-        raise RequestInvalidError(f"partition_key has to be a text that is not empty, not {rendered!r}.")
+        raise RequestInvalidError(f"partition_key must be a string that is not empty, not {rendered!r}.")
     if not task_sdk.can_send_partition_key():
         raise RequestInvalidError("partition_key cannot be used: this Airflow does not pass it on to the run.")
     return rendered
@@ -218,7 +218,7 @@ def read_states(name: str, given: Iterable[Any]) -> frozenset[str]:
     states = frozenset(str(getattr(state, "value", state)) for state in given)
     if unknown := sorted(states - task_sdk.dag_run_states()):
         raise RequestInvalidError(
-            f"{name} has {unknown[0]!r}, which is no Dag run state. The states are: "
+            f"{name} has {unknown[0]!r}, which is not a Dag run state. The states are: "
             f"{', '.join(sorted(task_sdk.dag_run_states()))}."
         )
     return states

@@ -33,7 +33,7 @@ const fail = (row, error) => {
   const note = document.createElement("p");
   note.className = "empty";
   note.setAttribute("role", "alert");
-  note.append(error.status === 404 ? "This wait is not there any more. " : `The timeline could not be loaded: ${error.message}. `);
+  note.append(error.status === 404 ? "This wait no longer exists. " : `The timeline could not be loaded: ${error.message}. `);
   const again = document.createElement("button");
   again.type = "button";
   again.textContent = "Try again";
