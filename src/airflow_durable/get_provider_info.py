@@ -65,8 +65,8 @@ def get_provider_info() -> dict[str, Any]:
                         "description": (
                             "Whether the API server (Airflow 3.3 and later) does what durable parents ask for and a "
                             "task cannot do: end the child of a parent that has ended for good, let a failed child "
-                            "resume, reset a run under a condition. Turn it off where airflow-durable reconcile "
-                            "runs as a process of its own."
+                            "resume, reset a run under a condition. Turn it off if airflow-durable reconcile "
+                            "runs as a separate process."
                         ),
                         "version_added": "0.2.0",
                         "type": "boolean",
@@ -74,7 +74,7 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "True",
                     },
                     "reconciler_interval": {
-                        "description": "The seconds between two looks of the reconciler.",
+                        "description": "The seconds between two checks of the reconciler.",
                         "version_added": "0.2.0",
                         "type": "float",
                         "example": None,
@@ -91,7 +91,7 @@ def _child_options() -> dict[str, Any]:
     return {
         "on_child_failure": {
             "description": (
-                "What the next try of a durable task does about a failed child run, where the task does not say so "
+                "What the next try of a durable task does about a failed child run, unless the task says so "
                 "itself: fresh (start a new run), resume (the same run continues from where it failed; Airflow 3.3, "
                 "and a reconciler has to run) or fail (there is no next try)."
             ),
@@ -103,7 +103,7 @@ def _child_options() -> dict[str, Any]:
         "on_parent_end": {
             "description": (
                 "What happens to an active child run when its durable task has ended for good without having taken "
-                "its outcome, where the task does not say so itself: abandon (it stays as it is) or cancel (the "
+                "its outcome, unless the task says so itself: abandon (it stays as it is) or cancel (the "
                 "reconciler ends it; Airflow 3.3)."
             ),
             "version_added": "0.2.0",
@@ -113,8 +113,8 @@ def _child_options() -> dict[str, Any]:
         },
         "start_timeout": {
             "description": (
-                "How many seconds a child run may take from being asked for to its first task running, where the "
-                "durable task does not say so itself. Empty: no limit."
+                "How many seconds a child run may take from the request for it to the start of its first task, unless "
+                "the durable task says so itself. Empty: no limit."
             ),
             "version_added": "0.2.0",
             "type": "float",
@@ -123,8 +123,8 @@ def _child_options() -> dict[str, Any]:
         },
         "run_timeout": {
             "description": (
-                "How many seconds a child run may take from leaving the queue to its end, where the durable task does "
-                "not say so itself. Empty: no limit."
+                "How many seconds a child run may take from the moment when it leaves the queue to its end, unless the "
+                "durable task says so itself. Empty: no limit."
             ),
             "version_added": "0.2.0",
             "type": "float",
@@ -155,32 +155,32 @@ def _switch_options() -> dict[str, Any]:
         "stock_operators": option(
             "as_is",
             "durable",
-            "What becomes of the stock TriggerDagRunOperators of all Dags, which no Dag file has to say: as_is,",
-            "report (nothing changes; the logs of the Dag processor show what durable would do), or durable (they are",
-            "as if they had been written with durable=True). A Dag with the tag not-durable is left alone. It has to",
-            "be the same for Dag processors and workers.",
+            "What happens to the stock TriggerDagRunOperators of all Dags, without a change to any Dag file: as_is,",
+            "report (nothing changes; the logs of the Dag processor show what durable would do), or durable (they",
+            "behave as if they had been written with durable=True). A Dag with the tag not-durable is left alone. The",
+            "value must be the same for Dag processors and workers.",
         ),
         "stock_operators_only": option(
             "",
             "etl_*, reporting.run_child",
-            "Patterns (*, ?, [abc]) with commas between them: stock_operators is only for tasks whose dag_id or",
-            "dag_id.task_id fits one of them. Empty: for all.",
+            "Patterns (*, ?, [abc]), separated by commas: stock_operators applies only to tasks whose dag_id or",
+            "dag_id.task_id matches one of them. Empty: to all tasks.",
         ),
         "stock_operators_except": option(
             "",
             "legacy_*, reporting.run_child",
-            "Patterns like those of stock_operators_only: stock_operators leaves tasks alone that fit one of them.",
+            "Patterns like those of stock_operators_only: stock_operators leaves tasks alone that match one of them.",
         ),
         "stock_subclasses": option(
             "durable",
             "as_is",
-            "What becomes of tasks of a subclass of the stock operator where stock_operators is durable: durable, or",
-            "as_is. What cannot be made durable safely is left alone in any case, and the logs say why.",
+            "What happens to tasks of a subclass of the stock operator if stock_operators is durable: durable or",
+            "as_is. A subclass that cannot be made durable safely is always left alone, and the logs say why.",
         ),
         "stock_operators_min_retries": option(
             "0",
             "2",
-            "The retries that a task has at least where stock_operators makes it durable: a task without retries has",
+            "The least number of retries of a task that stock_operators makes durable: a task without retries has",
             "no next try that could find the child run after a crash. 0 leaves the retries as they are.",
             kind="integer",
         ),

@@ -178,7 +178,7 @@ def test_headings_are_messages() -> None:
             "find its child run again, until a person clears the task. Set retries.",
             "operators/trigger_dagrun.py",
         ),
-        ("troubleshooting.md", "This Airflow has no task state store (3.3 has), so", "operators/trigger_dagrun.py"),
+        ("troubleshooting.md", "This Airflow has no task state store (3.3 has), so", "task/execution.py"),
         ("troubleshooting.md", "Dag runs cannot be looked up: ", "triggers/turns.py"),
         (
             "troubleshooting.md",
@@ -192,7 +192,7 @@ def test_headings_are_messages() -> None:
         (
             "troubleshooting.md",
             "did not raise its request: this provider version is not supported",
-            "operators/trigger_dagrun.py",
+            "task/stock_request.py",
         ),
     ],
 )
