@@ -141,6 +141,17 @@ def _child_options() -> dict[str, Any]:
             "example": None,
             "default": "120",
         },
+        "reset_timeout": {
+            "description": (
+                "How many seconds a durable task with reset_dag_run waits for the reconciler to reset a run that the "
+                "task itself had started. After that the task resets the run itself, like the stock operator. 0: at "
+                "once. Set it to 0 if no reconciler runs."
+            ),
+            "version_added": "0.2.0",
+            "type": "float",
+            "example": None,
+            "default": "30",
+        },
     }
 
 

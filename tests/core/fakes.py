@@ -260,6 +260,10 @@ class FakePort:
         """Return why its runs are queued."""
         return self.server.why_queued
 
+    def check(self, record: Record) -> None:
+        """Find nothing wrong, but for a fault."""
+        self._call("check")()
+
     def submit(self, record: Record) -> bool:
         """Create the run, unless one of its keys is taken."""
         with_fault = self._call("submit")

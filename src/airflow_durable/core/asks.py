@@ -5,6 +5,8 @@ A task cannot end a run, clear only what failed in it, or clear it under a condi
 API's ``/clear`` clears the whole run, whatever its state). So it writes down what is wanted, and the reconciler does
 it: by what the newest entry of the call says, and in one transaction that holds what it decided from.
 
+Two actions there are: to resume a failed run, and to reset one under a fixed identity.
+
 **An action is wanted** only while it is in the newest entry of its call, while the task instance that wrote the entry
 is still the parent's current one, and while the run has the recorded ``clear_number`` and state. To do it moves
 ``clear_number``. So it happens once, or not at all, however often and however late it is looked at; and a try withdraws
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.core import run_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_durable.core.fields import Fields
     from airflow_durable.core.model import ChildRun, Parent
     from airflow_durable.core.record import Record
@@ -89,6 +93,18 @@ def asks_of(on_parent_end: OnParentEnd, action: Action | None = None) -> Asks | 
 def without_action(asks: Asks | None) -> Asks | None:
     """Return what an entry asks for that follows the one with the action: the action is withdrawn, or done."""
     return asks and asks_of(asks.on_parent_end)
+
+
+def withdrawn(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the stored form of the entry that follows one with an action, by the stored form of that one.
+
+    Both may write it: the task, which withdraws the action, and the reconciler, in the transaction that does it. There
+    is one key for it, so who comes second waits for the first. So what is withdrawn is not done afterwards.
+    """
+    asks = {name: value for name, value in stored.get("asks", {}).items() if name != "action"}
+    others = {name: value for name, value in stored.items() if name != "asks"}
+    return {**others, "asks": asks} if asks else others
 
 
 def dump(asks: Asks) -> dict[str, Any]:

@@ -130,9 +130,19 @@ _STAYS = (
 
 
 class ReconcilerMissingError(DurableError):
-    """The reconciler did not do in time what it was asked for. The request is withdrawn."""
+    """
+    The reconciler did not do in time what it was asked for. The request is withdrawn.
 
-    def __init__(self, dag_id: str, run_id: str, seconds: float) -> None:
+    :param is_reset: a reset was asked for. Then the task does it itself, so this only goes into its log.
+    """
+
+    def __init__(self, dag_id: str, run_id: str, seconds: float, *, is_reset: bool = False) -> None:
+        if is_reset:
+            super().__init__(
+                f"No reconciler has reset run {run_id!r} of Dag {dag_id!r} within [durable] reset_timeout "
+                f"({seconds:g} s). This task resets it itself, as the stock operator does."
+            )
+            return
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} has failed, and was not resumed within [durable] "
             f"reconciler_timeout ({seconds:g} s): no reconciler acted. It runs in Airflow's API server ([durable] "
@@ -296,11 +306,17 @@ class LookUpFailedError(DurableError):
     The child's state could not be read.
 
     :param is_transient: the same look-up may succeed later (the API server is away, overloaded or restarting).
+    :param is_asked: this try had asked the reconciler for something before.
     """
 
-    def __init__(self, dag_id: str, run_id: str, reason: str, *, is_transient: bool) -> None:
+    def __init__(
+        self, dag_id: str, run_id: str, reason: str, *, is_transient: bool, is_asked: bool = False
+    ) -> None:
+        done = "Nothing was done to that run."
+        if is_asked:
+            done = "This try had asked the reconciler to let it continue or start over, which may have been done."
         super().__init__(
-            f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. Nothing was done to that run.",
+            f"The state of run {run_id!r} of Dag {dag_id!r} could not be read: {reason}. {done}",
             if_retried="The next try of this task finds it by its run id, if it exists.",
             if_final="Clear this task once the run can be read: it finds the run by its run id, if it exists.",
         )
@@ -308,6 +324,12 @@ class LookUpFailedError(DurableError):
         self.run_id = run_id
         self.reason = reason
         self.is_transient = is_transient
+
+    def after_asking(self) -> LookUpFailedError:
+        """Return it as of a try that had asked the reconciler for something before."""
+        return LookUpFailedError(
+            self.dag_id, self.run_id, self.reason, is_transient=self.is_transient, is_asked=True
+        )
 
 
 class JournalReadError(DurableError):

@@ -217,7 +217,8 @@ class Request:
     :param failed_states: Dag run states that mean failure. They win over ``allowed_states``, as in the stock operator.
     :param start_timeout_seconds: from the request for the run to the start of its first task; None: no limit.
     :param run_timeout_seconds: from the moment when the run leaves the queue to its end; None: no limit.
-    :param reconciler_timeout_seconds: how long a try waits for the reconciler to do what it asked for.
+    :param reconciler_timeout_seconds: how long a try waits for the reconciler to resume a run.
+    :param reset_timeout_seconds: how long it waits for the reconciler to reset one; then it does so itself. 0: at once.
     :param call: which child of the try is asked for, from 1.
     :param epoch: of the first call of this try, for later calls; None: this is the first.
     :param is_journal_proven: this try has read an entry of the first call, so if a later call has none, that is true.
@@ -239,6 +240,7 @@ class Request:
     start_timeout_seconds: float | None = None
     run_timeout_seconds: float | None = None
     reconciler_timeout_seconds: float = 120.0
+    reset_timeout_seconds: float = 0.0
     call: int = 1
     epoch: int | None = None
     is_journal_proven: bool = False

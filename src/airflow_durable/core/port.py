@@ -80,6 +80,9 @@ class Port(Protocol):
         A state is None for one that is yet to be scheduled.
         """
 
+    def check(self, record: Record) -> None:
+        """Have the stock operator check its request for the recorded run, as it does before it sends one. It raises."""
+
     def submit(self, record: Record) -> bool:
         """
         Ask for the recorded run: True if it was created, False on a 409.

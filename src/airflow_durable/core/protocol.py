@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
-from airflow_durable.core import resuming, sending, timeouts
+from airflow_durable.core import resetting, resuming, sending, timeouts
 from airflow_durable.core.asks import asks_of
 from airflow_durable.core.decide import decide, is_upstream_asked, plan
 from airflow_durable.core.errors import (
@@ -330,7 +330,7 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
 
 
 def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Started:
-    return Started(sending.reset(port, request, record, found), is_settled=request.mode is Mode.FIRE_AND_FORGET)
+    return Started(resetting.reset(port, request, record, found), is_settled=request.mode is Mode.FIRE_AND_FORGET)
 
 
 def _look_once(port: Port, request: Request, record: Record) -> ChildRun | Look:

@@ -263,6 +263,10 @@ class Record:
         """Return whether the recorded reset has not reached the run yet."""
         return self.reset is not None and self.reset.is_of(run) and self.reset.clear_number == (run.clear_number or 0)
 
+    def is_reset_done(self, run: ChildRun) -> bool:
+        """Tell whether it has, or a person has cleared the run since."""
+        return self._was_reset(run) and not self.is_reset_pending(run)
+
 
 def baseline_of(run: ChildRun) -> Baseline:
     """Return what the run is like before its reset."""

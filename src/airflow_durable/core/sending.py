@@ -18,7 +18,7 @@ from airflow_durable.core.errors import (
     RunIdsTakenError,
 )
 from airflow_durable.core.model import Phase, Proof
-from airflow_durable.core.record import Record, baseline_of
+from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
 
 if TYPE_CHECKING:
@@ -109,19 +109,6 @@ def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tupl
             raise _taken(request, record)
         record = with_new_dates(port, request, attempt, record)
     raise LogicalDateClashError(record.dag_id, record.run_id, MAX_DATE_CLASHES)
-
-
-def reset(port: Port, request: Request, record: Record, found: ChildRun) -> Record:
-    """
-    Reset the run, once.
-
-    The state of the run is durable before the request: whichever try comes next resets only a run that is still in it.
-    This cannot prevent a request from being delivered after its try was superseded.
-    """
-    record = replace(record, reset=baseline_of(found), phase=Phase.INTENDED, outcome=None, mode=request.mode)
-    calls.write(port, record)
-    port.reset(record)
-    return record
 
 
 def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:

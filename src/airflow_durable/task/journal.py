@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_durable import task_sdk
+from airflow_durable.core.asks import withdrawn
 from airflow_durable.core.errors import JournalReadError, JournalWriteError
 from airflow_durable.core.stored import FIRST_VERSION, dump, key_of, load
 from airflow_durable.server_errors import Failure
@@ -141,8 +142,9 @@ class StoreJournal:
         return entries
 
     def _confirm(self, record: Record) -> None:
-        is_there = self._get(record.call, 0) is not None
-        if not is_there or self._get(record.call, 1) is not None:
+        written, following = self._get(record.call, 0), self._get(record.call, 1)
+        # What the reconciler writes when it does what the entry asks for is no sign of an earlier try.
+        if written is None or following not in (None, withdrawn(written)):
             raise JournalReadError(
                 "a read said that there was none, and reading what was written shows that it is wrong"
             )

@@ -89,6 +89,10 @@ class AirflowPort:
         """Return why a run of this Dag may still be queued."""
         return task_sdk.why_queued(dag_id)
 
+    def check(self, record: Record) -> None:
+        """Have the stock operator build and check its request for the recorded run."""
+        self._ask(record)
+
     def submit(self, record: Record) -> bool:
         """Ask for the recorded run."""
         return task_sdk.submit(self._ask(record), is_reset=False)

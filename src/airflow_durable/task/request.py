@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_durable.task.calls import Call
 
 _RECONCILER_TIMEOUT_SECONDS = 120.0
+_RESET_TIMEOUT_SECONDS = 30.0
 
 INJECTED_KEY = "openlineage"
 """What the stock operator adds to the conf where OpenLineage runs: the parent's ids, which differ between tries
@@ -188,12 +189,13 @@ def _limits(operator: TriggerDagRunOperator, *, has_store: bool) -> dict[str, An
         "on_parent_end": on_end if has_store else OnParentEnd.ABANDON,
         "start_timeout_seconds": seconds_of(operator, "start_timeout"),
         "run_timeout_seconds": seconds_of(operator, "run_timeout"),
-        "reconciler_timeout_seconds": _reconciler_timeout(),
+        "reconciler_timeout_seconds": _timeout_of("reconciler_timeout", _RECONCILER_TIMEOUT_SECONDS),
+        "reset_timeout_seconds": _timeout_of("reset_timeout", _RESET_TIMEOUT_SECONDS) if has_store else 0.0,
     }
 
 
-def _reconciler_timeout() -> float:
-    return max(0.0, float(airflow_conf.get("durable", "reconciler_timeout", fallback=_RECONCILER_TIMEOUT_SECONDS)))
+def _timeout_of(option: str, default: float) -> float:
+    return max(0.0, float(airflow_conf.get("durable", option, fallback=default)))
 
 
 def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | None:
