@@ -96,6 +96,7 @@ class Reason(str, Enum):
     UNPROVEN_REPLY = "nothing of the run proves that the parent started it"
     UNPROVEN_TEAM = "the parent and the run are of different teams"
     DAG_UNKNOWN = "Airflow has no serialized form of the run's Dag"
+    DAG_BROKEN = "the run's Dag is in no Dag file, or has import errors"
     UNPROVEN_TWICE = "another parent's record proves the same of the same run"
 
 

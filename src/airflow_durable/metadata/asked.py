@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from airflow_durable.core.asks import withdrawn
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.model import Parent
 from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
-from airflow_durable.core.stored import load, position_of
+from airflow_durable.core.stored import dump, key_of, load, position_of
 from airflow_durable.metadata.record_keys import call_of, is_entry
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
-    from datetime import datetime
 
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.reads import Execute
@@ -308,6 +309,32 @@ class Asked:
         statement = statement.where(store.key.map_index == key.map_index)
         return sorted(
             row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
+        )
+
+    def withdraw(self, key: CallKey, journal: Journal) -> Any:  # noqa: ANN401 - a statement
+        """
+        Return the statement that writes the entry after the newest one, without the action (:func:`withdrawn`).
+
+        It fails if there is one: the task has withdrawn the action itself. Until the transaction ends, the task's own
+        write of that entry waits.
+        """
+        newest, table = journal.newest, self._store.table
+        if newest is None or newest.record is None:
+            message = "There is no entry that asks for anything."
+            raise ValueError(message)
+        row_id = journal.ids[journal.entries.index(newest)]
+        stored = withdrawn({**dump(newest.record), "root": newest.root})
+        changed: dict[str, Any] = {
+            "key": key_of(key.call, newest.sequence + 1),
+            "value": json.dumps(stored),
+            "updated_at": datetime.now(tz=timezone.utc),
+        }
+        columns = [column for column in table.c if column.name != "id"]
+        values = [
+            sa.literal(changed[column.name], column.type) if column.name in changed else column for column in columns
+        ]
+        return table.insert().from_select(
+            [column.name for column in columns], sa.select(*values).where(table.c.id == row_id)
         )
 
     def delete(self, ids: Collection[int]) -> Any:  # noqa: ANN401 - a statement

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
 from airflow.models import taskinstance
+from airflow.models.dag import DagModel
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
@@ -43,6 +44,10 @@ LOCK_TIMEOUT = "5s"
 
 class DagUnknownError(Exception):
     """Airflow has no serialized form of the run's Dag any more, so nothing can be done to its tasks."""
+
+
+class DagBrokenError(Exception):
+    """Airflow starts no run of this Dag now: it is in no Dag file, or has import errors."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,13 @@ def reset_run(session: Session, dag_id: str, run_id: str) -> Changed:
     """
     Clear all of a run, as the stock operator's ``reset_dag_run`` does (``execution_api/routes/dag_runs.py``).
 
+    :raises DagBrokenError: Airflow refuses that request then, too.
     :raises DagUnknownError: see there.
     """
+    model = session.scalar(sa.select(DagModel).where(DagModel.dag_id == dag_id))
+    if model is None or model.is_stale or model.has_import_errors:
+        message = f"Airflow starts no run of {dag_id!r} now."
+        raise DagBrokenError(message)
     run, dag = _load(session, dag_id, run_id)
     is_latest = _is_latest_wanted(session, dag_id)
     count = dag.clear(run_id=run_id, run_on_latest_version=is_latest, session=session)

@@ -14,10 +14,11 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from airflow.utils.session import create_session
+from sqlalchemy.exc import IntegrityError
 
 from airflow_durable.compat import Stats
 from airflow_durable.core.model import Proof
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.reconcile import ChildNow, Verdict
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import CallKey, ParentRow
+    from airflow_durable.metadata.asked import CallKey, Journal, ParentRow
     from airflow_durable.server.watch_list import Watched
 
 log = logging.getLogger("airflow_durable.reconciler")
@@ -78,6 +79,19 @@ class _Due:
     child: ChildNow
 
 
+class _Found(NamedTuple):
+    """
+    What is to be done.
+
+    :param journal: with the action that it does; None: it does none.
+    """
+
+    verdict: Verdict
+    record: Record
+    parent: ParentRow
+    journal: Journal | None
+
+
 class Reconciler:
     """
     One reconciler, for one thread.
@@ -111,6 +125,8 @@ class Reconciler:
                 done = self._act(one)
             except changes.DagUnknownError:  # noqa: PERF203 - one that fails must not stop the others
                 self._report(one.key, Reason.DAG_UNKNOWN)
+            except changes.DagBrokenError:
+                self._report(one.key, Reason.DAG_BROKEN)
             except Exception as error:  # noqa: BLE001 - one that fails must not stop the others
                 self._report_failure(one.key, error)
             else:
@@ -155,7 +171,10 @@ class Reconciler:
             if found is None:
                 session.rollback()
                 return None
-            verdict, record, parent = found
+            verdict, record, parent, journal = found
+            if journal is not None and not _withdraw(session, due.key, journal):
+                session.rollback()
+                return None
             changed = _DO[verdict.act](session, record.dag_id, record.run_id)
             if not changed.count:
                 # Its teardowns still run.
@@ -179,7 +198,7 @@ class Reconciler:
             self._say(done, verdict, changed)
         return done
 
-    def _decide_locked(self, session: Session, due: _Due) -> tuple[Verdict, Record, ParentRow] | None:
+    def _decide_locked(self, session: Session, due: _Due) -> _Found | None:
         """Decide again, on what is there while the child's row is locked; None: nothing is to be done."""
         asked = Asked(load_tables(), session.execute)
         parents = asked.parents({due.key}, is_locked=True)
@@ -202,9 +221,9 @@ class Reconciler:
             self._report(due.key, unproven)
             self.watching.drop(due.key)
             return None
-        return verdict, record, row
+        return _Found(verdict, record, row, None if verdict.act is Act.CANCEL else journal)
 
-    def _decide_deleted(self, session: Session, due: _Due) -> tuple[Verdict, Record, ParentRow] | None:
+    def _decide_deleted(self, session: Session, due: _Due) -> _Found | None:
         """
         Decide for a parent whose Dag run was deleted while it was watched: of that, only what was read before is left.
 
@@ -223,7 +242,7 @@ class Reconciler:
             unproven = Reason.UNPROVEN_TEAM
         if unproven or verdict.act is not Act.CANCEL:
             return None
-        return verdict, watched.record, parent
+        return _Found(verdict, watched.record, parent, None)
 
     def _say(self, done: Done, verdict: Verdict, changed: changes.Changed) -> None:
         log.info(
@@ -267,6 +286,19 @@ class Reconciler:
 
 
 _DELETED = ParentNow(None, None, None, None)
+
+
+def _withdraw(session: Session, key: CallKey, journal: Journal) -> bool:
+    """
+    Write the entry that withdraws the action, which is done in the same transaction; False: the task has withdrawn it.
+
+    It is done before anything of the run is changed, and what it would wait for is a single write.
+    """
+    try:
+        session.execute(Asked(load_tables(), session.execute).withdraw(key, journal))
+    except IntegrityError:
+        return False
+    return True
 
 
 def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:
