@@ -1,0 +1,283 @@
+"""A reset is asked of the reconciler, where it can prove that the run is ours; else the task does it itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_durable.core.asks import ActionKind, OnParentEnd
+from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError
+from airflow_durable.core.model import Decision, Mode, OnClear, Request
+
+from .fakes import (
+    FIXED_DATE,
+    Crash,
+    FakePort,
+    Fault,
+    Run,
+    Server,
+    _die,
+    ask_fixed_date,
+    ask_fixed_id,
+    ask_unprovable,
+    attempt,
+    cleared,
+    crash_while_waiting,
+    run_try,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_durable.core.record import Record
+
+ASKED = replace(ask_fixed_id(), is_reset=True, reset_timeout_seconds=5.0)
+DATED = replace(ask_fixed_date(), is_reset=True, reset_timeout_seconds=5.0)
+AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
+FORBIDDEN = Fault(LookUpFailedError("child", "x", "forbidden", is_transient=False))
+
+
+def failed(request: Request = ASKED) -> Server:
+    """Return a server whose parent's first try died while it waited; then its child failed."""
+    server = Server()
+    crash_while_waiting(server, request)
+    server.end_all("failed")
+    return server
+
+
+def reconcile(server: Server) -> None:
+    """Act as the reconciler, once: by the newest entry alone."""
+    asks = server.record().asks
+    for run in server.runs.values():
+        if asks and asks.action and (run.clear_number, run.state) == (asks.action.clear_number, asks.action.state):
+            assert asks.action.kind is ActionKind.RESET
+            run.state, run.clear_number = "queued", run.clear_number + 1
+            server.on_sleep = lambda server: server.end_all("success")
+
+
+def resets(port: FakePort) -> int:
+    """Return how often the task sent a request of its own."""
+    return port.calls.count("reset")
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("request_", [ASKED, DATED])
+def test_the_reconciler_resets_it_and_the_task_sends_nothing(mode: Mode, request_: Request) -> None:
+    request = replace(request_, mode=mode, on_parent_end=OnParentEnd.CANCEL)
+    server = failed(replace(request, mode=Mode.WAIT))
+    server.on_sleep = reconcile
+    # Fire-and-forget takes any run of its own; after a clear it wants the work anew.
+    again = attempt(2)
+    if mode is Mode.FIRE_AND_FORGET:
+        again, request = cleared(2), replace(request, on_clear=OnClear.FRESH)
+    port = FakePort(server, again)
+    record = run_try(port, request)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
+    assert record.is_consumed
+    assert "check" in port.calls
+    actions = [entry.asks.action is not None for entry in server.records() if entry.asks]
+    assert actions == [False, True, False, False]
+
+
+@pytest.mark.parametrize("request_", [ASKED, DATED])
+def test_where_nobody_acts_the_task_withdraws_it_and_resets_it_itself(request_: Request) -> None:
+    server = failed(request_)
+    server.on_sleep = lambda server: server.end_all("success")
+    port = FakePort(server, attempt(2))
+    run_try(port, request_)
+    assert (resets(port), server.only_run().clear_number) == (1, 1)
+    assert sum(port.sleeps[:5]) == pytest.approx(5)
+    (trouble,) = port.troubles
+    assert isinstance(trouble, ReconcilerMissingError)
+    assert "reset_timeout (5 s)" in str(trouble)
+    asks = [entry.asks for entry in server.records()]
+    assert [it is not None and it.action is not None for it in asks] == [False, True, False, False]
+
+
+def test_what_the_stock_operator_refuses_is_not_asked_for() -> None:
+    server = failed()
+    port = FakePort(server, attempt(2), faults={"check": [Fault(RuntimeError("the Dag is paused"))]})
+    with pytest.raises(RuntimeError):
+        run_try(port, ASKED)
+    assert len(server.records()) == 1
+    assert server.states() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(ASKED, reset_timeout_seconds=0.0),
+        replace(ask_unprovable(), is_reset=True, reset_timeout_seconds=5.0),
+    ],
+)
+def test_where_the_reconciler_is_not_asked_the_task_does_it_at_once(request_: Request) -> None:
+    server = failed(request_)
+    port = FakePort(server, attempt(2))
+    run_try(port, request_)
+    assert (resets(port), server.only_run().clear_number) == (1, 1)
+    assert all(entry.asks is None for entry in server.records())
+
+
+def test_of_a_foreign_run_the_reconciler_is_not_asked() -> None:
+    """Not even of one that this task had reset: nothing of it is the task's own."""
+    server = Server()
+    server.create("child", Run("fixed", FIXED_DATE, "success"))
+    crash_while_waiting(server, ASKED)
+    server.end_all("failed")
+    port = FakePort(server, attempt(2))
+    run_try(port, ASKED)
+    assert (resets(port), server.only_run().clear_number) == (1, 2)
+    assert all(entry.asks is None for entry in server.records())
+
+
+def test_of_a_run_whose_record_was_lost_the_reconciler_is_not_asked() -> None:
+    server = failed()
+    server.lose_record()
+    port = FakePort(server, attempt(2))
+    run_try(port, ASKED)
+    assert (resets(port), server.only_run().clear_number) == (1, 1)
+
+
+def test_what_a_try_that_died_had_asked_for_and_got_is_adopted() -> None:
+    server = failed()
+    server.on_sleep = _die
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(2)), ASKED)
+    server.on_sleep = lambda server: server.end_all("success")
+    reconcile(server)
+    port = FakePort(server, attempt(3))
+    run_try(port, ASKED)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
+    assert server.told[-1][0] is Decision.RECONNECT
+
+
+def test_what_a_try_that_died_had_asked_for_and_did_not_get_is_asked_for_anew() -> None:
+    server = failed()
+    server.on_sleep = _die
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(2)), ASKED)
+    server.on_sleep = reconcile
+    run_try(FakePort(server, attempt(3)), ASKED)
+    assert server.only_run().clear_number == 1
+    assert server.record().task_instance_id == "ti-3"
+
+
+def test_a_run_that_a_person_clears_meanwhile_has_started_over() -> None:
+    server = failed()
+
+    def clear(server: Server) -> None:
+        run = server.only_run()
+        run.state, run.clear_number = "running", run.clear_number + 1
+        server.on_sleep = lambda server: server.end_all("success")
+
+    server.on_sleep = clear
+    port = FakePort(server, attempt(2))
+    run_try(port, ASKED)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
+
+
+@pytest.mark.parametrize("before", ["queued", "running"])
+def test_an_active_run_that_ends_meanwhile_starts_over_all_the_same(before: str) -> None:
+    request = replace(ASKED, on_clear=OnClear.FRESH)
+    server = Server()
+    crash_while_waiting(server, request)
+    server.only_run().state = before
+
+    def end(server: Server) -> None:
+        server.end_all("success")
+        server.on_sleep = reconcile
+
+    server.on_sleep = end
+    port = FakePort(server, cleared(2))
+    run_try(port, request)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
+    actions = [entry.asks.action.state for entry in server.records() if entry.asks and entry.asks.action]
+    assert actions == [before, "success"]
+
+
+@pytest.mark.parametrize("is_recreated", [False, True])
+def test_a_run_that_is_deleted_meanwhile_is_created_or_reset_by_the_task(is_recreated: bool) -> None:  # noqa: FBT001
+    """As the stock operator does. Of the one that somebody else has put there, the reconciler may not be asked."""
+    server = failed()
+    server.only_run().clear_number = 3
+
+    def delete(server: Server) -> None:
+        server.runs.clear()
+        if is_recreated:
+            server.create("child", Run("fixed", FIXED_DATE, "success", conf="theirs"))
+        server.on_sleep = lambda server: server.end_all("success")
+
+    server.on_sleep = delete
+    port = FakePort(server, attempt(2))
+    run_try(port, ASKED)
+    assert resets(port) == 1
+    assert server.only_run().clear_number == int(is_recreated)
+
+
+def test_a_reset_that_comes_with_the_end_of_the_patience_is_seen() -> None:
+    server = failed()
+    server.on_sleep = lambda server: None
+
+    class LatePort(FakePort):
+        """The reconciler acts after the last look, before the ask is taken back."""
+
+        def write(self, record: Record) -> None:
+            if sum(self.sleeps) >= ASKED.reset_timeout_seconds and record.asks is None:
+                reconcile(server)
+            super().write(record)
+
+    port = LatePort(server, attempt(2))
+    run_try(port, ASKED)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
+
+
+def test_look_ups_that_fail_for_a_time_are_repeated() -> None:
+    server = failed()
+    server.on_sleep = reconcile
+    port = FakePort(server, attempt(2), faults={"look_up": [None, AWAY]})
+    run_try(port, ASKED)
+    assert server.only_run().clear_number == 1
+
+
+@pytest.mark.parametrize("faults", [[None, FORBIDDEN], [None, None, None, None, None, None, None, *[AWAY] * 4]])
+@pytest.mark.parametrize("kind", ["reset", "resume"])
+def test_a_look_up_that_fails_after_something_was_asked_for_does_not_say_that_nothing_was_done(
+    kind: str, faults: list[Fault | None]
+) -> None:
+    from .test_child_failure import RESUME
+
+    request = ASKED if kind == "reset" else RESUME
+    server = failed(request)
+    server.on_sleep = lambda server: None
+    port = FakePort(server, attempt(2), faults={"look_up": list(faults)})
+    with pytest.raises(LookUpFailedError) as caught:
+        run_try(port, request)
+    assert "Nothing was done" not in str(caught.value)
+    assert "asked the reconciler" in str(caught.value)
+
+
+def _leave(server: Server) -> None:
+    """Let no reconciler act, and the children end."""
+    server.end_all("success")
+
+
+@pytest.mark.parametrize("crash_at", range(12))
+@pytest.mark.parametrize("is_crash_after", [False, True])
+@pytest.mark.parametrize("act", [reconcile, _leave])
+def test_wherever_the_try_dies_it_is_reset_once(
+    crash_at: int,
+    is_crash_after: bool,  # noqa: FBT001 - before or after the call
+    act: Callable[[Server], None],
+) -> None:
+    server = failed()
+    server.on_sleep = act
+    port = FakePort(server, attempt(2), crash_at=crash_at, is_crash_after=is_crash_after)
+    try:
+        run_try(port, ASKED)
+    except Crash:
+        server.on_sleep = reconcile
+        server.end_all("success")
+        run_try(FakePort(server, attempt(3)), ASKED)
+    assert (server.only_run().clear_number, server.states()) == (1, ["success"])
