@@ -215,8 +215,9 @@ class Step:
             return True
         if self.call.kind in SUPERSEDED:
             return self.after(SUPERSEDED[self.call.kind]).is_harmless
-        is_resuming = self.start.wanted[0].request.on_child_failure is OnChildFailure.RESUME
-        if self.call.kind == "look" and (not self.call.is_detailed or (is_resuming and self.is_repetition)):
+        request = self.start.wanted[0].request
+        is_asking = request.on_child_failure is OnChildFailure.RESUME or request.reset_timeout_seconds > 0
+        if self.call.kind == "look" and (not self.call.is_detailed or (is_asking and self.is_repetition)):
             numbers = range(MOST_CLEARS) if self.call.is_detailed else (None,)
             answers = [Reply(ChildRun(state, number)) for state in STATES for number in numbers] + [Reply(None)]
             if self.is_repetition:
@@ -346,7 +347,9 @@ class ReplayPort:
         self._moments += 1
         start = self._start
         hours = 2 * start.execution + (1 if start.resumed else 0)
-        return moment_of(start.number) + timedelta(hours=hours, seconds=10 * self._moments)
+        # A task instance that was removed and restored begins another try under its id.
+        minutes = 5 * start.attempt.try_number
+        return moment_of(start.number) + timedelta(hours=hours, minutes=minutes, seconds=10 * self._moments)
 
     def sleep(self, seconds: float) -> None:
         """Note that it paused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.model import Mode, OnChildFailure, OnClear
 from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, UNDATED, Configuration
 from tests.schedules.world import Budget
@@ -21,6 +22,7 @@ CRASH_AND_FAILURE = Budget(faults=1, failures=1)
 FAILURE_AND_CLEAR = Budget(clears=1, failures=1)
 CRASH_AND_EDIT = Budget(faults=1, edits=1)
 CRASH_AND_PERSON = Budget(faults=1, people=1)
+MARK_AND_PERSON = Budget(marks=1, people=1)
 CRASH_AND_REMAKE = Budget(faults=1, remakes=1)
 REMAKE = Budget(remakes=1)
 LOSS = Budget(faults=1, losses=1)
@@ -111,6 +113,25 @@ def _lives(plain: Configuration) -> Iterator[Kind]:
         ),
     )
     yield Kind(resuming._replace(identity=RUN_ID), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR, Budget(failures=2)))
+    cancelling = plain._replace(on_parent_end=OnParentEnd.CANCEL)
+    yield Kind(
+        cancelling,
+        (CRASH_AND_CLEAR, MARK_AND_PERSON, Budget(marks=1, clears=1), Budget(removals=1, people=1)),
+        (
+            Budget(faults=1, marks=1),
+            Budget(faults=1, removals=1),
+            Budget(clears=1, removals=1),
+            Budget(failures=1, marks=1),
+            Budget(faults=1, marks=1, clears=1),
+            Budget(faults=1, removals=1, people=1),
+        ),
+    )
+    yield Kind(cancelling._replace(retries=0), (FAULT,), (Budget(faults=1, people=1), CRASH_AND_CLEAR))
+    yield Kind(
+        cancelling._replace(on_child_failure=OnChildFailure.RESUME),
+        (Budget(failures=1, marks=1),),
+        (Budget(failures=1, removals=1), Budget(faults=1, failures=1, marks=1)),
+    )
     yield Kind(resuming._replace(edits=("conf",)), (Budget(failures=1, edits=1),), (FAILURE_AND_CLEAR,))
 
 
@@ -123,6 +144,22 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
             for is_conf_shared in (False, True):
                 yield Kind(plain._replace(parents=2, is_conf_shared=is_conf_shared), (Budget(),), (FAULT,))
             yield Kind(plain._replace(is_racing=True), (Budget(people=1),), (CRASH_AND_PERSON,))
+        asked = fixed._replace(is_reset=True, is_reset_asked=True)
+        yield Kind(
+            asked,
+            (FAULT, CLEAR, CRASH_AND_FAILURE, Budget(failures=1, people=1)),
+            (
+                CRASH_AND_CLEAR,
+                FAILURE_AND_CLEAR,
+                CRASH_AND_PERSON,
+                Budget(faults=2, failures=1),
+                Budget(faults=1, failures=2),
+                Budget(faults=1, failures=1, people=1),
+            ),
+        )
+        yield Kind(asked._replace(foreign="run"), (CLEAR,), (CRASH_AND_FAILURE,))
+        yield Kind(asked._replace(on_clear=OnClear.FRESH), (CLEAR,), (CRASH_AND_CLEAR,))
+        yield Kind(asked._replace(parents=2), (Budget(failures=1),), (CRASH_AND_FAILURE,))
         yield Kind(fixed, (REMAKE,), (CRASH_AND_REMAKE,))
         for edit in ("conf", "dag", "run id", "date", "generated", "reset"):
             yield Kind(fixed._replace(edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))

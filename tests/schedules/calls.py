@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import OnChildFailure
 from tests.schedules import properties
 from tests.schedules.attempts import Reply
 from tests.schedules.configurations import NO_DAG
@@ -127,8 +126,7 @@ def _look(world: World, configuration: Configuration, process: Process) -> Itera
     if not (standing.is_repetition and standing.outcomes[-1] == answer):
         label = f"{process.name}: look-up of {short(call.key)}: {run.state if run else 'missing'}"
         yield Action(label, "step", go_on(world, process, answer))
-    is_resuming = configuration.on_child_failure is OnChildFailure.RESUME
-    if is_resuming and standing.is_repetition and call.is_detailed and standing.outcomes[-1] == answer:
+    if configuration.is_waiting_for_reconciler and standing.is_repetition and call.is_detailed and standing.outcomes[-1] == answer:
         yield from _fault(world, process, "finds that nobody has acted in time", answer)
     yield from _fault(world, process, "fails, the server is away", AWAY)
     yield from _fault(world, process, "is forbidden", Reply(error="forbidden"))

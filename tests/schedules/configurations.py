@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.model import Mode, OnChildFailure, OnClear, Request
 from tests.schedules.attempts import Wanted
 from tests.schedules.world import ACTIVE, BEGINNING, FAILED, SUCCESS, Budget, Run
@@ -54,6 +55,7 @@ class Configuration(NamedTuple):
     :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
     :param is_misread: a read may say that there is no such key.
     :param run_timeout: less than a day, and more than a try takes: it is over in a later try, and in none before.
+    :param is_reset_asked: a reset is asked of the reconciler before the task sends it.
     :param has_upstream: what is upstream of the task may be cleared with it.
     """
 
@@ -80,6 +82,8 @@ class Configuration(NamedTuple):
     has_upstream: bool = False
     on_child_failure: OnChildFailure = OnChildFailure.FRESH
     run_timeout: timedelta | None = None
+    is_reset_asked: bool = False
+    on_parent_end: OnParentEnd = OnParentEnd.ABANDON
     budget: Budget = Budget()
     retries: int = 2
 
@@ -87,6 +91,16 @@ class Configuration(NamedTuple):
     def is_fixed(self) -> bool:
         """Tell whether the user fixed the run id or the date."""
         return self.identity not in {GENERATED, UNDATED}
+
+    @property
+    def is_asking(self) -> bool:
+        """Tell whether anything is asked of the reconciler."""
+        return self.is_waiting_for_reconciler or self.on_parent_end is not OnParentEnd.ABANDON
+
+    @property
+    def is_waiting_for_reconciler(self) -> bool:
+        """Tell whether a try may wait for the reconciler."""
+        return self.is_reset_asked or self.on_child_failure is OnChildFailure.RESUME
 
     @property
     def name(self) -> str:
@@ -104,6 +118,8 @@ class Configuration(NamedTuple):
         parts += [f"store may {self.upgrade}"] if self.upgrade else []
         flags = {
             "reset": self.is_reset,
+            "reset asked for": self.is_reset_asked,
+            "cancel": self.on_parent_end is OnParentEnd.CANCEL,
             "skip": self.is_skip,
             "racing": self.is_racing,
             "volatile conf": self.is_volatile,
@@ -153,6 +169,8 @@ class Configuration(NamedTuple):
             on_child_failure=self.on_child_failure,
             run_timeout_seconds=self.run_timeout.total_seconds() if self.run_timeout else None,
             reconciler_timeout_seconds=1.0,
+            reset_timeout_seconds=1.0 if self.is_reset_asked else 0.0,
+            on_parent_end=self.on_parent_end,
         )
         return Wanted(self._edited(request, version), conf)
 
@@ -186,4 +204,4 @@ class Configuration(NamedTuple):
 
 def foreign_run(run_id: str) -> Run:
     """Return a run that somebody else started."""
-    return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), "foreign", ACTIVE, BEGINNING)
+    return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), "foreign", ACTIVE, BEGINNING, BEGINNING)

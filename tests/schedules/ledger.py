@@ -53,7 +53,7 @@ def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wan
 def clear(ledger: Ledger, task: Task, *, is_upstream: bool) -> Ledger:
     """Note that a person clears the task."""
     ledger = ledger._replace(is_hidden=False)
-    if task.state == "success" or ledger.cleared == "reported":
+    if (task.state == "success" and not task.is_marked) or ledger.cleared == "reported":
         return ledger._replace(cleared="reported")
     return ledger._replace(cleared="upstream" if is_upstream or ledger.cleared == "upstream" else "unreported")
 

@@ -14,7 +14,7 @@ from tests.schedules.configurations import REPLY
 from tests.schedules.world import ACTIVE, ENDED, FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Request
@@ -208,6 +208,11 @@ RESETS: dict[str, Callable[[Reset], bool]] = {
     UNPROVEN: _is_unproven,
 }
 
+_OF_REQUESTS = ("a reset arrived", "Airflow's client repeated", "a person cleared the run between")
+
+ACTS_OF_RESET = {text: is_of for text, is_of in RESETS.items() if not text.startswith(_OF_REQUESTS)}
+"""Of the reconciler's resets: no request of it can be late, or be sent twice."""
+
 SUCCESSES: dict[str, Callable[[Success], bool]] = {
     LATE_RESET: lambda case: case.is_reset and any(run.is_late for run in case.own),
     "a clear of a running task that is reported as a failure is taken for a retry": lambda case: case.account.is_hidden,
@@ -227,6 +232,6 @@ REFUSALS: dict[str, Callable[[Refusal], bool]] = {
 }
 
 
-def excuse(limits: dict[str, Callable[[_Case], bool]], case: _Case) -> str:
+def excuse(limits: Mapping[str, Callable[[_Case], bool]], case: _Case) -> str:
     """Return the first limit that the case is of; empty: it is of none."""
     return next((text for text, is_of in limits.items() if is_of(case)), "")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tests.schedules import ledger
 from tests.schedules.calls import short
 from tests.schedules.configurations import CHILD, FIXED_RUN_ID, foreign_run
 from tests.schedules.requests import Action
-from tests.schedules.world import ACTIVE, ENDED, FAILED, SUCCESS, Ledger, given_up
+from tests.schedules.world import ACTIVE, FAILED, REMOVED, SUCCESS, Ledger, given_up, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from tests.schedules.configurations import Configuration
     from tests.schedules.world import World
@@ -47,6 +49,8 @@ def act(world: World, configuration: Configuration) -> Iterator[Action]:
             yield from _clear(world, configuration, parent)
             yield from _edit(world, configuration.edits, parent)
             yield from _remake(world, parent)
+            yield from _mark(world, parent)
+            yield from _remove(world, parent)
     yield from _lose(world, configuration)
 
 
@@ -56,10 +60,17 @@ def _meddle(world: World, configuration: Configuration) -> Iterator[Action]:
     spent = world.spend(people=1)
     for run in world.runs:
         yield Action(f"a person deletes {short(run.run_id)}", "people", spent.without_run(run))
-        cleared = run._replace(state=ACTIVE, clear_number=run.clear_number + 1, is_revived=True)
+        cleared = run._replace(
+            state=ACTIVE, clear_number=run.clear_number + 1, queued_at=_present(world), is_revived=True
+        )
         yield Action(f"a person clears {short(run.run_id)}", "people", spent.with_run(cleared))
     if configuration.is_racing and world.run(CHILD, FIXED_RUN_ID) is None:
         yield Action(f"somebody else starts {FIXED_RUN_ID}", "people", spent.with_run(foreign_run(FIXED_RUN_ID)))
+
+
+def _present(world: World) -> datetime:
+    """Return a moment after the end of all parents that have ended, and after what their tries did."""
+    return max(moment_of(task.number) + timedelta(hours=22 if task.is_over else 13) for task in world.tasks)
 
 
 def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[Action]:
@@ -90,7 +101,7 @@ def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[
     if configuration.is_discarding and world.budget.losses:
         yield Action(f"{name}, and its record is discarded", "people", _without_record(cleared, parent).spend(losses=1))
     lowered = task.max_tries - task.try_number
-    if task.state in ENDED and 0 <= lowered < task.retries:
+    if task.is_over and 0 <= lowered < task.retries:
         edited = spent.with_task(parent, task._replace(retries=lowered))
         label = f"{name}, with its retries lowered to {lowered}"
         yield Action(label, "people", _cleared(edited, parent, task.try_number + lowered))
@@ -112,7 +123,9 @@ def _cleared(world: World, parent: int, max_tries: int) -> World:
         max_tries=max_tries,
         number=number,
         clear_number=task.clear_number + 1,
-        started=number if task.state in ENDED else task.started,
+        started=number if task.is_over else task.started,
+        is_marked=False,
+        is_run_over=False,
         trigger=None,
     )
     account = ledger.clear(world.ledgers[parent], task, is_upstream=False)
@@ -137,7 +150,14 @@ def _remake(world: World, parent: int) -> Iterator[Action]:
     spent = world.spend(remakes=1)
     number = task.number + 1
     fresh = task._replace(
-        state="scheduled", try_number=0, max_tries=task.retries, number=number, trigger=None, execution=0
+        state="scheduled",
+        try_number=0,
+        max_tries=task.retries,
+        number=number,
+        trigger=None,
+        execution=0,
+        is_marked=False,
+        is_run_over=False,
     )
     account = ledger.clear(world.ledgers[parent], task, is_upstream=False)._replace(remade="remade")
     name = f"parent {parent + 1}" if parent else "the task"
@@ -146,6 +166,38 @@ def _remake(world: World, parent: int) -> Iterator[Action]:
     reborn = fresh._replace(clear_number=0, started=number, life=task.life + 1, upstream=0, store=())
     label = f"the Dag run of {name} is deleted and created again"
     yield Action(label, "people", spent.with_task(parent, reborn).with_ledger(parent, Ledger()))
+
+
+def _mark(world: World, parent: int) -> Iterator[Action]:
+    """Mark a task that has not ended. A process of it runs on until its next heartbeat, and its writes are accepted."""
+    task = world.tasks[parent]
+    if not world.budget.marks or task.state not in {"scheduled", "running", "deferred"}:
+        return
+    name = f"the task of parent {parent + 1}" if parent else "the task"
+    for state in ("failed", "success"):
+        marked = task._replace(state=state, is_marked=True, trigger=None)
+        yield Action(f"a person marks {name} as {state}", "people", world.spend(marks=1).with_task(parent, marked))
+
+
+def _remove(world: World, parent: int) -> Iterator[Action]:
+    """
+    Remove a task instance, restore it under its id, or end its Dag run without it (``models/dagrun.py``).
+
+    Of one that runs, the process is told to stop. That it runs on beside the restored one is left out.
+    """
+    task = world.tasks[parent]
+    name = f"the task of parent {parent + 1}" if parent else "the task"
+    if task.state == REMOVED and not task.is_run_over:
+        restored = world.with_task(parent, task._replace(state="scheduled"))
+        yield Action(f"{name} is restored", "scheduler", restored)
+        over = world.with_task(parent, task._replace(is_run_over=True))
+        yield Action(f"{name} is still removed, and its Dag run ends", "scheduler", over)
+    elif world.budget.removals and task.state not in {REMOVED, "success", "skipped"}:
+        after = world.spend(removals=1).with_task(
+            parent, task._replace(state=REMOVED, is_marked=False, trigger=None)
+        )
+        left = tuple(it for it in after.processes if it.parent != parent or it.task_number != task.number)
+        yield Action(f"{name} is removed", "people", after._replace(processes=left))
 
 
 def _lose(world: World, configuration: Configuration) -> Iterator[Action]:

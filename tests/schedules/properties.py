@@ -27,12 +27,12 @@ from tests.schedules import ledger, limits
 from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tests.schedules.attempts import Wanted
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Request
-    from tests.schedules.world import Process, Run, Token, Wish, World
+    from tests.schedules.world import Process, Run, Task, Token, World
 
     Seen = Mapping[tuple[str, str], ChildRun | None]
 
@@ -44,7 +44,8 @@ class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is w
     """
     A property does not hold.
 
-    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed`` or ``late``.
+    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed``, ``reset``, ``ended``,
+        ``orphan`` or ``late``.
     """
 
     def __init__(self, name: str, what: str) -> None:
@@ -96,26 +97,68 @@ def _check_given_up(world: World, configuration: Configuration, created: Run, ot
         raise Violation("failed", f"{created.run_id} was created, and the failure of {other.run_id} is to be the end")
 
 
-def check_resume(world: World, wish: Wish, run: Run) -> str:
+def check_resume(world: World, parent: int, run: Run) -> str:
     """
     Check that the reconciler resumes a failed run alone, once for a try, while that try wants it, beside no other.
 
     :param world: as it was before.
     """
-    task = world.tasks[wish.parent]
-    what = f"{run.run_id} was resumed"
+    check_act(world, parent, run, "resumed")
     if run.state != FAILED:
-        raise Violation("resumed", f"{what}, and it was {run.state}")
-    if not world.is_current(wish.parent, wish.task_number) or task.state not in {"running", "deferred"}:
-        raise Violation("resumed", f"{what} for a try that is over")
-    if (wish.parent, wish.task_number) in world.resumed:
-        raise Violation("resumed", f"{what} twice by one try")
-    calls = {(own.life, own.call) for own in run.owners_of(wish.parent)}
+        raise Violation("resumed", f"{run.run_id} was resumed, and it was {run.state}")
+    calls = {(own.life, own.call) for own in run.owners_of(parent)}
     for other in world.runs:
-        is_own = any((own.life, own.call) in calls for own in other.owners_of(wish.parent))
+        is_own = any((own.life, own.call) in calls for own in other.owners_of(parent))
         if is_own and other.key != run.key and other.state == ACTIVE:
-            raise Violation("duplicate", f"{what}, and {other.run_id} is active")
+            raise Violation("duplicate", f"{run.run_id} was resumed, and {other.run_id} is active")
     return ""
+
+
+def check_act_of_reset(world: World, configuration: Configuration, run: Run, request: Request) -> str:
+    """
+    Check that the reconciler resets no healthy run, and none twice for a try. No lateness excuses it.
+
+    :param world: as it was before.
+    :param request: as the task would have sent it.
+    """
+    check_act(world, request.sender.parent, run, "reset")
+    return check_reset(world, configuration, run, request, limits.ACTS_OF_RESET)
+
+
+def check_act(world: World, parent: int, run: Run, what: str) -> str:
+    """Check that a try wants the act that has not had it, and that nobody has cleared the run since it was asked for."""
+    task = world.tasks[parent]
+    asking = [it for it in world.processes if (it.parent, it.task_number) == (parent, task.number)]
+    if task.state not in {"running", "deferred"} or not asking:
+        raise Violation(what, f"{run.run_id} was {what} for a try that is over")
+    if (parent, task.number, task.try_number) in world.acted:
+        raise Violation(what, f"{run.run_id} was {what} twice for one try")
+    seen = asking[-1].step.seen.get(run.key)
+    if seen is not None and seen.clear_number is not None and seen.clear_number != run.clear_number:
+        raise Violation(what, f"{run.run_id} was {what}, and somebody had cleared it since this was asked for")
+    return ""
+
+
+def check_end(world: World, parent: int, run: Run) -> str:
+    """
+    Check that the reconciler ends no run that somebody wants: its parent, or a person who started it again.
+
+    :param world: as it was before.
+    """
+    task = world.tasks[parent]
+    what = f"{run.run_id} was ended"
+    if not task.is_over:
+        raise Violation("ended", f"{what}, and its parent task is {task.state}")
+    if task.state == "success" and not task.is_marked:
+        raise Violation("ended", f"{what}, and its outcome was taken")
+    if is_restarted(task, run):
+        raise Violation("ended", f"{what}, and a person had started it again after the end of its parent")
+    return ""
+
+
+def is_restarted(task: Task, run: Run) -> bool:
+    """Tell whether a person has started the run again since its parent has ended."""
+    return bool(run.clear_number) and task.ended_at is not None and run.queued_at > task.ended_at
 
 
 def check_timeout(world: World, configuration: Configuration, process: Process) -> None:
@@ -142,7 +185,13 @@ def _is_overdue(world: World, configuration: Configuration, process: Process, ru
     return not is_cleared and not run.is_late and run.started_at + limit < moment_of(process.task_number)
 
 
-def check_reset(world: World, configuration: Configuration, run: Run, request: Request) -> str:
+def check_reset(
+    world: World,
+    configuration: Configuration,
+    run: Run,
+    request: Request,
+    excuses: Mapping[str, Callable[[limits.Reset], bool]] = limits.RESETS,
+) -> str:
     """
     Check that no healthy child of this parent is cleared by a retry.
 
@@ -158,7 +207,7 @@ def check_reset(world: World, configuration: Configuration, run: Run, request: R
     if not is_done and not is_joined:
         return ""
     case = limits.Reset(world, configuration, run, request, is_joined)
-    if found := limits.excuse(limits.RESETS, case):
+    if found := limits.excuse(excuses, case):
         return found
     raise Violation("cleared", f"{run.run_id} is {run.state}, and a retry reset it")
 
@@ -262,7 +311,9 @@ def check_call(process: Process) -> None:
     """Check that fire-and-forget does not wait for the child's end."""
     call = process.step.call
     wanted = process.step.start.wanted[min(call.call, len(process.step.start.wanted)) - 1]
-    if call.kind == "look" and process.step.is_repetition and wanted.request.mode is Mode.FIRE_AND_FORGET:
+    # It may wait for its reset: those look-ups are detailed.
+    is_poll = call.kind == "look" and process.step.is_repetition and not call.is_detailed
+    if is_poll and wanted.request.mode is Mode.FIRE_AND_FORGET:
         last = process.step.outcomes[-1]
         if not last.error:
             raise Violation("stuck", "fire-and-forget waits for the child")
@@ -271,5 +322,5 @@ def check_call(process: Process) -> None:
 def check_rest(world: World) -> None:
     """Check that when faults stop and tries are left, the parent ends: nothing can happen any more, so it has."""
     for task in world.tasks:
-        if task.state not in ENDED:
+        if not task.is_over:
             raise Violation("stuck", f"nothing can happen any more, and the task is {task.state}")

@@ -85,6 +85,7 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
         payload.conf,
         ACTIVE,
         began,
+        began,
         owners=frozenset({token}),
         is_late=request.is_late,
     )

@@ -12,7 +12,7 @@ from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Action, checked
-from tests.schedules.world import ACTIVE, BEGINNING, ENDED, Ledger, Process, Task, World, given_up, moment_of
+from tests.schedules.world import ACTIVE, BEGINNING, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,9 @@ class Simulation:
 
     def actions(self, world: World) -> list[Action]:
         """Return all that can happen next."""
-        if self._is_over(world):
+        if (orphan := reconciler.find_orphan(world, self.configuration)) is not None:
+            return [Action("nobody ends it", "step", world, violation=orphan)]
+        if self._is_over(world) and not any(reconciler.due(world, self.configuration)):
             return []
         found = [
             *self._schedule(world),
@@ -63,7 +65,7 @@ class Simulation:
     @staticmethod
     def _is_over(world: World) -> bool:
         """Nothing that still happens could touch a parent or be done by it."""
-        is_ended = all(task.state in ENDED for task in world.tasks)
+        is_ended = all(task.is_over for task in world.tasks)
         return (
             is_ended and not world.processes and not world.messages and not world.budget.clears + world.budget.remakes
         )
@@ -151,6 +153,8 @@ class Simulation:
                 yield Action(f"{process.name}: polls", "step", world, violation=violation)
                 continue
             kind = process.step.call.kind
+            if world.tasks[process.parent].is_marked and world.is_current(process.parent, process.task_number):
+                yield Action(f"{process.name}: is told to stop", "step", calls.leave(world, process))
             if kind not in ENDS:
                 yield from calls.step(world, self.configuration, process)
             elif not self._is_heard(world, process):

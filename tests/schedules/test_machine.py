@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.schedules.bounds import kinds
 from tests.schedules.properties import check_rest
 from tests.schedules.simulation import Simulation
-from tests.schedules.world import ENDED, Budget
+from tests.schedules.world import Budget
 
 if TYPE_CHECKING:
     from tests.schedules.configurations import Configuration
@@ -95,7 +95,7 @@ class Schedules(RuleBasedStateMachine):
         if not self._actions("step", "scheduler", "child"):
             check_rest(self.world)
             return
-        message = f"a parent does not end: {[task.state for task in self.world.tasks if task.state not in ENDED]}"
+        message = f"a parent does not end: {[task.state for task in self.world.tasks if not task.is_over]}"
         raise AssertionError(message)
 
 

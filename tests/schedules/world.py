@@ -38,6 +38,7 @@ SUCCESS = "success"
 FAILED = "failed"
 HEALTHY = frozenset({ACTIVE, SUCCESS})
 ENDED = frozenset({"success", "failed", "skipped"})
+REMOVED = "removed"
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -94,6 +95,7 @@ class Run(NamedTuple):
     :param conf: the token of the conf that it carries.
     :param started_at: when its first task could run.
     :param owners: who created or reset it; empty: it is foreign.
+    :param queued_at: when it was last queued by the server, or by a person.
     :param is_revived: a person cleared it. For the oracle.
     :param is_late: it was created or reset by a request that came after its try was superseded. For the oracle.
     """
@@ -105,6 +107,7 @@ class Run(NamedTuple):
     conf: str
     state: str
     started_at: datetime
+    queued_at: datetime
     clear_number: int = 0
     owners: frozenset[Token] = frozenset()
     is_revived: bool = False
@@ -124,7 +127,7 @@ class Task(NamedTuple):
     """
     A parent's task instance, and its Dag run.
 
-    :param state: ``scheduled``, ``running``, ``deferred``, or ended.
+    :param state: ``scheduled``, ``running``, ``deferred``, ``removed``, or ended.
     :param number: its id. A superseded process has another.
     :param clear_number: its Dag run's.
     :param execution: how many executions of this try there were before.
@@ -133,6 +136,8 @@ class Task(NamedTuple):
     :param upstream: the number of the task instance before which something upstream of it ran again; 0: nothing did.
     :param version: what its Dag file asks for by now.
     :param store: its task state store.
+    :param is_marked: a person marked it as failed or as success: nobody has reported that.
+    :param is_run_over: it is removed, and its Dag run has ended.
     :param trigger: what a deferred task left to the trigger: the record, in which states the trigger
         fires, and when it does so in any case.
     """
@@ -149,12 +154,29 @@ class Task(NamedTuple):
     upstream: int = 0
     version: str = ""
     store: tuple[tuple[str, Kept], ...] = ()
+    is_marked: bool = False
+    is_run_over: bool = False
     trigger: tuple[Kept, frozenset[str], datetime | None] | None = None
 
     @property
     def is_eligible_to_retry(self) -> bool:
         """As ``TaskInstance.is_eligible_to_retry``."""
         return bool(self.retries) and self.try_number <= self.max_tries
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it comes back only if a person wants it."""
+        return self.state in ENDED or self.is_run_over
+
+    @property
+    def run_state(self) -> str:
+        """Its Dag run's state: there is nothing else in it."""
+        return "failed" if self.is_over else "running"
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended, or its Dag run did."""
+        return moment_of(self.number) + timedelta(hours=20) if self.is_over else None
 
     def get(self, key: str) -> Kept | None:
         """Return what its store has under a key."""
@@ -194,17 +216,6 @@ class Ledger(NamedTuple):
     remade: str = ""
     is_known_done: bool = False
     lost: str = ""
-
-
-class Wish(NamedTuple):
-    """What the reconciler has read in a record: to resume a run that is like this, for this task instance."""
-
-    parent: int
-    task_number: int
-    dag_id: str
-    run_id: str
-    clear_number: int
-    state: str
 
 
 class Process(NamedTuple):
@@ -262,6 +273,8 @@ class Budget(NamedTuple):
     :param edits: of a parent's Dag file, without a clear.
     :param losses: of the record, by whatever makes it incomplete.
     :param remakes: a task instance, or its Dag run, that is deleted and made anew.
+    :param marks: a person marks a task as failed or as success.
+    :param removals: a task instance that is removed, and may be restored (its Dag is edited, or what it is mapped over).
     """
 
     faults: int = 0
@@ -271,6 +284,8 @@ class Budget(NamedTuple):
     edits: int = 0
     losses: int = 0
     remakes: int = 0
+    marks: int = 0
+    removals: int = 0
 
     @property
     def total(self) -> int:
@@ -284,8 +299,7 @@ class World(NamedTuple):
 
     :param has_store: Airflow's version, as far as it can change.
     :param deleted: the keys of the runs that people deleted.
-    :param wishes: what the reconciler has read so far.
-    :param resumed: for which task instances it has resumed a run. For the oracle.
+    :param acted: for which tries the reconciler has resumed or reset a run. For the oracle.
     """
 
     runs: tuple[Run, ...]
@@ -296,8 +310,7 @@ class World(NamedTuple):
     processes: tuple[Process, ...] = ()
     messages: tuple[Sent, ...] = ()
     deleted: frozenset[tuple[str, str]] = frozenset()
-    wishes: frozenset[Wish] = frozenset()
-    resumed: frozenset[tuple[int, int]] = frozenset()
+    acted: frozenset[tuple[int, int, int]] = frozenset()
 
     def run(self, dag_id: str, run_id: str) -> Run | None:
         """Return the run of this id."""

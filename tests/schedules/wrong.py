@@ -12,26 +12,30 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import protocol, resuming, sending, timeouts, waiting
+from airflow_durable.core import asks, protocol, reconcile, resetting, resuming, sending, timeouts, waiting
 from airflow_durable.core.decide import decide
 from airflow_durable.core.errors import ReconcilerMissingError
 from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
-from airflow_durable.core.record import Baseline, Clock, Record
+from airflow_durable.core.asks import OnParentEnd
+from airflow_durable.core.reconcile import Act, Reason, Verdict, newest_of
+from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
 from airflow_durable.core.timeouts import clock_after
 from airflow_durable.task.journal import _CallEntries
-from tests.schedules import calls, reconciler
+from tests.schedules import calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
-from tests.schedules.reconciler import is_wanted
 from tests.schedules.world import Budget, see
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
+    from airflow_durable.core.asks import Action
+    from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow
     from airflow_durable.core.model import Attempt, ChildRun
     from airflow_durable.core.port import Port
-    from tests.schedules.world import Run, Wish, World
+    from tests.schedules.world import Run
 
 
 class Wrong(NamedTuple):
@@ -75,6 +79,7 @@ class _LateWriter:
 
 
 _send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
+_decide_action, _is_over, reconcile_decide = reconcile._decide_action, reconcile._is_over, reconcile.decide
 
 
 def _submit_then_persist(port: Port, *rest: Any) -> Any:  # noqa: ANN401 - as the real one
@@ -165,19 +170,42 @@ def _from_this_try(*arguments: Any) -> Clock | None:  # noqa: ANN401 - as the re
     return clock and replace(clock, since=arguments[-1])
 
 
-def _whatever_was_cleared(world: World, wish: Wish) -> bool:
-    run = world.run(wish.dag_id, wish.run_id)
-    return is_wanted(world, wish._replace(clear_number=run.clear_number if run else 0))
+def _whatever_was_cleared(action: Action, child: ChildNow | None) -> Verdict:
+    return _decide_action(replace(action, clear_number=child.clear_number) if child else action, child)
 
 
-def _whoever_asked(world: World, wish: Wish) -> bool:
-    return is_wanted(world, wish._replace(task_number=world.tasks[wish.parent].number))
+def _whatever_it_is(action: Action, child: ChildNow | None) -> Verdict:
+    return Verdict(Act(action.kind.value) if child else Act.NOTHING, Reason.ASKED)
 
 
-def _whatever_state(world: World, wish: Wish) -> bool:
-    run = world.run(wish.dag_id, wish.run_id)
-    now = wish if run is None else wish._replace(clear_number=run.clear_number, state=run.state)
-    return is_wanted(world, now)
+def _last_asked(entries: Sequence[Entry]) -> Entry | None:
+    """Return the last entry with an action, also if a later one withdraws it."""
+    asking = [it for it in entries if it.record and it.record.asks and it.record.asks.action]
+    return max(asking, key=lambda entry: entry.sequence) if asking else newest_of(entries)
+
+
+def _first_of(entries: Sequence[Entry]) -> Entry | None:
+    return min(entries, key=lambda entry: entry.sequence, default=None)
+
+
+def _over_if(*states: str | None) -> Callable[[ParentNow], bool]:
+    return lambda parent: parent.state in states or _is_over(parent)
+
+
+def _for_any(entry: Entry | None, parent: ParentNow, child: ChildNow | None, now: datetime) -> Verdict:
+    """Decide as if no outcome had been taken."""
+    if entry is not None and entry.record is not None and entry.record.is_consumed:
+        entry = replace(entry, record=replace(entry.record, phase=Phase.SENT))
+    return reconcile_decide(entry, parent, child, now)
+
+
+def _reset_at_once(port: Port, request: Request, record: Record, found: ChildRun) -> Record:
+    """Ask the reconciler, and do not withdraw that before the task does it itself."""
+    action = asks.Action(asks.ActionKind.RESET, found.clear_number or 0, found.state)
+    record = replace(record, reset=baseline_of(found), asks=asks.asks_of(request.on_parent_end, action))
+    port.write(record)
+    port.reset(record)
+    return record
 
 
 def _start_beside(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
@@ -192,6 +220,8 @@ def _start_beside(port: Port, request: Request, record: Record, seen: ChildRun) 
 _WAIT = Configuration(Mode.WAIT)
 _FAILING = _WAIT._replace(on_child_failure=OnChildFailure.FAIL, budget=Budget(failures=1))
 _RESUMING = _WAIT._replace(on_child_failure=OnChildFailure.RESUME)
+_RESETTING = _WAIT._replace(identity=RUN_ID, is_reset=True, is_reset_asked=True)
+_CANCELLING = _WAIT._replace(on_parent_end=OnParentEnd.CANCEL)
 _TIMED = _WAIT._replace(run_timeout=timedelta(hours=6), budget=Budget(faults=1))
 _ONE_FAULT = _WAIT._replace(budget=Budget(faults=1))
 _CLEAR = _WAIT._replace(budget=Budget(clears=1))
@@ -231,7 +261,7 @@ WRONG = (
     ),
     Wrong(
         "the dates of the run before its reset not recorded",
-        sending,
+        resetting,
         "baseline_of",
         _without_dates,
         "cleared",
@@ -302,27 +332,131 @@ WRONG = (
     ),
     Wrong(
         "resume without checking clear_number",
-        reconciler,
-        "is_wanted",
+        reconcile,
+        "_decide_action",
         _whatever_was_cleared,
         "resumed",
-        _RESUMING._replace(budget=Budget(failures=2)),
+        _RESUMING._replace(budget=Budget(failures=2, people=1)),
     ),
     Wrong(
         "resume without checking the state",
-        reconciler,
-        "is_wanted",
-        _whatever_state,
+        reconcile,
+        "_decide_action",
+        _whatever_it_is,
         "resumed",
-        _RESUMING._replace(budget=Budget(failures=1)),
+        _RESUMING._replace(budget=Budget(failures=1, people=1)),
     ),
     Wrong(
         "resume for a try that is over",
-        reconciler,
-        "is_wanted",
-        _whoever_asked,
+        reconcile,
+        "_is_waiting",
+        _always(answer=True),
         "resumed",
         _RESUMING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "reset without checking clear_number",
+        reconcile,
+        "_decide_action",
+        _whatever_was_cleared,
+        "reset",
+        _RESETTING._replace(budget=Budget(failures=2, people=1)),
+    ),
+    Wrong(
+        "reset without checking anything",
+        reconcile,
+        "_decide_action",
+        _whatever_it_is,
+        "reset",
+        _RESETTING._replace(budget=Budget(failures=1, people=1)),
+    ),
+    Wrong(
+        "reset for a try that is over",
+        reconcile,
+        "_is_waiting",
+        _always(answer=True),
+        "reset",
+        _RESETTING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "a reset that was withdrawn is done all the same",
+        reconcile,
+        "newest_of",
+        _last_asked,
+        "cleared",
+        _RESETTING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "a reset that is not withdrawn before the task does it itself",
+        resetting,
+        "reset",
+        _reset_at_once,
+        "cleared",
+        _RESETTING._replace(budget=Budget(failures=1)),
+    ),
+    Wrong(
+        "a child is ended while its parent is to be retried",
+        reconcile,
+        "_is_over",
+        _over_if("up_for_retry"),
+        "ended",
+        _CANCELLING._replace(budget=Budget(faults=1)),
+    ),
+    Wrong(
+        "a child is ended while its parent waits in the triggerer",
+        reconcile,
+        "_is_over",
+        _over_if("deferred"),
+        "ended",
+        _CANCELLING._replace(mode=Mode.DEFER),
+    ),
+    Wrong(
+        "a child is ended when its parent is removed, which may be restored",
+        reconcile,
+        "_is_over",
+        _over_if("removed"),
+        "ended",
+        _CANCELLING._replace(budget=Budget(removals=1)),
+    ),
+    Wrong(
+        "a child is ended that a person has started again",
+        reconcile,
+        "_is_after",
+        _always(answer=False),
+        "ended",
+        _CANCELLING._replace(budget=Budget(marks=1, people=1)),
+    ),
+    Wrong(
+        "a child is ended whose outcome was taken",
+        reconcile,
+        "decide",
+        _for_any,
+        "ended",
+        _CANCELLING._replace(mode=Mode.FIRE_AND_FORGET),
+    ),
+    Wrong(
+        "only a parent that has failed has ended",
+        reconcile,
+        "_PARENT_ENDED",
+        frozenset({"failed"}),
+        "orphan",
+        _CANCELLING._replace(budget=Budget(marks=1)),
+    ),
+    Wrong(
+        "a removed parent never ends",
+        reconcile,
+        "_is_over",
+        lambda parent: parent.state != "removed" and _is_over(parent),
+        "orphan",
+        _CANCELLING._replace(budget=Budget(removals=1)),
+    ),
+    Wrong(
+        "the first entry says what becomes of the child",
+        reconcile,
+        "newest_of",
+        _first_of,
+        "orphan",
+        _CANCELLING._replace(budget=Budget(failures=1, marks=1)),
     ),
     Wrong(
         "a fresh child where nobody resumed",
