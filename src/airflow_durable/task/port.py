@@ -44,6 +44,7 @@ class AirflowPort:
         self.has_store = journal.has_store
         self.has_details = task_sdk.has_details()
         self.has_asked_stock = False
+        self._checked: DagRunTriggerException | None = None
         self.has_record = False
 
     def __enter__(self) -> Self:
@@ -90,8 +91,8 @@ class AirflowPort:
         return task_sdk.why_queued(dag_id)
 
     def check(self, record: Record) -> None:
-        """Have the stock operator build and check its request for the recorded run."""
-        self._ask(record)
+        """Have the stock operator build and check its request for the recorded run. It is sent by :meth:`reset`."""
+        self._checked = self._ask(record)
 
     def submit(self, record: Record) -> bool:
         """Ask for the recorded run."""
@@ -99,7 +100,8 @@ class AirflowPort:
 
     def reset(self, record: Record) -> None:
         """Clear the recorded run, or create it if it has gone."""
-        task_sdk.submit(self._ask(record), is_reset=True)
+        request, self._checked = self._checked or self._ask(record), None
+        task_sdk.submit(request, is_reset=True)
 
     def now(self) -> datetime:
         """Return the present, in UTC."""
