@@ -126,8 +126,13 @@ def _look(world: World, configuration: Configuration, process: Process) -> Itera
     if not (standing.is_repetition and standing.outcomes[-1] == answer):
         label = f"{process.name}: look-up of {short(call.key)}: {run.state if run else 'missing'}"
         yield Action(label, "step", go_on(world, process, answer))
-    if configuration.is_waiting_for_reconciler and standing.is_repetition and call.is_detailed and standing.outcomes[-1] == answer:
-        yield from _fault(world, process, "finds that nobody has acted in time", answer)
+    is_asking = configuration.is_waiting_for_reconciler and standing.is_repetition and call.is_detailed
+    if is_asking and standing.outcomes[-1] == answer:
+        if configuration.is_reset_asked:
+            # The task goes on by itself then: it takes time, but it is no fault.
+            yield Action(f"{process.name}: nobody has acted in time", "step", go_on(world, process, answer))
+        else:
+            yield from _fault(world, process, "finds that nobody has acted in time", answer)
     yield from _fault(world, process, "fails, the server is away", AWAY)
     yield from _fault(world, process, "is forbidden", Reply(error="forbidden"))
 

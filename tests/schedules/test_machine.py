@@ -70,6 +70,11 @@ class Schedules(RuleBasedStateMachine):
         """Let a child end."""
         self._draw(data, "child")
 
+    @rule(data=st.data())
+    def let_the_reconciler_act(self, data: st.DataObject) -> None:
+        """Let the reconciler do what it is asked for."""
+        self._draw(data, "reconciler")
+
     @precondition(lambda self: self.world.budget.faults)
     @rule(data=st.data())
     def break_something(self, data: st.DataObject) -> None:
@@ -88,11 +93,11 @@ class Schedules(RuleBasedStateMachine):
             return
         self.world = self.world._replace(budget=Budget())
         for _ in range(1000):
-            actions = self._actions("step", "scheduler", "child")
+            actions = self._actions("reconciler", "step", "scheduler", "child")
             if not actions:
                 break
             self._do(actions[0])
-        if not self._actions("step", "scheduler", "child"):
+        if not self._actions("reconciler", "step", "scheduler", "child"):
             check_rest(self.world)
             return
         message = f"a parent does not end: {[task.state for task in self.world.tasks if not task.is_over]}"
