@@ -93,6 +93,47 @@ def test_where_no_reconciler_acts_the_error_says_so(supervisor: Supervisor, monk
     assert "asks" not in supervisor.record()
 
 
+RESET: dict[str, Any] = {"trigger_run_id": "fixed", "reset_dag_run": True}
+
+
+def resets(supervisor: Supervisor) -> int:
+    """Return how often the task sent a reset of its own."""
+    return sum(getattr(request, "reset_dag_run", False) is True for request in supervisor.requests)
+
+
+@needs_store
+@each_waiting_mode
+def test_a_reset_is_left_to_the_reconciler(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    dag = make_dag(**RESET, on_parent_end="cancel", **mode)
+    killed_while_waiting(supervisor, dag)
+    fail_all(supervisor)
+    supervisor.on_sleep = lambda: reconcile(supervisor)
+    assert finish(supervisor, dag, try_number=2).state == "success"
+    assert (resets(supervisor), supervisor.only_run().clear_number) == (0, 1)
+    assert supervisor.entries()[1]["asks"]["action"] == {"kind": "reset", "clear_number": 0, "state": "failed"}
+    assert supervisor.record()["asks"] == {"on_parent_end": "cancel"}
+
+
+@needs_store
+@pytest.mark.parametrize("seconds", ["3", "0"])
+def test_where_no_reconciler_acts_the_task_resets_the_run_itself(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__DURABLE__RESET_TIMEOUT", seconds)
+    dag = make_dag(**RESET, **WAIT)
+    killed_while_waiting(supervisor, dag)
+    fail_all(supervisor)
+    supervisor.sleeps.clear()
+    waited: list[float] = []
+    supervisor.before["TriggerDagRun"] = lambda: waited.append(sum(supervisor.sleeps))
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    outcome = finish(supervisor, dag, try_number=2)
+    assert (outcome.state, waited) == ("success", [float(seconds)])
+    assert (resets(supervisor), supervisor.only_run().clear_number) == (1, 1)
+    assert outcome.said("No reconciler has reset run 'fixed'") is (seconds != "0")
+    assert all("asks" not in entry for entry in supervisor.entries()[2:])
+
+
 def test_the_error_names_the_tasks_that_failed(supervisor: Supervisor) -> None:
     supervisor.on_sleep = lambda: fail_all(supervisor, extract="success", load="failed", report="upstream_failed")
     text = str(finish(supervisor, make_dag(**WAIT)).error)

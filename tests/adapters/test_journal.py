@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd
 from airflow_durable.core.errors import JournalReadError, JournalWriteError, RecordDamagedError
 from airflow_durable.core.model import Mode, Phase, Proof
 from airflow_durable.core.record import Record
@@ -174,6 +175,23 @@ def test_the_first_write_after_an_empty_read_is_confirmed_once() -> None:
     reads = store.reads
     mine.write(SENT)
     assert store.reads == reads
+
+
+@needs_store
+@pytest.mark.parametrize("is_withdrawal", [True, False])
+def test_a_reconciler_that_acts_at_once_is_no_sign_of_an_earlier_try(is_withdrawal: bool) -> None:  # noqa: FBT001
+    """It writes the next entry, before the first one is read back."""
+    store = Store()
+    mine = journal(store)
+    mine.read(1)
+    asking = replace(SENT, asks=Asks(OnParentEnd.CANCEL, Action(ActionKind.RESUME, 0, "failed")))
+    after = replace(asking, asks=Asks(OnParentEnd.CANCEL)) if is_withdrawal else CONSUMED
+    store.values[key_of(1, 1)] = {**dump(after), "root": TI_ID}
+    if is_withdrawal:
+        mine.write(asking)
+        return
+    with pytest.raises(JournalReadError):
+        mine.write(asking)
 
 
 @needs_store

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd, asks_of, is_run_of, without_action
+from airflow_durable.core.asks import (
+    Action,
+    ActionKind,
+    Asks,
+    OnParentEnd,
+    asks_of,
+    is_run_of,
+    withdrawn,
+    without_action,
+)
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.model import ChildRun, Mode, Proof
 from airflow_durable.core.record import Clock, Record
@@ -38,6 +47,13 @@ def test_only_what_is_asked_is_stored(asks: Asks, stored: dict[str, Any]) -> Non
     record = replace(RECORD, asks=asks)
     assert dump(record)["asks"] == stored
     assert load(dump(record)) == record
+
+
+@pytest.mark.parametrize("on_parent_end", OnParentEnd)
+@pytest.mark.parametrize("action", [None, RESUME])
+def test_the_withdrawal_has_one_form_whoever_writes_it(on_parent_end: OnParentEnd, action: Action | None) -> None:
+    record = replace(RECORD, asks=asks_of(on_parent_end, action))
+    assert withdrawn(dump(record)) == dump(replace(record, asks=without_action(record.asks)))
 
 
 def test_a_record_that_asks_nothing_has_the_form_that_it_always_had() -> None:

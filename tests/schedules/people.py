@@ -193,9 +193,7 @@ def _remove(world: World, parent: int) -> Iterator[Action]:
         over = world.with_task(parent, task._replace(is_run_over=True))
         yield Action(f"{name} is still removed, and its Dag run ends", "scheduler", over)
     elif world.budget.removals and task.state not in {REMOVED, "success", "skipped"}:
-        after = world.spend(removals=1).with_task(
-            parent, task._replace(state=REMOVED, is_marked=False, trigger=None)
-        )
+        after = world.spend(removals=1).with_task(parent, task._replace(state=REMOVED, is_marked=False, trigger=None))
         left = tuple(it for it in after.processes if it.parent != parent or it.task_number != task.number)
         yield Action(f"{name} is removed", "people", after._replace(processes=left))
 

@@ -24,7 +24,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import ChildRun, Mode, OnChildFailure, OnClear
 from tests.schedules import ledger, limits
-from tests.schedules.world import ACTIVE, ENDED, FAILED, HEALTHY, moment_of
+from tests.schedules.world import ACTIVE, FAILED, HEALTHY, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is w
     """
     A property does not hold.
 
-    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed``, ``reset``, ``ended``,
-        ``orphan`` or ``late``.
+    :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed``, ``reset``,
+        ``ended``, ``orphan`` or ``late``.
     """
 
     def __init__(self, name: str, what: str) -> None:
@@ -126,7 +126,7 @@ def check_act_of_reset(world: World, configuration: Configuration, run: Run, req
 
 
 def check_act(world: World, parent: int, run: Run, what: str) -> str:
-    """Check that a try wants the act that has not had it, and that nobody has cleared the run since it was asked for."""
+    """Check that a try wants the act, that it has not had it, and that nobody has cleared the run since it asked."""
     task = world.tasks[parent]
     asking = [it for it in world.processes if (it.parent, it.task_number) == (parent, task.number)]
     if task.state not in {"running", "deferred"} or not asking:

@@ -27,6 +27,7 @@ from tests.schedules.world import ACTIVE, FAILED, Sender, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Action
     from tests.schedules.world import Run, Task, World

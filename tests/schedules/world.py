@@ -274,7 +274,7 @@ class Budget(NamedTuple):
     :param losses: of the record, by whatever makes it incomplete.
     :param remakes: a task instance, or its Dag run, that is deleted and made anew.
     :param marks: a person marks a task as failed or as success.
-    :param removals: a task instance that is removed, and may be restored (its Dag is edited, or what it is mapped over).
+    :param removals: a task instance that is removed, and may be restored (its Dag, or what it is mapped over, changes).
     """
 
     faults: int = 0

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 from airflow_durable.core import asks, protocol, reconcile, resetting, resuming, sending, timeouts, waiting
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.decide import decide
 from airflow_durable.core.errors import ReconcilerMissingError
 from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.reconcile import Act, Reason, Verdict, newest_of
 from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.core.asks import Action
-    from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow
     from airflow_durable.core.model import Attempt, ChildRun
     from airflow_durable.core.port import Port
+    from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow
     from tests.schedules.world import Run
 
 

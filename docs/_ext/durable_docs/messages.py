@@ -22,6 +22,7 @@ SAMPLES: dict[str, Any] = {
     "name": "logical_date",
     "times": 5,
     "is_transient": True,
+    "is_asked": False,
     "key": "durable_child_run",
     "call": 2,
     "status": 404,

@@ -309,9 +309,7 @@ class LookUpFailedError(DurableError):
     :param is_asked: this try had asked the reconciler for something before.
     """
 
-    def __init__(
-        self, dag_id: str, run_id: str, reason: str, *, is_transient: bool, is_asked: bool = False
-    ) -> None:
+    def __init__(self, dag_id: str, run_id: str, reason: str, *, is_transient: bool, is_asked: bool = False) -> None:
         done = "Nothing was done to that run."
         if is_asked:
             done = "This try had asked the reconciler to let it continue or start over, which may have been done."
@@ -327,9 +325,7 @@ class LookUpFailedError(DurableError):
 
     def after_asking(self) -> LookUpFailedError:
         """Return it as of a try that had asked the reconciler for something before."""
-        return LookUpFailedError(
-            self.dag_id, self.run_id, self.reason, is_transient=self.is_transient, is_asked=True
-        )
+        return LookUpFailedError(self.dag_id, self.run_id, self.reason, is_transient=self.is_transient, is_asked=True)
 
 
 class JournalReadError(DurableError):

@@ -48,7 +48,10 @@ def withdraw(world: World, parent: Asking) -> None:
 @pytest.mark.parametrize("on_end", [False, True])
 @pytest.mark.parametrize(("kind", "state"), KINDS)
 def test_what_is_done_leaves_the_entry_that_the_task_would_write(
-    world: World, kind: str, state: str, on_end: bool
+    world: World,
+    kind: str,
+    state: str,
+    on_end: bool,  # noqa: FBT001 - as the parameter
 ) -> None:
     parent = ask(world, kind, state, on_end=on_end)
     assert len(Reconciler(world.open).turn().done) == 1
