@@ -25,6 +25,8 @@ from airflow_durable.core import protocol, timeouts, waiting
 from airflow_durable.core.errors import (
     DurableError,
     LookUpFailedError,
+    ResultMissingError,
+    ResultUnreadableError,
     SubmissionRefusedError,
     SubmissionUnknownError,
 )
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from airflow_durable.core.record import Record
 
 POKE_INTERVAL_SECONDS = 60.0
+DEFER_AFTER_SECONDS = 0.5
+"""Less than a pause: it looks twice, then it defers."""
 
 Answer = Kept | ChildRun | bool | int | None
 
@@ -60,8 +64,8 @@ class Call(NamedTuple):
     """
     What a try asks of the world: at this it stands until the explorer gives it an outcome.
 
-    :param kind: ``get``, ``set``, ``look``, ``count``, ``newer``, ``submit``, ``reset``; and how it ends: ``defer``,
-        ``succeed``, ``fail``.
+    :param kind: ``get``, ``set``, ``look``, ``count``, ``newer``, ``submit``, ``reset``, ``result``; and how it ends:
+        ``defer``, ``succeed``, ``fail``.
     :param key: of the store; or the run's.
     :param what: what is stored, or left to the trigger.
     :param states: of runs that are counted, or in which the trigger fires.
@@ -108,6 +112,8 @@ _ERRORS: dict[str, Callable[[Call], Exception]] = {
     "away": lambda call: LookUpFailedError(call.dag_id, call.key, "no answer", is_transient=True),
     "forbidden": lambda call: LookUpFailedError(call.dag_id, call.key, "HTTP 403", is_transient=False),
     "refused": lambda call: SubmissionRefusedError(call.dag_id, call.key, "HTTP 400"),
+    "no result": lambda call: ResultMissingError(call.dag_id, call.key, "task", "it has returned none"),
+    "unreadable": lambda call: ResultUnreadableError(call.dag_id, call.key, "task", "no answer"),
     "unknown": lambda call: SubmissionUnknownError(call.dag_id, call.key, "no answer"),
 }
 
@@ -153,6 +159,8 @@ class Start(NamedTuple):
     :param number: of its task instance.
     :param execution: tells two executions of one try apart.
     :param upstream: see :class:`.world.Task`.
+    :param is_waiting_first: a deferrable task waits a while before it defers.
+    :param has_result: what the child has returned is wanted.
     :param resumed: what ended a deferral: the record, the child's state (None: missing), and whether it ended because a
         timeout can be over (then the state says nothing); None: not resumed.
     """
@@ -164,6 +172,8 @@ class Start(NamedTuple):
     upstream: int
     has_store: bool
     has_details: bool
+    is_waiting_first: bool = False
+    has_result: bool = False
     resumed: tuple[Kept, str | None, bool] | None = None
 
 
@@ -317,6 +327,10 @@ class ReplayPort:
         """Tell that something has failed: what a failed run is like."""
         return {"task": "failed"}
 
+    def result(self, record: Record) -> Kept:
+        """Read what the run has returned."""
+        return self._ask(Call("result", record.run_id, record.dag_id, call=record.call))  # type: ignore[return-value] # of a result
+
     def why_queued(self, dag_id: str) -> None:
         """Tell nothing."""
 
@@ -409,6 +423,7 @@ def _execute(start: Start, outcomes: tuple[Reply, ...]) -> tuple[Call, bool]:
 def run(port: ReplayPort, start: Start) -> Call:
     """Do what ``operators/trigger_dagrun.py`` does with the protocol, for each call of the task."""
     epoch = None
+    results = []
     for number, wanted in enumerate(start.wanted, 1):
         port.wanted = wanted
         request = replace(wanted.request, call=number, epoch=epoch, is_journal_proven=port.is_proven)
@@ -422,15 +437,26 @@ def run(port: ReplayPort, start: Start) -> Call:
             started = protocol.trigger(port, request, start.attempt)
             if started.is_settled:
                 break
-            if request.mode is Mode.DEFER:
+            is_deferred = request.mode is Mode.DEFER
+            if is_deferred and not start.is_waiting_first:
                 return _deferral(port, request, started.record)
-            started = waiting.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS)
-            if started is not None and not started.is_settled:
+            record, at_most = started.record, DEFER_AFTER_SECONDS if is_deferred else None
+            started = waiting.wait(port, request, started, poke_interval=POKE_INTERVAL_SECONDS, at_most_seconds=at_most)
+            if started is None:
+                return _deferral(port, request, record)
+            if not started.is_settled:
                 started = None
         if number == 1:
             epoch = started.record.epoch
-        waiting.consume(port, started)
-    return Call("succeed")
+        results += _finish(port, started, has_result=start.has_result)
+    return Call("succeed", what=keep(results))
+
+
+def _finish(port: ReplayPort, started: protocol.Started, *, has_result: bool) -> list[str]:
+    """Do what ``task/execution.py``, ``_finish``, does."""
+    results = [port.result(started.record).value] if has_result else []
+    waiting.consume(port, started)
+    return results
 
 
 def _resume(port: ReplayPort, request: Request, kept: Kept, state: str | None, is_due: bool) -> protocol.Started | Call:  # noqa: FBT001 - of an event

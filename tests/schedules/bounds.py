@@ -101,6 +101,17 @@ def _lives(plain: Configuration) -> Iterator[Kind]:
     yield Kind(failing._replace(has_store=False), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR,))
     timed = plain._replace(run_timeout=timedelta(hours=6))
     yield Kind(timed, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAULTS, CRASH_AND_PERSON))
+    returning = plain._replace(has_result=True)
+    yield Kind(returning, (FAULT, CLEAR), (CRASH_AND_CLEAR, FAULTS, CRASH_AND_FAILURE))
+    if plain.mode is Mode.DEFER:
+        patient = plain._replace(is_waiting_first=True)
+        yield Kind(
+            patient,
+            (FAULT, CLEAR, Budget(failures=1)),
+            (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAULTS, CRASH_AND_PERSON),
+        )
+        yield Kind(patient._replace(run_timeout=timedelta(hours=6)), (FAULT,), (CRASH_AND_CLEAR,))
+        yield Kind(patient._replace(on_parent_end=OnParentEnd.CANCEL), (Budget(marks=1),), (MARK_AND_PERSON,))
     resuming = plain._replace(on_child_failure=OnChildFailure.RESUME)
     yield Kind(
         resuming,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.model import Mode
 from tests.schedules import properties
-from tests.schedules.attempts import Reply
+from tests.schedules.attempts import Reply, keep
 from tests.schedules.configurations import NO_DAG
 from tests.schedules.requests import Action, Effect, Request, checked, create, reset
-from tests.schedules.world import Sender, Sent, moment_of, see
+from tests.schedules.world import SUCCESS, Sender, Sent, moment_of, see
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +127,9 @@ def _look(world: World, configuration: Configuration, process: Process) -> Itera
     if not (standing.is_repetition and standing.outcomes[-1] == answer):
         label = f"{process.name}: look-up of {short(call.key)}: {run.state if run else 'missing'}"
         yield Action(label, "step", go_on(world, process, answer))
+    is_polling = standing.is_repetition and not call.is_detailed and wanted.request.mode is Mode.DEFER
+    if configuration.is_waiting_first and is_polling and standing.outcomes[-1] == answer:
+        yield Action(f"{process.name}: has waited as long as it waits here", "step", go_on(world, process, answer))
     is_asking = configuration.is_waiting_for_reconciler and standing.is_repetition and call.is_detailed
     if is_asking and standing.outcomes[-1] == answer:
         if configuration.is_reset_asked:
@@ -145,6 +149,16 @@ def _count(world: World, configuration: Configuration, process: Process) -> Iter
     label = f"{process.name}: count of {len(call.run_ids)} run ids in {what}: {number}"
     yield Action(label, "step", go_on(world, process, Reply(number)))
     yield from _fault(world, process, "fails, the server is away", AWAY)
+
+
+def _result(world: World, configuration: Configuration, process: Process) -> Iterator[Action]:
+    call = process.step.call
+    run = world.run(call.dag_id, call.key)
+    is_there = run is not None and run.state == SUCCESS
+    reply = Reply(keep(run.conf)) if run is not None and is_there else Reply(error="no result")
+    label = f"{process.name}: result of {short(call.key)}{'' if is_there else ': missing'}"
+    yield Action(label, "step", go_on(world, process, reply))
+    yield from _fault(world, process, "cannot be read", Reply(error="unreadable"))
 
 
 def _newer(world: World, configuration: Configuration, process: Process) -> Iterator[Action]:
@@ -226,6 +240,7 @@ _STEPS = {
     "look": _look,
     "count": _count,
     "newer": _newer,
+    "result": _result,
     "submit": _submit,
     "reset": _reset,
 }

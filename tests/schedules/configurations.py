@@ -55,6 +55,8 @@ class Configuration(NamedTuple):
     :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
     :param is_misread: a read may say that there is no such key.
     :param run_timeout: less than a day, and more than a try takes: it is over in a later try, and in none before.
+    :param is_waiting_first: ``defer_after``: a deferrable task waits a while before it defers.
+    :param has_result: the task returns what its child has returned.
     :param is_reset_asked: a reset is asked of the reconciler before the task sends it.
     :param has_upstream: what is upstream of the task may be cleared with it.
     """
@@ -82,6 +84,8 @@ class Configuration(NamedTuple):
     has_upstream: bool = False
     on_child_failure: OnChildFailure = OnChildFailure.FRESH
     run_timeout: timedelta | None = None
+    is_waiting_first: bool = False
+    has_result: bool = False
     is_reset_asked: bool = False
     on_parent_end: OnParentEnd = OnParentEnd.ABANDON
     budget: Budget = Budget()
@@ -119,6 +123,8 @@ class Configuration(NamedTuple):
         flags = {
             "reset": self.is_reset,
             "reset asked for": self.is_reset_asked,
+            "defer_after": self.is_waiting_first,
+            "result": self.has_result,
             "cancel": self.on_parent_end is OnParentEnd.CANCEL,
             "skip": self.is_skip,
             "racing": self.is_racing,

@@ -221,6 +221,7 @@ def check_success(world: World, process: Process) -> str:
 
     :returns: the excuse; empty: none is needed.
     """
+    _check_results(world, process)
     for call, wanted in enumerate(process.step.start.wanted, 1):
         if ledger.is_done(world, process.parent, call, wanted):
             continue
@@ -237,6 +238,22 @@ def check_success(world: World, process: Process) -> str:
             return found
         raise Violation("lost", f"success was reported, and nothing has done what call {call} asks for")
     return ""
+
+
+def _check_results(world: World, process: Process) -> None:
+    """Check that the task returns what runs of its own have returned, one for each call."""
+    returned = process.step.call.what
+    if not process.step.start.has_result or returned is None:
+        return
+    of_call: dict[int, set[str]] = {}
+    for run in world.runs:
+        for token in run.owners_of(process.parent):
+            of_call.setdefault(token.call, set()).add(run.conf)
+    calls = range(1, len(process.step.start.wanted) + 1)
+    if [value in of_call.get(call, ()) for call, value in zip(calls, returned.value, strict=False)] != [True] * len(
+        calls
+    ):
+        raise Violation("lost", "success was reported without the child's result")
 
 
 def check_failure(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:

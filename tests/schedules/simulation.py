@@ -132,6 +132,8 @@ class Simulation:
                 upstream=task.upstream,
                 has_store=world.has_store,
                 has_details=self.configuration.has_details,
+                is_waiting_first=self.configuration.is_waiting_first,
+                has_result=self.configuration.has_result,
                 resumed=resumed,
             )
         )

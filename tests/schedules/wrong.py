@@ -23,7 +23,7 @@ from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
 from airflow_durable.core.timeouts import clock_after
 from airflow_durable.task.journal import _CallEntries
-from tests.schedules import calls
+from tests.schedules import attempts, calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.world import Budget, see
 
@@ -79,6 +79,7 @@ class _LateWriter:
 
 
 _send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
+_finish, _wait = attempts._finish, waiting.wait
 _decide_action, _is_over, reconcile_decide = reconcile._decide_action, reconcile._is_over, reconcile.decide
 
 
@@ -206,6 +207,22 @@ def _reset_at_once(port: Port, request: Request, record: Record, found: ChildRun
     port.write(record)
     port.reset(record)
     return record
+
+
+def _consume_first(port: attempts.ReplayPort, started: protocol.Started, *, has_result: bool) -> list[str]:
+    waiting.consume(port, started)
+    return [port.result(started.record).value] if has_result else []
+
+
+def _forget_result(port: attempts.ReplayPort, started: protocol.Started, *, has_result: bool) -> list[str]:
+    """Read no result where the outcome was taken already: it was read then."""
+    return [] if started.record.is_consumed else _finish(port, started, has_result=has_result)
+
+
+def _defer_without_the_record(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the real one
+    """Wait in the worker, and be ready when the patience ends."""
+    ended = _wait(*arguments, **named)
+    return ended or replace(arguments[2], is_settled=True)
 
 
 def _start_beside(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[Record, ChildRun]:
@@ -465,6 +482,30 @@ WRONG = (
         _start_beside,
         "duplicate",
         _RESUMING._replace(budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "the outcome is taken before the result is read",
+        attempts,
+        "_finish",
+        _consume_first,
+        "duplicate",
+        _WAIT._replace(has_result=True, budget=Budget(faults=1, clears=1)),
+    ),
+    Wrong(
+        "a try that succeeds again reads no result",
+        attempts,
+        "_finish",
+        _forget_result,
+        "lost",
+        _WAIT._replace(has_result=True, budget=Budget(faults=1)),
+    ),
+    Wrong(
+        "the child has done its part when the patience ends",
+        waiting,
+        "wait",
+        _defer_without_the_record,
+        "lost",
+        _WAIT._replace(mode=Mode.DEFER, is_waiting_first=True),
     ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED

@@ -231,9 +231,9 @@ class Asked:
 
     def _runs_by_id(self, ids: Collection[int]) -> dict[int, Any]:
         run = self._tables.dag_run.c
-        statement = sa.select(run.dag_id, run.run_id, run.state, run.run_after, run.start_date, run.id).where(
-            run.id.in_(ids)
-        )
+        statement = sa.select(
+            run.dag_id, run.run_id, run.state, run.run_after, run.start_date, run.id, run.end_date
+        ).where(run.id.in_(ids))
         return {row[5]: row for row in self._execute(statement)}
 
     def _tries(self, calls: Collection[CallKey], *, is_locked: bool) -> dict[tuple[int, str, int, str], Any]:
@@ -397,9 +397,13 @@ def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN4
     dag_id, run_id, run_state, run_after, start_date = run[:5]
     after: Any = as_utc(run_after)
     started_at: datetime | None = as_utc(start_date)
-    now = ParentNow(None, None, None, as_text(run_state))
+    # One that is removed, or not there any more, ends with its Dag run.
+    run_ended_at = as_utc(run[6])
+    now = ParentNow(None, None, run_ended_at, as_text(run_state))
     if latest is not None:
-        now = ParentNow(str(as_uuid(latest[0])), as_text(latest[1]), as_utc(latest[2]), as_text(run_state))
+        state = as_text(latest[1])
+        ended_at = run_ended_at if state == "removed" else as_utc(latest[2])
+        now = ParentNow(str(as_uuid(latest[0])), state, ended_at, as_text(run_state))
     plain = Parent(dag_id, run_id, key.task_id, key.map_index, after, started_at=started_at)
     identities: tuple[Parent, ...] = (plain,)
     if key.region_id and key.map_index >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import pytest
 from airflow_durable.core.model import Phase
 from airflow_durable.server import changes
 from airflow_durable.server.reconciler import Reconciler
-from tests.support.asking_parents import CANCEL, TEARDOWN_DAG, asking
+from tests.support.asking_parents import CANCEL, PARENT_DAG, TEARDOWN_DAG, asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,3 +237,15 @@ def test_record_that_is_deleted_asks_for_nothing(world: World, caplog: pytest.Lo
     assert not reconciler.turn().done
     assert reconciler.turn().watched == 0
     assert (world.child(parent), caplog.records) == (("running", 0), [])
+
+
+def test_run_that_a_person_started_again_after_a_removed_parents_dag_run_had_ended_is_left_alone(world: World) -> None:
+    parent = world.parent(state="removed", tasks={"first": "running"})
+    ended = datetime.now(tz=timezone.utc) - timedelta(minutes=2)
+    world.set_task(PARENT_DAG, parent.parent.run_id, "trigger", "removed", end_date=ended - timedelta(minutes=8))
+    world.set_run(PARENT_DAG, parent.parent.run_id, state="failed", end_date=ended)
+    later = {"clear_number": 1, "queued_at": ended + timedelta(minutes=1)}
+    world.set_run(parent.record.dag_id, parent.record.run_id, **later)
+    assert turn(world) == 0
+    world.set_run(parent.record.dag_id, parent.record.run_id, queued_at=ended - timedelta(minutes=4))
+    assert turn(world) == 1
