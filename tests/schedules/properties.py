@@ -249,10 +249,8 @@ def _check_results(world: World, process: Process) -> None:
     for run in world.runs:
         for token in run.owners_of(process.parent):
             of_call.setdefault(token.call, set()).add(run.conf)
-    calls = range(1, len(process.step.start.wanted) + 1)
-    if [value in of_call.get(call, ()) for call, value in zip(calls, returned.value, strict=False)] != [True] * len(
-        calls
-    ):
+    is_own = [value in of_call.get(call, ()) for call, value in enumerate(returned.value, 1)]
+    if is_own != [True] * len(process.step.start.wanted):
         raise Violation("lost", "success was reported without the child's result")
 
 

@@ -279,6 +279,18 @@ def prove(
     return None if is_tagged and _is_written_ahead(entries, record, seen, child.created_at) else Reason.UNPROVEN_DATE
 
 
+def proving_window(record: Record, child: ChildNow) -> tuple[datetime, datetime] | None:
+    """
+    Return when an entry was written that proves a fixed identity as :func:`prove` wants it; None: none can.
+
+    It is over before the run is there. So what is written later plays no part in who can prove it.
+    """
+    seen = child.run_after if record.proof is Proof.RUN_AFTER else child.logical_date
+    if record.proof not in {Proof.RUN_AFTER, Proof.LOGICAL_DATE} or seen is None or child.created_at is None:
+        return None
+    return seen - WORKER_CLOCK_AHEAD, min(seen + WRITTEN_WITHIN, child.created_at)
+
+
 def _is_written_ahead(entries: Sequence[Entry], record: Record, seen: datetime, created_at: datetime | None) -> bool:
     """Tell whether the entry that names the date is of before the run, and of when the clock had that date."""
     written = [entry.written_at for entry in entries if entry.record and _names(entry.record, record, seen)]

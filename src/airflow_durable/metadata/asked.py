@@ -341,8 +341,13 @@ class Asked:
         """Return the statement that deletes these rows."""
         return self._store.table.delete().where(self._store.table.c.id.in_(ids))
 
-    def named_elsewhere(self, record: Record, but: CallKey) -> list[CallKey]:
-        """Return the calls of other parents with a record that names this run: a search of all values."""
+    def named_elsewhere(self, record: Record, but: CallKey, window: tuple[datetime, datetime]) -> list[CallKey]:
+        """
+        Return the calls of other parents with an entry of this time that names this run.
+
+        No index has the time, so all rows are passed over, some thousand in each query; but only of those of this time,
+        a few, the value is read. It is done outside of any lock.
+        """
         columns = self._store.table.c
         text = json.dumps({"run_id": record.run_id})[1:-1]
         statement = sa.select(
@@ -352,8 +357,14 @@ class Asked:
             self._store.key.map_index,
             self._store.key.region_id,
             columns.key,
-        ).where(is_entry(self._store.table.c.key), columns.value.contains(text, autoescape=True))
-        keys = {key for row in self._execute(statement) if (key := _call_key(row[1:]))}
+        ).where(columns.updated_at.between(*window))
+        statement = statement.where(is_entry(self._store.table.c.key), columns.value.contains(text, autoescape=True))
+        keys: set[CallKey] = set()
+        low, last = 0, self.last_id()
+        while low < last and (high := self.chunk_end(low)) is not None:
+            rows = self._execute(statement.where(columns.id > low, columns.id <= high))
+            keys |= {key for row in rows if (key := _call_key(row[1:]))}
+            low = high
         return sorted(key for key in keys if key[:4] != but[:4])
 
 

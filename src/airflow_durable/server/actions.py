@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
-from airflow_durable.server.proof import Claim, find_unproven
+from airflow_durable.server.proof import Claim, find_rivals, find_unproven
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.reconcile import ChildNow
+    from airflow_durable.metadata.asked import ParentRow
 
 _AT_REST = ENDED_STATES | {"up_for_retry", None}
 """States of a parent in which it writes nothing."""
@@ -64,12 +65,14 @@ class Situation:
     :param child: with its row's id; None: there is no such run.
     :param row_ids: of all our rows of the parent.
     :param is_proven: the database shows that the parent started the run.
+    :param rivals: other parents whose records prove the same: then none of them is believed.
     """
 
     claim: Claim
     child: tuple[int, ChildNow] | None
     row_ids: tuple[int, ...]
     is_proven: bool
+    rivals: tuple[ParentRow, ...] = ()
 
     @property
     def facts(self) -> list[object]:
@@ -111,20 +114,29 @@ class Person:
     may_delete_records: Callable[[str], bool]
 
 
-def read_situation(session: Session, row_id: int, *, is_locked: bool = False) -> Situation | None:
-    """Return a wait as it is now, by the id of one of its rows; None: there is none, or it cannot be understood."""
+def read_situation(session: Session, row_id: int, seen: Situation | None = None) -> Situation | None:
+    """
+    Return a wait as it is now, by the id of one of its rows; None: there is none, or it cannot be understood.
+
+    :param seen: as it was before its rows were locked. What proves it is not searched for again: it rests on what is
+        older than the run.
+    """
     asked = Asked(load_tables(), session.execute)
     key = asked.key_of(row_id)
     if key is None:
         return None
-    parent, journal = asked.parents({key}, is_locked=is_locked).get(key), asked.journals({key}).get(key)
+    parent, journal = asked.parents({key}, is_locked=seen is not None).get(key), asked.journals({key}).get(key)
     if parent is None or journal is None or journal.record is None:
         return None
     record = journal.record
     claim = Claim(key, parent, journal, record)
     child = asked.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
-    is_proven = child is not None and find_unproven(session, asked, claim, child[1]) is None
-    return Situation(claim, child, tuple(asked.rows_of_parent(key)), is_proven)
+    rows = tuple(asked.rows_of_parent(key))
+    if seen is not None:
+        return Situation(claim, child, rows, seen.is_proven, seen.rivals)
+    rivals = find_rivals(asked, key, record, child[1]) if child else []
+    is_proven = child is not None and find_unproven(session, claim, child[1], rivals) is None
+    return Situation(claim, child, rows, is_proven, tuple(rivals))
 
 
 def plan_all(session: Session, situation: Situation, person: Person) -> list[Plan]:
@@ -153,7 +165,7 @@ def perform(row_id: int, person: Person, action: Action, seal: str) -> Plan:
     with create_session(scoped=False) as session:
         if seen.child and not changes.lock_run(session, seen.child[0], seen.child[1].state, seen.child[1].clear_number):
             raise SituationChangedError
-        situation = read_situation(session, row_id, is_locked=True)
+        situation = read_situation(session, row_id, seen)
         if situation is None or not hmac.compare_digest(seal.encode(), _seal(situation, person, action).encode()):
             raise SituationChangedError
         done = plan(session, situation, person, action)
@@ -196,7 +208,14 @@ def _effects(session: Session, situation: Situation, action: Action) -> list[str
     record, parent = situation.claim.record, situation.claim.parent
     run = f"the run {record.run_id} of {record.dag_id}"
     found = []
-    if action is not Action.FORGET and not situation.is_proven:
+    if action is not Action.FORGET and situation.rivals:
+        count = len(situation.rivals)
+        found.append(
+            f"The record{'s' if count > 1 else ''} of {count} other parent task{'s' if count > 1 else ''} "
+            f"claim{'' if count > 1 else 's'} that run, too, so one of them is forged, and the reconciler does nothing "
+            f"for any of them. The API server's log names them. Check that it is the run that you mean."
+        )
+    elif action is not Action.FORGET and not situation.is_proven:
         found.append("It is not proven that this parent started that run: check that it is the one you mean.")
     if action is Action.FORGET:
         count = len(situation.row_ids)
@@ -244,7 +263,7 @@ def _end_both(session: Session, situation: Situation) -> changes.Changed | None:
     if dag is None or not dag.has_task(parent.task_id):
         raise NotPossibleError("Airflow does not know the parent's Dag any more.")
     indexes = [parent.map_index] if parent.map_index >= 0 else None
-    dag.set_task_instance_state(
+    marked = dag.set_task_instance_state(
         task_id=parent.task_id,
         map_indexes=indexes,
         run_id=parent.run_id,
@@ -252,7 +271,10 @@ def _end_both(session: Session, situation: Situation) -> changes.Changed | None:
         session=session,
     )
     is_active = situation.child is not None and situation.child[1].state in UNFINISHED_STATES
-    return _end_child(session, situation) if is_active else None
+    ended = _end_child(session, situation) if is_active else None
+    if ended is None:
+        return changes.Changed(None, dag, len(marked), tuple(marked))
+    return replace(ended, killed=(*marked, *ended.killed))
 
 
 def _resume_child(session: Session, situation: Situation) -> None:

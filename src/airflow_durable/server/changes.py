@@ -55,6 +55,7 @@ class Changed:
     """
     What was done to a run.
 
+    :param run: None: tasks alone were changed.
     :param count: how many task instances were changed. 0: nothing was done.
     :param killed: task instances that were ended while they ran, for the listeners.
     """
@@ -172,11 +173,13 @@ def call_listeners(changed: Changed, text: str) -> None:
     from airflow.listeners.listener import get_listener_manager
 
     hook = get_listener_manager().hook
-    if changed.run.dag is None:
-        changed.run.dag = changed.dag
     for ti in changed.killed:
         with _logged():
             hook.on_task_instance_failed(previous_state=None, task_instance=ti, error=text)
+    if changed.run is None:
+        return
+    if changed.run.dag is None:
+        changed.run.dag = changed.dag
     with _logged():
         hook.on_dag_run_failed(dag_run=changed.run, msg=text)
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from airflow.models.dag import DagModel
 
 from airflow_durable.compat import conf
-from airflow_durable.core.reconcile import Reason, prove
+from airflow_durable.core.reconcile import Reason, prove, proving_window
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.reconcile import ChildNow
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
 
-__all__ = ["Claim", "DagModel", "find_unproven", "is_same_team"]
+__all__ = ["Claim", "DagModel", "find_rivals", "find_unproven", "is_same_team"]
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,18 @@ class Claim:
         return prove(self.parent.identities, self.journal.entries, self.record, child, calls=self.journal.calls)
 
 
-def find_unproven(session: Session, asked: Asked, claim: Claim, child: ChildNow) -> Reason | None:
-    """Return why it is not proven that the parent started this run; None: it is."""
+def find_unproven(session: Session, claim: Claim, child: ChildNow, rivals: Sequence[ParentRow]) -> Reason | None:
+    """
+    Return why it is not proven that the parent started this run; None: it is.
+
+    :param rivals: of :func:`find_rivals`.
+    """
     unproven = claim.find_unproven(child)
     if unproven is not None:
         return unproven
     if not is_same_team(session, claim.parent.dag_id, child.dag_id):
         return Reason.UNPROVEN_TEAM
-    if claim.record.is_fixed and _is_proven_elsewhere(asked, claim, child):
-        return Reason.UNPROVEN_TWICE
-    return None
+    return Reason.UNPROVEN_TWICE if rivals and claim.record.is_fixed else None
 
 
 def is_same_team(session: Session, dag_id: str, other_id: str) -> bool:
@@ -54,17 +58,22 @@ def is_same_team(session: Session, dag_id: str, other_id: str) -> bool:
     return bool(teams.get(dag_id) == teams.get(other_id))
 
 
-def _is_proven_elsewhere(asked: Asked, claim: Claim, child: ChildNow) -> bool:
+def find_rivals(asked: Asked, key: CallKey, record: Record, child: ChildNow) -> list[ParentRow]:
     """
-    Return whether the record of another parent proves the same: then one of the two is forged.
+    Return the other parents whose records prove the same as this one: then one of them is forged.
 
-    All values are searched for the run id, but only for a fixed identity, and only when there is something to do.
+    Only of a fixed identity there can be any. The entries that prove it are older than the run, so this needs no lock:
+    nobody can become a rival afterwards. One that ends to be one, as its record is deleted, is one for this time still.
     """
-    others = asked.named_elsewhere(claim.record, claim.key)
+    window = proving_window(record, child)
+    if window is None:
+        return []
+    others = asked.named_elsewhere(record, key, window)
     journals, parents = asked.journals(others), asked.parents(others)
-    for key in others:
-        if key in journals and key in parents and (record := journals[key].record) is not None:
-            other = Claim(key, parents[key], journals[key], record)
-            if other.find_unproven(child) is None:
-                return True
-    return False
+    found = {}
+    for other in others:
+        if other in journals and other in parents and (named := journals[other].record) is not None:
+            claim = Claim(other, parents[other], journals[other], named)
+            if claim.find_unproven(child) is None:
+                found[other[:4]] = claim.parent
+    return list(found.values())

@@ -26,11 +26,11 @@ from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, prove
 from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
-from airflow_durable.server.proof import Claim, find_unproven, is_same_team
+from airflow_durable.server.proof import Claim, find_rivals, find_unproven, is_same_team
 from airflow_durable.server.watch_list import WatchList
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -163,11 +163,12 @@ class Reconciler:
 
     def _act(self, due: _Due) -> Done | None:
         """Do what is due, in one transaction; None: it was not wanted any more, or may not be wanted."""
+        rivals = self._find_rivals(due)
         with self._open_session() as session:
             if not changes.lock_run(session, due.child_id, due.child.state, due.child.clear_number):
                 session.rollback()
                 return None
-            found = self._decide_locked(session, due)
+            found = self._decide_locked(session, due, rivals)
             if found is None:
                 session.rollback()
                 return None
@@ -180,7 +181,7 @@ class Reconciler:
                 # Its teardowns still run.
                 session.rollback()
                 return None
-            done = Done(verdict.act, record.dag_id, record.run_id, _text_of(parent))
+            done = Done(verdict.act, record.dag_id, record.run_id, text_of(parent))
             changes.write_audit_log(
                 session,
                 f"durable.{verdict.act.value}",
@@ -198,27 +199,39 @@ class Reconciler:
             self._say(done, verdict, changed)
         return done
 
-    def _decide_locked(self, session: Session, due: _Due) -> _Found | None:
+    def _find_rivals(self, due: _Due) -> list[ParentRow]:
+        """Return the other parents whose records prove the same. A search, so no lock is held."""
+        record = self.watching.calls[due.key].record
+        if not record.is_fixed:
+            return []
+        with self._open_session() as session:
+            return find_rivals(Asked(load_tables(), session.execute), due.key, record, due.child)
+
+    def _decide_locked(self, session: Session, due: _Due, rivals: Sequence[ParentRow]) -> _Found | None:
         """Decide again, on what is there while the child's row is locked; None: nothing is to be done."""
         asked = Asked(load_tables(), session.execute)
         parents = asked.parents({due.key}, is_locked=True)
         row = parents.get(due.key)
         if row is None:
             return self._decide_deleted(session, due)
+        watched_proof = self.watching.calls[due.key].record.proof
         journals = asked.journals({due.key})
         self.watching.take({due.key}, journals)
         journal = journals.get(due.key)
         record = journal.record if journal else None
         if not journal or not record or (record.dag_id, record.run_id) != (due.child.dag_id, due.child.run_id):
             return None
+        if record.proof is not watched_proof:
+            # By another thing it may have other rivals: the next turn looks for them.
+            return None
         now = datetime.now(tz=timezone.utc)
         found = asked.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
         verdict = decide(journal.newest, row.now, found and found[1], now)
         if verdict.act is Act.NOTHING or not found:
             return None
-        unproven = find_unproven(session, asked, Claim(due.key, row, journal, record), found[1])
+        unproven = find_unproven(session, Claim(due.key, row, journal, record), found[1], rivals)
         if unproven is not None:
-            self._report(due.key, unproven)
+            self._report(due.key, unproven, rivals if unproven is Reason.UNPROVEN_TWICE else ())
             self.watching.drop(due.key)
             return None
         return _Found(verdict, record, row, None if verdict.act is Act.CANCEL else journal)
@@ -272,16 +285,21 @@ class Reconciler:
             exc_info=error,
         )
 
-    def _report(self, key: CallKey, reason: Reason) -> None:
-        """Log once why something is left alone. Nothing of the record is quoted: anybody may have written it."""
+    def _report(self, key: CallKey, reason: Reason, rivals: Sequence[ParentRow] = ()) -> None:
+        """
+        Log once why something is left alone. Nothing of the record is quoted: anybody may have written it.
+
+        :param rivals: by their rows.
+        """
         if (key, reason) in self._reported:
             return
         if len(self._reported) >= MAX_REPORTED:
             self._reported.clear()
         self._reported.add((key, reason))
         watched = self.watching.calls.get(key)
-        parent = _text_of(watched.parent) if watched and watched.parent else f"task {key.task_id!r}"
-        log.warning("What the record of %s asks for is left alone: %s.", parent, reason.value)
+        parent = text_of(watched.parent) if watched and watched.parent else f"task {key.task_id!r}"
+        others = f" ({'; '.join(map(text_of, rivals))})" if rivals else ""
+        log.warning("What the record of %s asks for is left alone: %s%s.", parent, reason.value, others)
         Stats.incr("durable.reconciler.left_alone", tags={"reason": reason.name.lower()})
 
 
@@ -305,6 +323,7 @@ def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:
     return parents[key].now if key in parents else _DELETED
 
 
-def _text_of(parent: ParentRow) -> str:
+def text_of(parent: ParentRow) -> str:
+    """Return a parent's name, for people."""
     index = f"[{parent.map_index}]" if parent.map_index >= 0 else ""
     return f"{parent.dag_id}.{parent.task_id}{index} in {parent.run_id}"

@@ -14,8 +14,9 @@ import pytest
 from airflow_durable.core.model import Parent, Proof
 from airflow_durable.core.run_ids import child_run_id, tag_of_parent
 from airflow_durable.core.stored import dump
-from airflow_durable.metadata.asked import MAX_VALUE
-from airflow_durable.server import proof
+from airflow_durable.metadata.asked import MAX_VALUE, Asked, CallKey
+from airflow_durable.metadata.tables import load_tables
+from airflow_durable.server import changes, proof, reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, OTHER_DAG, PARENT_DAG, asking
 
@@ -131,6 +132,46 @@ def test_run_that_two_parents_prove_to_be_theirs_is_left_alone(world: World, cap
         world.set_task(own.parent.dag_id, own.parent.run_id, "trigger", "running")
         world.run(OTHER_DAG, "fixed", logical_date=date, created_at=date + timedelta(seconds=1))
         expect_nothing(world, (OTHER_DAG, "fixed"), caplog)
+    # Who is denied by it can see who denies it.
+    assert f"{PARENT_DAG}.trigger in own" in caplog.text
+
+
+@on_one_database
+def test_rivals_are_searched_for_before_anything_is_locked(world: World) -> None:
+    parent = Parent(PARENT_DAG, "own", "trigger", -1, NOW)
+    date = NOW.replace(microsecond=tag_of_parent(parent, 1))
+    attack_dated(world, parent, date, date)
+    world.run(OTHER_DAG, "fixed", logical_date=date, created_at=date + timedelta(seconds=1))
+    order: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((reconciler, "find_rivals"), (changes, "lock_run")):
+            patch.setattr(owner, name, noting(order, getattr(owner, name)))
+        assert len(Reconciler(world.open).turn().done) == 1
+    assert order == ["find_rivals", "lock_run"]
+
+
+def noting(order: list[str], real: Any) -> Any:  # noqa: ANN401 - a function
+    def called(*arguments: Any) -> Any:  # noqa: ANN401 - as the real one's
+        order.append(real.__name__)
+        return real(*arguments)
+
+    return called
+
+
+@on_one_database
+def test_of_rows_of_another_time_no_value_is_read(world: World) -> None:
+    """Thousands of records name the same run id, one for each day; of the run's own time there are few."""
+    parent = Parent(PARENT_DAG, "own", "trigger", -1, NOW)
+    date = (NOW - timedelta(hours=1)).replace(microsecond=tag_of_parent(parent, 1))
+    asked = attack_dated(world, parent, date, date)
+    world.write_many(asked, range(50), json.dumps({"child": {"run_id": "fixed"}}))
+    world.run(OTHER_DAG, "fixed", logical_date=date, created_at=date + timedelta(seconds=1))
+    with world.open() as session:
+        found = Asked(load_tables(), session.execute)
+        window = (date - timedelta(seconds=5), date + timedelta(seconds=1))
+        assert found.named_elsewhere(asked.record, CallKey(0, "", -1, "", 1), window) == [
+            key for key in found.scan(0, found.last_id()) if key.dag_run_id == asked.dag_run_id
+        ]
 
 
 @on_one_database
