@@ -291,14 +291,15 @@ class Asked:
         ).where(columns.id == row_id)
         return next((_call_key(row) for row in self._execute(statement)), None)
 
-    def find(self, dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> list[int]:
-        """Return the ids of the rows of one call of a parent, in their order."""
+    def find(self, dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> dict[str, int]:
+        """Return the id of the last row of one call of a parent, by region: in loops (3.4) one pass has many."""
         columns, key = self._store.table.c, self._store.key
         statement = sa.select(
             columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key, columns.id
         ).where(key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index)
         rows = list(self._execute(statement.where(is_entry(self._store.table.c.key)).order_by(columns.id)))
-        return [row[5] for row in rows if (found := _call_key(row)) is not None and found.call == call]
+        keys = ((row[5], _call_key(row)) for row in rows)
+        return {key.region_id: row_id for row_id, key in keys if key is not None and key.call == call}
 
     def rows_of_parent(self, key: CallKey) -> list[int]:
         """Return the ids of all our rows of a parent, of all its calls."""

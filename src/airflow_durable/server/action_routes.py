@@ -36,6 +36,7 @@ from airflow_durable.server.changes import DagUnknownError
 
 HEADER = "X-Durable-Action"
 _MAX_ID = 250
+_REGION_DIGITS = 32
 _OWN_SITE = frozenset({"same-origin", "none", None})
 
 WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
@@ -66,10 +67,16 @@ def find_actions(  # noqa: PLR0913, PLR0917 - what names a parent
     task_id: Annotated[str, Query(max_length=_MAX_ID)],
     map_index: Annotated[int, Query(ge=-1, lt=2**31)] = -1,
     call: Annotated[int, Query(ge=1, lt=2**31)] = 1,
+    region: Annotated[str, Query(max_length=_REGION_DIGITS)] = "",
 ) -> JSONResponse:
-    """Show what can be done about the wait of this parent."""
-    found = Asked(load_tables(), session.execute).find(dag_id, run_id, task_id, map_index, call)
-    return show_actions(found[-1], session, readable, user) if found else _missing()
+    """Show what can be done about the wait of this parent; in nested loops (3.4) its region says which one it is."""
+    by_region = Asked(load_tables(), session.execute).find(dag_id, run_id, task_id, map_index, call)
+    found = [row_id for of_region, row_id in by_region.items() if region in {"", of_region}]
+    if len(found) > 1 and dag_id in readable:
+        regions = ", ".join(sorted(by_region))
+        text = f"Several passes with that number wait, in these regions: {regions}. Add the region, or use the page."
+        return _error(409, text)
+    return show_actions(found[0], session, readable, user) if found else _missing()
 
 
 def show_actions(wait_id: WaitId, session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> JSONResponse:

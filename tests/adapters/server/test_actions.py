@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_durable.metadata.asked import Asked
 from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World
 
@@ -268,3 +269,48 @@ def test_command_says_why_it_does_nothing(command: Callable[..., tuple[int, str]
     code, output = command("forget", "no_such_dag", "run", "task", "--yes")
     assert (code, "no record" in output) == (1, True)
     assert world.child(asking) == ("running", 0)
+
+
+def test_listeners_hear_of_both_that_are_ended(application: Client, world: World) -> None:
+    """As of what a person marks in Airflow's UI (3.3, ``core_api/services/public/task_instances.py``)."""
+    from airflow.listeners import hookimpl
+    from airflow.listeners.listener import get_listener_manager
+
+    heard: list[tuple[str, str]] = []
+
+    class Listener:
+        @hookimpl
+        def on_task_instance_failed(self, task_instance: Any) -> None:  # noqa: ANN401 - Airflow's
+            heard.append((task_instance.dag_id, task_instance.task_id))
+
+        @hookimpl
+        def on_dag_run_failed(self, dag_run: Any) -> None:  # noqa: ANN401 - Airflow's
+            heard.append((dag_run.dag_id, ""))
+
+    both = world.parent(state="running", tasks={"first": "running"})
+    listener = Listener()
+    manager = get_listener_manager()
+    manager.add_listener(listener)
+    try:
+        assert run(application("admin"), both, "end-both").status_code == 200
+        assert heard == [(PARENT_DAG, "trigger"), (CHILD_DAG, "first"), (CHILD_DAG, "")]
+        heard.clear()
+        ended = world.parent(state="running", child_state="success")
+        assert run(application("admin"), ended, "end-both").status_code == 200
+        assert heard == [(PARENT_DAG, "trigger")]
+    finally:
+        manager.pm.unregister(listener)
+
+
+@pytest.mark.parametrize(("region", "status"), [("", 409), ("a" * 32, 200), ("c" * 32, 404)])
+def test_of_a_pass_that_is_in_several_loops_the_region_has_to_be_said(
+    application: Client, world: World, monkeypatch: pytest.MonkeyPatch, region: str, status: int
+) -> None:
+    """Regions there are from Airflow 3.4."""
+    asking = world.parent(state="running")
+    found = dict.fromkeys(("a" * 32, "b" * 32), world.last_id())
+    monkeypatch.setattr(Asked, "find", lambda *_: found)
+    query = {"dag_id": PARENT_DAG, "run_id": asking.parent.run_id, "task_id": "trigger", "region": region}
+    answer = application("admin").get("/durable-waits/actions", params=query)
+    assert answer.status_code == status
+    assert ("b" * 32 in answer.text) is (status == 409)
