@@ -216,6 +216,24 @@ def test_a_run_that_is_deleted_meanwhile_is_created_or_reset_by_the_task(is_recr
     assert server.only_run().clear_number == int(is_recreated)
 
 
+@pytest.mark.parametrize("request_", [ASKED, DATED])
+def test_a_run_that_was_created_anew_is_not_reset_by_the_next_try(request_: Request) -> None:
+    """It may have the very dates of the one that was deleted."""
+    server = failed(request_)
+
+    def delete(server: Server) -> None:
+        server.runs.clear()
+        server.on_sleep = _die
+
+    server.on_sleep = delete
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(2)), request_)
+    server.on_sleep = lambda server: server.end_all("success")
+    port = FakePort(server, attempt(3))
+    run_try(port, request_)
+    assert (resets(port), server.only_run().clear_number, "submit" in port.calls) == (0, 0, False)
+
+
 def test_a_reset_that_comes_with_the_end_of_the_patience_is_seen() -> None:
     server = failed()
     server.on_sleep = lambda server: None

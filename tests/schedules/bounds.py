@@ -169,7 +169,7 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
             ),
         )
         yield Kind(asked._replace(foreign="run"), (CLEAR,), (CRASH_AND_FAILURE,))
-        yield Kind(asked._replace(on_clear=OnClear.FRESH), (CLEAR,), (CRASH_AND_CLEAR,))
+        yield Kind(asked._replace(on_clear=OnClear.FRESH), (CLEAR,), ())
         yield Kind(fixed, (REMAKE,), (CRASH_AND_REMAKE,))
         for edit in ("conf", "dag", "run id", "date", "generated", "reset"):
             yield Kind(fixed._replace(edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))

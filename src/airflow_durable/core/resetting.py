@@ -94,5 +94,8 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
     if run is not None:
         seconds = request.reset_timeout_seconds
         port.report_trouble(ReconcilerMissingError(record.dag_id, record.run_id, seconds, is_reset=True))
-    # One that was deleted is created by the task's own request.
+    else:
+        # It was deleted: the task's own request creates it, and what is created must not be taken for what was there.
+        record = replace(record, reset=None)
+        calls.write(port, record)
     return record, False
