@@ -199,6 +199,9 @@ RESETS: dict[str, Callable[[Reset], bool]] = {
     LATE_RESET: lambda case: case.request.is_late or case.run.is_late,
     "Airflow's client repeated a reset whose reply was lost": lambda case: case.request.is_repeated,
     "a person cleared the run between our look-up and our reset": _is_cleared_twice,
+    "our reset created a run that a person had deleted since our look-up, and the next try takes it for that one": (
+        lambda case: case.run.key in case.world.deleted
+    ),
     MARKED: lambda case: case.is_finished_before_a_clear and case.account.is_known_done,
     NO_RECORD: lambda case: case.is_finished_before_a_clear and (bool(case.account.lost) or not case.world.has_store),
     "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's": (

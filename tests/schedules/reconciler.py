@@ -67,7 +67,8 @@ def find_orphan(world: World, configuration: Configuration) -> Violation | None:
         return None
     ended = {run.key for _, _, run, _ in due(world, configuration)}
     for parent, task in enumerate(world.tasks):
-        is_under_way = any(it.parent == parent for it in (*world.processes, *(sent.sender for sent in world.messages)))
+        is_under_way = any(process.parent == parent for process in world.processes)
+        is_under_way = is_under_way or any(sent.sender.parent == parent for sent in world.messages)
         # A try may have taken the outcome, and not have come to report it.
         is_taken = (task.state == "success" and not task.is_marked) or world.ledgers[parent].is_known_done
         if not task.is_over or is_under_way or is_taken:

@@ -218,6 +218,9 @@ class StagePort:
     def why_queued(self, dag_id: str) -> None:
         """Tell nothing."""
 
+    def check(self, record: Record) -> None:
+        """Find nothing wrong."""
+
     def submit(self, record: Record) -> bool:
         """Start the recorded run."""
         name, conf = self._world.name(record.run_id), self._conf

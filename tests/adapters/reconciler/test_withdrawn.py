@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from airflow_durable.core.asks import without_action
 from airflow_durable.core.stored import dump
-from airflow_durable.server import reconciler
+from airflow_durable.server import changes, reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import asking
 
@@ -91,7 +91,7 @@ def test_withdrawal_waits_for_what_is_being_done(world: World, kind: str, state:
     """Once it is written the task looks, and sees what was done."""
     parent = ask(world, kind, state)
     is_waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    real = reconciler.changes.write_audit_log
+    real = changes.write_audit_log
     seen: list[tuple[str, int]] = []
 
     def withdraw_and_look() -> None:
@@ -108,7 +108,7 @@ def test_withdrawal_waits_for_what_is_being_done(world: World, kind: str, state:
             assert not task.done(), "nothing held the withdrawal up"
             real(*arguments)
 
-        patch.setattr(reconciler.changes, "write_audit_log", wait_until_withdrawn)
+        patch.setattr(changes, "write_audit_log", wait_until_withdrawn)
         assert len(Reconciler(world.open).turn().done) == 1
     assert seen == [("queued", 1)]
 

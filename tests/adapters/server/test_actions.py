@@ -289,7 +289,7 @@ def test_listeners_hear_of_both_that_are_ended(application: Client, world: World
 
     both = world.parent(state="running", tasks={"first": "running"})
     listener = Listener()
-    manager = get_listener_manager()
+    manager: Any = get_listener_manager()
     manager.add_listener(listener)
     try:
         assert run(application("admin"), both, "end-both").status_code == 200
