@@ -131,7 +131,8 @@ def check_act(world: World, parent: int, run: Run, what: str) -> str:
     asking = [it for it in world.processes if (it.parent, it.task_number) == (parent, task.number)]
     if task.state not in {"running", "deferred"} or not asking:
         raise Violation(what, f"{run.run_id} was {what} for a try that is over")
-    if (parent, task.number, task.try_number) in world.acted:
+    # One that was deleted and created again is another one.
+    if (parent, task.number, task.try_number) in world.acted and run.key not in world.deleted:
         raise Violation(what, f"{run.run_id} was {what} twice for one try")
     seen = asking[-1].step.seen.get(run.key)
     if seen is not None and seen.clear_number is not None and seen.clear_number != run.clear_number:
