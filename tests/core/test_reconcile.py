@@ -25,6 +25,7 @@ from airflow_durable.core.reconcile import (
     is_plain,
     newest_of,
     prove,
+    proving_window,
 )
 from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id, tag_of_parent
@@ -331,3 +332,24 @@ def test_run_whose_making_has_no_time_is_not_proven() -> None:
 )
 def test_record_with_values_that_no_database_takes_is_not_read(record: Record, call: int, *, expected: bool) -> None:
     assert is_plain(record, call) is expected
+
+
+@pytest.mark.parametrize(
+    ("proof", "child", "window"),
+    [
+        (Proof.RUN_ID, CHILD, None),
+        (Proof.REPLY, CHILD, None),
+        (Proof.LOGICAL_DATE, replace(CHILD, logical_date=None), None),
+        (Proof.RUN_AFTER, replace(CHILD, created_at=None), None),
+        (Proof.LOGICAL_DATE, CHILD, (NOW - WORKER_CLOCK_AHEAD, NOW)),
+        (
+            Proof.RUN_AFTER,
+            replace(CHILD, created_at=NOW + WRITTEN_WITHIN * 2),
+            (NOW - WORKER_CLOCK_AHEAD, NOW + WRITTEN_WITHIN),
+        ),
+    ],
+)
+def test_what_proves_a_fixed_identity_was_written_in_a_short_time(
+    proof: Proof, child: ChildNow, window: tuple[object, object] | None
+) -> None:
+    assert proving_window(replace(RECORD, proof=proof), child) == window
