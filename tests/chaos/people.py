@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tests.chaos.ledger import Book, only_ended
-from tests.chaos.life import Fate, Work, make_subject
+from tests.chaos.life import Fate, Subject, Work, make_subject
 from tests.chaos.modes import TASK_ID
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from airflow_durable.demo.api import PublicApi
     from airflow_durable.metadata.model import TaskTry
     from airflow_durable.metadata.scratch import ScratchDatabase
-    from tests.chaos.life import Subject
 
 ACT_SECONDS = (4.0, 30.0)
 """After the parent was started."""
@@ -100,8 +99,28 @@ class People:
         return not self._unsent and len(self._settled) == len(self.book.subjects)
 
     def find_due(self) -> list[Mapping[str, Any]]:
-        """Return the task instances of the parents for which the reconciler has something to do just now."""
-        return self.database.select(_DUE)
+        """
+        Return the task instances of the parents for which the reconciler has something to do just now.
+
+        If there is none, it is seen to that there soon is one: what a person is going to do is done as soon as there is
+        a child, and if nothing is going to be done, one more parent is started and marked.
+        """
+        if due := self.database.select(_DUE):
+            return due
+        planned = [
+            subject
+            for subject in self.book.subjects
+            if subject.number not in self._settled and subject.fate not in {Fate.CLEAR, Fate.CRASH}
+        ]
+        if not [subject for subject in planned if subject.fate not in {Fate.FINISH, Fate.TIMEOUT}]:
+            subject = Subject(len(self.book.subjects) + 1, "cancel", Fate.MARK_FAILED, seed=self.seed)
+            self.book.subjects.append(subject)
+            self._unsent.append(subject)
+        waiting = {row["conf"]["parent"] for row in self.database.select(_ACTIVE_CHILDREN)}
+        for subject in planned:
+            if subject.run_id in waiting:
+                self._due["act", subject.number] = 0.0
+        return []
 
     def _send(self) -> None:
         while self._unsent:

@@ -39,7 +39,7 @@ class Settings:
     """
     What a run is asked to do.
 
-    :param size: Dag runs of parents in flight, of both kinds together. Beside them, a third of that of parents that ask
+    :param size: Dag runs of parents in flight, of both kinds together. Beside them, half as many (at least six) parents that ask
         for something of the child's life.
     :param pause_seconds: the mean pause between two faults.
     :param limit_minutes: no fault begins after this time.
@@ -184,7 +184,7 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
         parents = {name_parent(kind, mode) for kind in KINDS for mode in MODES}
         engine.airflow.wait_for_dags(parents | {f"{PREFIX}{name}" for name in LIFE_MODES})
         population = Population(settings.seed, settings.size, engine.api, engine.database)
-        people = People(settings.seed, max(4, settings.size // 3), engine.api, engine.database, engine.kill_supervisor)
+        people = People(settings.seed, max(6, settings.size // 2), engine.api, engine.database, engine.kill_supervisor)
         course = _Course(engine, population, people, FaultBox(engine, people.find_due), tell, began)
         course.say("Airflow is ready.")
         plan = make_plan(settings.seed, settings.faults, pause_seconds=settings.pause_seconds)
