@@ -83,15 +83,16 @@ class People:
 
     def tick(self) -> None:
         """Do what is due."""
+        # An API server that is away, or hangs, is not asked again in this tick.
         with contextlib.suppress(httpx.HTTPError):
             self._send()
-        for subject in self.book.subjects:
-            if subject.number not in self._settled and subject not in self._unsent:
-                with contextlib.suppress(httpx.HTTPError):
-                    self._act(subject)
-        for row in self.database.select(_ACTIVE_CHILDREN):
-            with contextlib.suppress(httpx.HTTPError):
-                self._end_child(row)
+            for subject in self.book.subjects:
+                if subject.number not in self._settled and subject not in self._unsent:
+                    with contextlib.suppress(httpx.HTTPStatusError):
+                        self._act(subject)
+            for row in self.database.select(_ACTIVE_CHILDREN):
+                with contextlib.suppress(httpx.HTTPStatusError):
+                    self._end_child(row)
 
     @property
     def is_done(self) -> bool:

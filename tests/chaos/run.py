@@ -39,8 +39,8 @@ class Settings:
     """
     What a run is asked to do.
 
-    :param size: Dag runs of parents in flight, of both kinds together. Beside them there are half as many, at least six,
-        of parents that ask for something of the child's life.
+    :param size: Dag runs of parents in flight, of both kinds together. Beside them are half as many, at least six, of
+        parents that ask for something of the child's life.
     :param pause_seconds: the mean pause between two faults.
     :param limit_minutes: no fault begins after this time.
     :param drain_seconds: how long the parents may take to end, after the last fault, before they count as hanging.
