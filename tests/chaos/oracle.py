@@ -224,6 +224,7 @@ class Sentence:
     """
 
     parents: int = 0
+    struck: int = 0
     tries: int = 0
     children: int = 0
     ended: int = 0
@@ -236,6 +237,7 @@ class Sentence:
     def add(self, life: Life) -> None:
         """Judge one more."""
         self.parents += 1
+        self.struck += life.subject.fate not in {Fate.FINISH, Fate.TIMEOUT}
         self.tries += life.latest.try_number if life.latest else 0
         self.children += len(life.children)
         self.fates[life.subject.mode_name, life.subject.fate.name.lower()] += 1
