@@ -51,6 +51,8 @@ _OPTIONS = {
     "workers.execution_api_retry_wait_min": "0.2",
     "workers.execution_api_retry_wait_max": "0.5",
     "durable.reconciler_interval": "0.5",
+    # While its host is away no try gives up.
+    "durable.reconciler_timeout": "300",
     # It has an API server of its own.
     "durable.reconciler": "False",
     "core.plugins_folder": str(Path(__file__).parent / "plugins"),
