@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     FindDue = Callable[[], list[Mapping[str, Any]]]
 
-DUE_LIMIT_SECONDS = 60.0
+DUE_LIMIT_SECONDS = 90.0
 """For something to become due."""
 
 CAUGHT_LIMIT_SECONDS = 15.0

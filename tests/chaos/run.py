@@ -86,6 +86,8 @@ class Result:
             found.append(f"{missing} of the planned faults were not done.")
         if not durable.retried_parents:
             found.append("No durable parent was retried, so no fault has hurt one.")
+        if not self.sentence.ended + self.sentence.resumed:
+            found.append("No child run was ended or resumed, so the reconciler has done nothing.")
         return found
 
     def to_json(self) -> dict[str, Any]:
