@@ -15,7 +15,7 @@ import typer
 
 from airflow_durable.demo.engine import AirflowNotReadyError
 from tests.chaos import report
-from tests.chaos.run import Settings, run
+from tests.chaos.run import Settings, describe_sentence, run
 from tests.support.servers import ServerNotReadyError
 
 _EXIT_BROKEN = 1
@@ -63,9 +63,10 @@ def chaos(  # noqa: PLR0913, PLR0917 - the command line's options
     if report_path:
         report.write(result, report_path, datetime.now(tz=timezone.utc).date())
     _tell(report.summarize(result))
+    _tell(describe_sentence(result.sentence))
     for trouble in result.troubles:
         _tell(f"NOT AS PROMISED: {trouble}")
-    for example in result.census.totals["durable"].examples:
+    for example in [*result.census.totals["durable"].examples, *result.sentence.examples]:
         _tell(f"  {example}")
     if as_json:
         sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")

@@ -26,6 +26,8 @@ from airflow_durable.demo import processes
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import ScratchAirflow
 from airflow_durable.metadata.values import as_utc
+from tests.chaos.ledger import make_work_table
+from tests.chaos.life import WORK_URL_VARIABLE
 from tests.support.fault_proxy import FaultProxy
 from tests.support.servers import PostgresServer, ValkeyServer
 from tests.support.tcp_gate import TcpGate
@@ -72,6 +74,7 @@ _OPTIONS = {
     # For the durable parents that are stock operators in their Dag file.
     "durable.stock_operators": "durable",
     "durable.stock_operators_only": "durable_*",
+    "durable.reconciler_interval": "2",
 }
 
 
@@ -187,6 +190,7 @@ class DistributedAirflow:
         self._celery = scopes.enter_context(contextlib.closing(Celery(broker=self.broker.url)))
         self._worker_names: dict[str, str] = {}
         self.airflow.migrate()
+        make_work_table(self.postgres.url)
         for kind in ("api-server", "scheduler", "scheduler", "dag-processor", "triggerer"):
             self.airflow.start_component(kind)
         for worker in WORKERS:
@@ -204,6 +208,7 @@ class DistributedAirflow:
             "--without-gossip",
             AIRFLOW__CORE__EXECUTION_API_SERVER_URL=url,
             AIRFLOW__CELERY__BROKER_URL=self.broker.url_at(self.gates[worker].port),
+            **{WORK_URL_VARIABLE: self.postgres.url},
             # Celery as root warns, and refuses some serializers; a scratch Airflow has nothing to protect from itself.
             C_FORCE_ROOT="1",
         )

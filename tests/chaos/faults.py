@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core.stored import KEY
 from tests.chaos.engine import WORKERS
+from tests.chaos.host import kill_host
 from tests.chaos.modes import KINDS, TASK_ID
 from tests.chaos.plan import TARGETED, FaultKind, Place, PlannedFault
 from tests.support.fault_proxy import Action, Fault
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_durable.demo.processes import Component
     from airflow_durable.metadata.model import TaskTry
     from tests.chaos.engine import DistributedAirflow
+    from tests.chaos.host import FindDue
 
 STRIKE_LIMIT_SECONDS = 60.0
 """For a targeted fault to meet an attempt of either kind."""
@@ -30,10 +32,16 @@ COMPONENTS = {
     FaultKind.TRIGGERER_KILLED: "triggerer",
     FaultKind.SCHEDULER_KILLED: "scheduler",
     FaultKind.API_SERVER_RESTARTED: "api-server",
+    FaultKind.RECONCILER_KILLED: "api-server",
 }
 """What the faults that kill a component kill, in the engine's words."""
 
-COUNTED = TARGETED | {FaultKind.WORKER_KILLED, FaultKind.TRIGGERER_KILLED, FaultKind.PARTITION}
+COUNTED = TARGETED | {
+    FaultKind.WORKER_KILLED,
+    FaultKind.TRIGGERER_KILLED,
+    FaultKind.PARTITION,
+    FaultKind.RECONCILER_KILLED,
+}
 """The faults whose victims can be told; the others strike whoever is there."""
 
 HEALED_TICKS = 15
@@ -61,20 +69,27 @@ class Outcome:
     :param struck_resets: the parents (Dag, run, map index) whose request to reset the child itself met the fault.
     :param victims: how many attempts of each kind it struck, for certain.
     :param overlaps: how many attempts still ran at the fault's end though a newer attempt had started by then.
+    :param is_in_the_middle: it killed the reconciler's host in the middle of a transaction.
     """
 
     fault: PlannedFault
     is_done: bool = False
+    is_in_the_middle: bool = False
     struck_resets: set[tuple[str, str, int]] = field(default_factory=set)
     victims: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     overlaps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
 
 
 class FaultBox:
-    """Does the faults to a running Airflow."""
+    """
+    Does the faults to a running Airflow.
 
-    def __init__(self, engine: DistributedAirflow) -> None:
+    :param find_due: returns the parents for which the reconciler has something to do.
+    """
+
+    def __init__(self, engine: DistributedAirflow, find_due: FindDue) -> None:
         self._engine = engine
+        self._find_due = find_due
 
     def strike(self, outcome: Outcome) -> Iterator[None]:
         """Do it; the outcome is complete when the generator ends."""
@@ -89,6 +104,8 @@ class FaultBox:
             yield from self._delay_requests(outcome)
         elif kind is FaultKind.PARTITION:
             yield from self._partition(outcome)
+        elif kind is FaultKind.RECONCILER_KILLED:
+            yield from kill_host(self._engine, self._find_due, outcome)
         else:
             yield from self._strike_component(outcome)
 

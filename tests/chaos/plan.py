@@ -22,6 +22,7 @@ class FaultKind(str, Enum):
     REQUEST_DELAYED = "requests of one try held, and delivered after the task was retried elsewhere"
     REQUEST_REPEATED = "request delivered twice"
     PARTITION = "worker cut off until its tasks were retried elsewhere, then healed"
+    RECONCILER_KILLED = "SIGKILL of the API server when its reconciler has something to do, or is doing it"
 
 
 TARGETED = frozenset(
@@ -36,8 +37,8 @@ TARGETED = frozenset(
 """These strike one durable and one stock attempt each; the others strike whoever is there."""
 
 WEIGHTS = {
-    FaultKind.TASK_KILLED: 18,
-    FaultKind.SUPERVISOR_KILLED: 20,
+    FaultKind.TASK_KILLED: 17,
+    FaultKind.SUPERVISOR_KILLED: 18,
     FaultKind.WORKER_KILLED: 4,
     FaultKind.TRIGGERER_KILLED: 3,
     FaultKind.SCHEDULER_KILLED: 2,
@@ -48,6 +49,7 @@ WEIGHTS = {
     FaultKind.REQUEST_DELAYED: 14,
     FaultKind.REQUEST_REPEATED: 13,
     FaultKind.PARTITION: 4,
+    FaultKind.RECONCILER_KILLED: 3,
 }
 """Of a hundred. A component that was killed takes most of a minute to come back where two cores are shared with much
 else, and while the API server or the broker is away nothing can be struck."""
@@ -93,7 +95,7 @@ class PlannedFault:
 
 def make_plan(seed: int, count: int, *, pause_seconds: float) -> list[PlannedFault]:
     """
-    Return the faults of a run. Every kind is among the first twelve.
+    Return the faults of a run. Each kind is among the first ones, once.
 
     :param pause_seconds: the mean pause between two faults.
     """

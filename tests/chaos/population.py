@@ -30,6 +30,7 @@ _CONFLICT = 409
 
 _IN_FLIGHT = r"""
 SELECT count(*) AS number FROM dag_run WHERE state IN ('queued', 'running') AND dag_id NOT LIKE '%\_child'
+AND dag_id NOT LIKE 'durable\_life\_%'
 """
 _ANY_ACTIVE = "SELECT 1 AS one FROM dag_run WHERE state IN ('queued', 'running') LIMIT 1"
 _ACTIVE_CHILDREN = r"""
@@ -38,6 +39,7 @@ SELECT id, dag_id, run_id, clear_number, conf,
    WHERE other.dag_id = dag_run.dag_id AND other.id < dag_run.id
    AND CAST(other.conf AS VARCHAR) = CAST(dag_run.conf AS VARCHAR)) AS siblings
 FROM dag_run WHERE state IN ('queued', 'running') AND dag_id LIKE '%\_child' AND dag_id NOT LIKE '%working\_child'
+AND dag_id NOT LIKE 'durable\_life\_%'
 ORDER BY id
 """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.faults import COUNTED
 from tests.chaos.modes import KINDS, MODES
+from tests.chaos.oracle import Wrong
 from tests.chaos.plan import FaultKind
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from tests.chaos.census import Count
+    from tests.chaos.oracle import Sentence
     from tests.chaos.run import Result
 
 _FIGURES = {
@@ -94,6 +96,8 @@ def _make_text(result: Result, plot_name: str, today: date) -> str:
         fault_table=_make_fault_table(result),
         restarts=_tell_restarts(result),
         mode_table=_make_mode_table(result),
+        life_figures=_make_life_figures(result.sentence),
+        life_wrongs=_make_life_wrongs(result.sentence),
         examples=_make_examples(totals),
         size=result.settings.size,
         versions=_table(["package", "version"], versions),
@@ -119,6 +123,25 @@ def _make_mode_table(result: Result) -> str:
         cells = [" / ".join(str(getattr(counts[kind], name)) for kind in KINDS) for name in names]
         rows.append([f"`{mode}`{' *' if MODES[mode].is_switched else ''}", *cells])
     return _table(["mode (durable / stock)", "parents", "tries", "child runs", "duplicates", "wrong ends"], rows)
+
+
+def _make_life_figures(found: Sentence) -> str:
+    rows: list[list[object]] = [
+        ["parents", found.parents],
+        ["of them cleared, marked or deleted by a person, or with a worker that died in the last try", found.struck],
+        ["tries", found.tries],
+        ["child runs", found.children],
+        ["child runs ended with their parent", found.ended],
+        ["resumes of a failed child run", found.resumed],
+        ["child runs that outlived a deleted parent (a known limit)", found.left_by_deleted],
+    ]
+    return _table(["", "number"], rows)
+
+
+def _make_life_wrongs(found: Sentence) -> str:
+    rows: list[list[object]] = [[wrong.value, found.wrongs[wrong]] for wrong in Wrong]
+    examples = "".join(f"\n- {example}" for example in found.examples[:8])
+    return _table(["what must not happen", "times"], rows) + (f"\n{examples}" if examples else "")
 
 
 def _make_examples(totals: dict[str, Count]) -> str:

@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos import census
+from tests.chaos import census, oracle
 from tests.chaos.engine import DistributedAirflow
 from tests.chaos.faults import COMPONENTS, FaultBox, Outcome
+from tests.chaos.life import LIFE_MODES, PREFIX
 from tests.chaos.modes import KINDS, MODES, name_parent
+from tests.chaos.people import People
 from tests.chaos.plan import TARGETED, FaultKind, PlannedFault, make_plan
 from tests.chaos.population import Population
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.census import Census
+    from tests.chaos.oracle import Sentence
 
     Tell = Callable[[str], None]
 
@@ -36,7 +39,8 @@ class Settings:
     """
     What a run is asked to do.
 
-    :param size: Dag runs of parents in flight, of both kinds together.
+    :param size: Dag runs of parents in flight, of both kinds together. Beside them are half as many, at least six, of
+        parents that ask for something of the child's life.
     :param pause_seconds: the mean pause between two faults.
     :param limit_minutes: no fault begins after this time.
     :param drain_seconds: how long the parents may take to end, after the last fault, before they count as hanging.
@@ -58,6 +62,7 @@ class Result:
     airflow_version: str
     outcomes: list[Outcome]
     census: Census
+    sentence: Sentence
     restarts: dict[str, int]
     took_seconds: float
 
@@ -73,11 +78,16 @@ class Result:
         durable = self.census.totals["durable"]
         if durable.violations:
             found.append(f"The durable parents broke the promise {durable.violations} times.")
+        found += [
+            f"Of the child's life, {number} times: {wrong.value}." for wrong, number in self.sentence.wrongs.items()
+        ]
         missing = self.settings.faults - sum(self.faults.values())
         if missing:
             found.append(f"{missing} of the planned faults were not done.")
         if not durable.retried_parents:
             found.append("No durable parent was retried, so no fault has hurt one.")
+        if not self.sentence.ended + self.sentence.resumed:
+            found.append("No child run was ended or resumed, so the reconciler has done nothing.")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +102,7 @@ class Result:
             "restarts_of_what_ended_by_itself": self.restarts,
             "troubles": self.troubles,
             **self.census.to_json(),
+            "life": self.sentence.to_json(),
         }
 
     def sum_of(self, name: str) -> dict[str, dict[str, int]]:
@@ -111,6 +122,7 @@ class _Course:
 
     engine: DistributedAirflow
     population: Population
+    people: People
     box: FaultBox
     tell: Tell
     began: float
@@ -124,6 +136,10 @@ class _Course:
         struck = {parent for outcome in self.outcomes for parent in outcome.struck_resets}
         return census.take(self.engine.database, self.population.pairs, struck)
 
+    def judge(self) -> Sentence:
+        """Judge the parents that ask for something of the child's life, as they are just now."""
+        return oracle.pass_sentence(oracle.read(self.engine.database, self.people.book))
+
     def say(self, line: str) -> None:
         self.tell(f"{time.monotonic() - self.began:6.0f} s  {line}")
 
@@ -133,6 +149,7 @@ class _Course:
             self.say(f"{name} had ended by itself and was started again.")
         self.population.end_due_children()
         self.population.clear_due_parents()
+        self.people.tick()
         for item in tuple(self.under_way):
             outcome, steps = item
             if next(steps, self) is self:
@@ -145,7 +162,7 @@ class _Course:
             self.say(f"{len(self.population.pairs)} pairs started, {in_flight} Dag runs of parents in flight.")
         if time.monotonic() - self.counted_at > _COUNT_SECONDS:
             self.counted_at = time.monotonic()
-            self.say(f"so far: {_describe_census(self.count())}")
+            self.say(f"so far: {_describe_census(self.count())}; {describe_sentence(self.judge())}")
         time.sleep(_TICK_SECONDS)
 
     def begin(self, fault: PlannedFault) -> None:
@@ -166,9 +183,11 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
     began = time.monotonic()
     tell("Starting Airflow: PostgreSQL, broker, API server, two schedulers, Dag processor, triggerer, two workers.")
     with DistributedAirflow(home) as engine:
-        engine.airflow.wait_for_dags({name_parent(kind, mode) for kind in KINDS for mode in MODES})
+        parents = {name_parent(kind, mode) for kind in KINDS for mode in MODES}
+        engine.airflow.wait_for_dags(parents | {f"{PREFIX}{name}" for name in LIFE_MODES})
         population = Population(settings.seed, settings.size, engine.api, engine.database)
-        course = _Course(engine, population, FaultBox(engine), tell, began)
+        people = People(settings.seed, max(6, settings.size // 2), engine.api, engine.database, engine.kill_supervisor)
+        course = _Course(engine, population, people, FaultBox(engine, people.find_due), tell, began)
         course.say("Airflow is ready.")
         plan = make_plan(settings.seed, settings.faults, pause_seconds=settings.pause_seconds)
         while plan:
@@ -180,6 +199,7 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
             plan.remove(fault)
         while course.under_way:
             population.refill()
+            people.refill()
             course.tick()
         _drain(course, settings.drain_seconds)
         return Result(
@@ -187,6 +207,7 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
             engine.api.version(),
             course.outcomes,
             course.count(),
+            course.judge(),
             dict(engine.restarts),
             time.monotonic() - began,
         )
@@ -203,6 +224,7 @@ def _choose_next(course: _Course, plan: list[PlannedFault]) -> PlannedFault:
     latest = earliest + _READY_LIMIT_SECONDS
     while time.monotonic() < latest:
         course.population.refill()
+        course.people.refill()
         course.tick()
         if time.monotonic() > earliest:
             for fault in plan[:_MAY_PASS]:
@@ -229,7 +251,7 @@ def _drain(course: _Course, limit_seconds: float) -> None:
     while time.monotonic() < deadline:
         course.population.send_waiting()
         course.tick()
-        if course.population.is_over():
+        if course.population.is_over() and course.people.is_done:
             return
     course.say("Some have not ended in time.")
 
@@ -237,7 +259,8 @@ def _drain(course: _Course, limit_seconds: float) -> None:
 def _describe(outcome: Outcome) -> str:
     victims = ", ".join(f"{number} {kind}" for kind, number in outcome.victims.items() if number)
     overlaps = sum(outcome.overlaps.values())
-    return f"struck {victims or 'whoever was there'}" + (f"; {overlaps} overlapped a newer attempt" if overlaps else "")
+    more = f"; {overlaps} overlapped a newer attempt" if overlaps else ""
+    return f"struck {victims or 'whoever was there'}{more}{' in a transaction' if outcome.is_in_the_middle else ''}"
 
 
 def _describe_census(found: Census) -> str:
@@ -246,3 +269,10 @@ def _describe_census(found: Census) -> str:
         troubles = f"{count.duplicates} duplicates, {count.healthy_resets} resets, {count.wrong_ends} wrong ends"
         told.append(f"{kind}: {count.parents} parents, {count.attempts} attempts, {troubles}")
     return "; ".join([*told, *found.totals["durable"].wrongs])
+
+
+def describe_sentence(found: Sentence) -> str:
+    """Return the figures of the child's life in a line."""
+    wrongs = ", ".join(f"{number} times {wrong.name}" for wrong, number in found.wrongs.items() if number)
+    done = f"{found.ended} child runs ended, {found.resumed} times resumed"
+    return f"the child's life: {found.parents} parents, {done}, {wrongs or 'nothing wrong'}"

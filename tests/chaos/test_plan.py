@@ -13,12 +13,12 @@ def test_plan_follows_from_seed() -> None:
 
 
 def test_short_plan_has_every_kind() -> None:
-    assert {fault.kind for fault in make_plan(1, 20, pause_seconds=4.0)} == set(FaultKind)
+    assert {fault.kind for fault in make_plan(1, 13, pause_seconds=4.0)} == set(FaultKind)
 
 
 def test_longer_plan_begins_like_shorter_one() -> None:
-    short = [fault.kind for fault in make_plan(1, 20, pause_seconds=4.0)]
-    assert [fault.kind for fault in make_plan(1, 300, pause_seconds=4.0)[:20]] == short
+    short = [fault.kind for fault in make_plan(1, 13, pause_seconds=4.0)]
+    assert [fault.kind for fault in make_plan(1, 300, pause_seconds=4.0)[:13]] == short
 
 
 def test_a_third_of_the_durable_parents_are_switched() -> None:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
 from packaging.version import Version
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from concurrent.futures import Future
 
+    from airflow_durable.demo.processes import Component
     from airflow_durable.metadata.model import DagRun, TaskTry
     from tests.support.fault_proxy import Passage
 
@@ -49,6 +51,11 @@ _OPTIONS = {
     "workers.execution_api_retry_wait_min": "0.2",
     "workers.execution_api_retry_wait_max": "0.5",
     "durable.reconciler_interval": "0.5",
+    # While its host is away no try gives up.
+    "durable.reconciler_timeout": "300",
+    # It has an API server of its own.
+    "durable.reconciler": "False",
+    "core.plugins_folder": str(Path(__file__).parent / "plugins"),
 }
 _SWITCH_OPTIONS = {
     "durable.stock_operators": "durable",
@@ -74,6 +81,55 @@ _ASKS_TO_KEEP = Version(metadata.version("apache-airflow")) >= Version("3.4.0a0"
 """A person who clears a task chooses whether what it has stored is kept."""
 
 
+class ReconcilerHost:
+    """
+    An API server of its own for the reconciler, so that it can be killed while people use the other one.
+
+    See ``plugins/hold_reconciler.py`` for :meth:`hold`.
+    """
+
+    def __init__(self, airflow: ScratchAirflow) -> None:
+        self._airflow = airflow
+        self._port = processes.free_port()
+        self._folder = airflow.home / "hold"
+        self._folder.mkdir()
+        self._component: Component | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        self._component = self._airflow.start_component(
+            "api-server",
+            "--port",
+            str(self._port),
+            AIRFLOW__DURABLE__RECONCILER="True",
+            HOLD_RECONCILER=str(self._folder),
+        )
+        self._airflow.wait_for(self._is_serving, "the reconciler's host", LIMIT_SECONDS)
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        assert self._component is not None
+        self._airflow.kill(self._component)
+
+    def hold(self, step: str, dag_id: str) -> None:
+        """Let the reconciler stop at this step of what it does to a run of this Dag."""
+        (self._folder / f"{step} {dag_id}").touch()
+
+    def is_held(self, step: str, dag_id: str) -> bool:
+        """Return whether it has stopped there."""
+        return (self._folder / f"{step} {dag_id} held").exists()
+
+    def release(self, step: str, dag_id: str) -> None:
+        """Let it pass from now on."""
+        (self._folder / f"{step} {dag_id}").unlink()
+
+    def _is_serving(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            url = f"http://{processes.LOCALHOST}:{self._port}/api/v2/version"
+            return httpx.get(url, timeout=5, trust_env=False).is_success
+        return False
+
+
 @dataclass(frozen=True)
 class Lab:
     """One Airflow for all scenarios, with the fault proxy between its workers and its API server."""
@@ -81,6 +137,7 @@ class Lab:
     airflow: ScratchAirflow
     proxy: FaultProxy
     api: PublicApi
+    host: ReconcilerHost
 
     @property
     def has_store(self) -> bool:
@@ -107,8 +164,11 @@ def open_lab(home: Path) -> Iterator[Lab]:
         scope.enter_context(airflow)
         api = scope.enter_context(contextlib.closing(PublicApi(airflow.url)))
         airflow.options["core.execution_api_server_url"] = f"http://127.0.0.1:{proxy.port}/execution/"
+        host = ReconcilerHost(airflow)
         airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
-        yield Lab(airflow, proxy, api)
+        if airflow.database.has_store:
+            host.start()
+        yield Lab(airflow, proxy, api, host)
 
 
 class Stage:

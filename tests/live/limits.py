@@ -257,6 +257,7 @@ _RECONCILED = (
     "kept_by_retry",
     "kept_by_clear",
     "kept_by_termination",
+    "reconciler_killed",
 )
 
 LIMITS = {

@@ -35,6 +35,27 @@ def test_start_timeout_is_over_deferred(stage: Stage) -> None:
 
 
 @scenario
+def test_run_timeout_is_over(stage: Stage) -> None:
+    """The child runs, and does not end: the task fails, without another try, and says so."""
+    stage.start()
+    stage.wait_for_parent("failed", 1)
+    assert [run.state for run in stage.children()] == ["running"]
+    assert "has not ended within run_timeout (4 s): the run is running" in stage.log(1)
+
+
+@scenario
+def test_causes_are_named(stage: Stage) -> None:
+    """The error of a task whose child has failed names the child's failed task."""
+    stage.start()
+    stage.wait_until_waiting(1)
+    stage.lab.api.mark_task(stage.child_dag, stage.children()[-1].run_id, "work", "failed")
+    stage.mark_child("failed")
+    stage.wait_for_parent("failed", 1)
+    _, _, causes = stage.log(1).partition("Its failed tasks:")
+    assert "work" in causes[:10]
+
+
+@scenario
 def test_deferred_after_a_while(stage: Stage) -> None:
     """The task waits in its worker, and then in the triggerer."""
     stage.start()

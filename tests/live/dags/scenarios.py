@@ -86,6 +86,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "kept_by_retry": {**ENDING, "retries": 3},
     "kept_by_clear": ENDING,
     "kept_by_termination": {**ENDING, "retries": 3},
+    "reconciler_killed": ENDING,
+    "reconciler_killed_resumed": RESUMING,
     "stock": {"durable": False},
     "stock_fixed_id": {**FIXED, "durable": False},
 }
