@@ -44,6 +44,7 @@ _SCRIPT = "text/javascript; charset=utf-8"
 _STATIC = {
     "waits.css": "text/css; charset=utf-8",
     "timeline.css": "text/css; charset=utf-8",
+    "dialog.css": "text/css; charset=utf-8",
     "theme.js": _SCRIPT,
     "main.js": _SCRIPT,
     "airflow.js": _SCRIPT,
@@ -51,6 +52,7 @@ _STATIC = {
     "timelines.js": _SCRIPT,
     "following.js": _SCRIPT,
     "filters.js": _SCRIPT,
+    "actions.js": _SCRIPT,
     "icon.svg": "image/svg+xml",
     "icon-dark.svg": "image/svg+xml",
 }

@@ -1,0 +1,160 @@
+"""What a person can do about a wait, on the page: each action in its dialog, and to whom it is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.asking_parents import CHILD_DAG, PARENT_DAG
+
+from .visits import PHONE, inner_frame, open_page, open_timeline, row_of, signing_in, too_wide, violations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, FrameLocator, Locator, Page
+
+    from tests.support.asking_parents import Asking
+
+    from .still import Still
+    from .visits import Mode, SignIn
+
+TASKS = {"first": "success", "second": "failed", "apart": "success"}
+
+
+@pytest.fixture
+def sign_in(browser: Browser, still: Still) -> Iterator[SignIn]:
+    """Return what signs a user in, in a database without Dag runs."""
+    still.world.clear()
+    with signing_in(browser, still) as go:
+        yield go
+
+
+def open_dialog(page: Page, still: Still, asking: Asking) -> tuple[FrameLocator, Locator]:
+    """Open the actions of a wait by keyboard; return the frame and the dialog."""
+    frame = open_page(page, still)
+    open_timeline(frame, asking.record.run_id)
+    frame.get_by_role("button", name="Actions").press("Enter")
+    dialog = frame.get_by_role("dialog", name="Actions")
+    dialog.locator("dl").wait_for()
+    return frame, dialog
+
+
+def do(dialog: Locator, name: str) -> None:
+    """Choose an action by keyboard, and do it."""
+    dialog.get_by_role("radio", name=name).press("Space")
+    dialog.get_by_role("button", name=name).press("Enter")
+
+
+def test_child_is_ended_by_keyboard(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="running", tasks={"first": "running"})
+    page = sign_in("eve")
+    frame, dialog = open_dialog(page, still, asking)
+    assert asking.record.run_id in dialog.inner_text()
+    assert dialog.get_by_role("radio").count() == 2, "what cannot be done is not offered"
+    assert "The child run has not failed." in dialog.inner_text()
+    assert dialog.get_by_role("button", name="Choose an action").is_disabled()
+    assert still.world.child(asking)[0] == "running", "looking changes nothing"
+    do(dialog, "End the child run")
+    dialog.get_by_text("Done: End the child run.").wait_for()
+    assert still.world.child(asking)[0] == "failed"
+    ((event, dag_id, run_id, _),) = still.world.audit_log()
+    assert (event, dag_id, run_id) == ("durable.end-child", CHILD_DAG, asking.record.run_id)
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    row_of(frame, asking.record.run_id).locator("td").nth(4).get_by_text("failed").wait_for()
+    button = frame.get_by_role("button", name="Actions")
+    assert button.evaluate("button => document.activeElement === button"), "the focus comes back"
+
+
+def test_parent_and_child_are_ended(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="deferred", tasks={"first": "running"})
+    _, dialog = open_dialog(sign_in("eve"), still, asking)
+    do(dialog, "End the parent task and the child run")
+    dialog.get_by_text("Done:").wait_for()
+    assert still.world.child(asking)[0] == "failed"
+    assert still.world.state_of(PARENT_DAG, asking.parent.run_id, "trigger") == "failed"
+
+
+def test_failed_child_resumes_and_record_is_forgotten(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="failed", child_state="failed", tasks=TASKS)
+    page = sign_in("eve")
+    frame, dialog = open_dialog(page, still, asking)
+    assert "1 task instances are cleared" in dialog.inner_text()
+    do(dialog, "Resume the failed child run")
+    dialog.get_by_text("Done:").wait_for()
+    assert still.world.child(asking) == ("queued", 1)
+    dialog.get_by_role("button", name="Close").click()
+    row_of(frame, asking.record.run_id).locator("td").nth(4).get_by_text("queued").wait_for()
+    frame, dialog = open_dialog(page, still, asking)
+    do(dialog, "Forget the record")
+    dialog.get_by_text("Done:").wait_for()
+    assert still.world.entries(asking) == 0
+    dialog.get_by_role("button", name="Close").click()
+    row_of(frame, asking.record.run_id).wait_for(state="detached")
+
+
+def test_nothing_is_done_if_something_has_changed(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="failed")
+    _, dialog = open_dialog(sign_in("eve"), still, asking)
+    still.world.set_run(CHILD_DAG, asking.record.run_id, clear_number=1)
+    do(dialog, "End the child run")
+    dialog.get_by_role("alert").get_by_text("Nothing was done").wait_for()
+    assert (still.world.child(asking)[0], still.world.audit_log()) == ("running", [])
+    dialog.get_by_role("button", name="Look again").press("Enter")
+    dialog.get_by_role("radio").first.wait_for()
+    do(dialog, "End the child run")
+    dialog.get_by_text("Done:").wait_for()
+    assert still.world.child(asking)[0] == "failed"
+
+
+def test_viewer_is_told_in_plain_words(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="failed", child_state="failed", tasks=TASKS)
+    _, dialog = open_dialog(sign_in("ada"), still, asking)
+    assert dialog.get_by_role("radio").count() == 0
+    assert f"You may not change runs of {CHILD_DAG}." in dialog.inner_text()
+    dialog.get_by_role("button", name="Close").click()
+    dialog.wait_for(state="detached")
+
+
+def test_refresh_leaves_an_open_dialog_alone(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="running")
+    frame, dialog = open_dialog(sign_in("eve"), still, asking)
+    radio = dialog.get_by_role("radio", name="End the child run")
+    radio.press("Space")
+    still.world.set_task(PARENT_DAG, asking.parent.run_id, "trigger", "up_for_retry")
+    frame.get_by_text(re.compile(r"updated ([7-9]|\d\d) s ago, paused while a dialog is open")).wait_for()
+    assert radio.is_checked()
+    dialog.get_by_role("button", name="Cancel").click()
+    row_of(frame, asking.record.run_id).get_by_text("up for retry").wait_for()
+    assert still.world.child(asking)[0] == "running"
+
+
+def test_tab_of_a_run_is_loaded_anew(sign_in: SignIn, still: Still) -> None:
+    asking = still.world.parent(state="running")
+    page = sign_in("eve")
+    page.goto(f"{still.airflow.url}/durable-waits/run/{CHILD_DAG}/{asking.record.run_id}")
+    page.get_by_role("button", name="Actions").click()
+    dialog = page.get_by_role("dialog", name="Actions")
+    do(dialog, "End the child run")
+    dialog.get_by_text("Done:").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    page.locator(".lane", has_text="failed").wait_for()
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_dialog_is_accessible_and_fits(sign_in: SignIn, still: Still, mode: Mode, width: int) -> None:
+    asking = still.world.parent(state="failed")
+    page = sign_in("eve", mode=mode, width=width)
+    _, dialog = open_dialog(page, still, asking)
+    dialog.get_by_role("radio").first.press("Space")
+    inner = inner_frame(page)
+    assert violations(inner) == []
+    assert too_wide(inner) == []
+    assert dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
+    do(dialog, "End the child run")
+    dialog.get_by_text("Done:").wait_for()
+    assert violations(inner) == []
