@@ -107,7 +107,7 @@ def do_action(  # noqa: PLR0913, PLR0917 - FastAPI's
     try:
         done = perform(wait_id, _person(user), action, seal)
     except SituationChangedError:
-        return _error(409, "Something has changed since this was shown. Nothing was done; look again.")
+        return _error(409, "Something has changed since this was shown. Nothing was done. Check again.")
     except (NotPossibleError, DagUnknownError) as error:
         return _error(409, str(error))
     return JSONResponse({"done": done.action.value, "effects": list(done.effects)})

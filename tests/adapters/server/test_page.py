@@ -205,6 +205,13 @@ def test_lost_worker_is_called_a_crash(application: Client, rows: Rows) -> None:
     assert "try 1 crashed" in get(application, f"/wait/{wait_id}")
 
 
+def test_timeline_leads_to_the_actions(application: Client, rows: Rows) -> None:
+    wait_id = rows.wait()
+    button = f'data-actions="{BASE}/wait/{wait_id}/actions"'
+    for path in (f"/wait/{wait_id}", f"/wait/{wait_id}?part=true", "/run/alpha_child/child", "/task/alpha/trigger/-1/run"):
+        assert get(application, path).count(button) == 1, path
+
+
 def test_run_tells_who_waits_for_it_and_for_whom_it_waits(application: Client, rows: Rows) -> None:
     wait_id = rows.wait("alpha", "run")
     inner = rows.wait("alpha_child", "child", child=("grandchild", "g"))

@@ -24,7 +24,7 @@ const ask = async (address, options = {}) => {
     answer = await fetch(address, { credentials: "same-origin", ...options, headers: { Accept: "application/json", ...options.headers } });
   } catch {
     const isUnknown = options.method === "POST";
-    throw new Error(`The server cannot be reached.${isUnknown ? " It is not known whether this was done: look again." : ""}`);
+    throw new Error(`The server cannot be reached.${isUnknown ? " It is not known whether this was done. Check again." : ""}`);
   }
   if (answer.status === 401) throw new Error("You are signed out: load Airflow again.");
   const said = await answer.json().catch(() => ({}));
@@ -56,7 +56,7 @@ class Dialog {
     this.isBusy = false;
     this.body = make("div");
     this.doer = make("button", { type: "submit", className: "danger", hidden: true });
-    this.again = make("button", { type: "button", hidden: true }, "Look again");
+    this.again = make("button", { type: "button", hidden: true }, "Check again");
     this.closer = make("button", { type: "button" }, "Cancel");
     const title = make("h2", { id: "acting-title" }, "Actions");
     const form = make("form", {}, title, this.body, make("div", { className: "buttons" }, this.closer, this.again, this.doer));
@@ -82,7 +82,7 @@ class Dialog {
   async show() {
     this.doer.hidden = this.again.hidden = true;
     this.closer.textContent = "Cancel";
-    this.body.replaceChildren(make("p", { className: "faint" }, "Looking what can be done…"));
+    this.body.replaceChildren(make("p", { className: "faint" }, "Checking what can be done…"));
     try {
       this.place(await ask(this.address));
     } catch (error) {
@@ -95,7 +95,7 @@ class Dialog {
     const refused = found.actions.filter((one) => !one.is_possible);
     const parts = [describe(found)];
     if (possible.length) {
-      parts.push(make("fieldset", {}, make("legend", {}, "What is to be done?"), ...possible.map(choice)));
+      parts.push(make("fieldset", {}, make("legend", {}, "What do you want to do?"), ...possible.map(choice)));
       this.doer.hidden = false;
     }
     if (refused.length) {
