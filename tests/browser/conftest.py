@@ -14,8 +14,8 @@ if "AIRFLOW_HOME" not in os.environ:
     os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-durable-browser-")
     atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
-from .lab import open_lab  # noqa: E402 - after the home is set
-from .still import open_still  # noqa: E402 - as above
+from .lab import open_lab
+from .still import open_still
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,8 +1,9 @@
-"""What a person can do about a wait, on the page: each action in its dialog, and to whom it is refused."""
+"""What people can do about a wait on the page, to whom it is refused, and what the page says of the reconciler."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,35 @@ def test_tab_of_a_run_is_loaded_anew(sign_in: SignIn, still: Still) -> None:
     dialog.get_by_text("Done:").wait_for()
     dialog.get_by_role("button", name="Close").click()
     page.locator(".lane", has_text="failed").wait_for()
+
+
+def test_reconciler_is_at_the_top(sign_in: SignIn, still: Still) -> None:
+    from airflow_durable.server.reconciler import Reconciler
+
+    long_ago = datetime.now(tz=timezone.utc) - timedelta(hours=2)
+    asking = still.world.parent(state="failed", tasks={"first": "running"})
+    still.world.set_task(PARENT_DAG, asking.parent.run_id, "trigger", "failed", end_date=long_ago)
+    page = sign_in()
+    frame = open_page(page, still)
+    shown = frame.get_by_role("group", name="Reconciler")
+    shown.get_by_text("Nobody acts on what waits.").wait_for()
+    assert "Off in this API server. 1 request waits for it, the oldest since" in shown.inner_text()
+    open_timeline(frame, asking.record.run_id)
+    frame.locator(".story").get_by_text("Waits for the reconciler to end the child run").wait_for()
+    for mode in ("dark", "light"):
+        page.evaluate("mode => document.documentElement.className = mode", mode)
+        assert violations(inner_frame(page)) == []
+    # One that runs elsewhere.
+    Reconciler(still.world.open).turn()
+    shown.get_by_text("Nothing waits for it.").wait_for()
+    shown.get_by_text("What it did last").click()
+    assert f"Ended {asking.record.run_id} of {CHILD_DAG}" in shown.inner_text()
+    frame.locator(".story").get_by_text("The reconciler ended").wait_for()
+    assert violations(inner_frame(page)) == []
+    assert too_wide(inner_frame(page)) == []
+    frame.locator(".story").get_by_role("link", name="Audit log").click()
+    page.wait_for_url(f"**/dags/{CHILD_DAG}/runs/**/events")
+    page.get_by_text("durable.cancel").first.wait_for()
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])

@@ -44,7 +44,7 @@ _LIMIT_SECONDS = 120
 
 def gauge_names() -> set[str]:
     """Return the names of all gauges."""
-    return set(re.findall(r"^(airflow_durable_[a-z_]+) ", write_metrics(Snapshot()), re.MULTILINE))
+    return set(re.findall(r"^(airflow_durable_[a-z_]+) ", write_metrics(Snapshot(), Pending()), re.MULTILINE))
 
 
 def run_python(text: str, folder: Path, namespace: dict[str, Any]) -> None:

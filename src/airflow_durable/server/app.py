@@ -8,6 +8,7 @@ through a template that escapes it, and the content security policy admits no sc
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
-from airflow_durable.server import api, attention, metrics
+from airflow_durable.server import api, attention, metrics, pending
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -73,6 +74,8 @@ WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
 
 counts = Cache(count, FRESH_SECONDS)
 snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
+requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
+"""What the reconciler is asked for."""
 
 
 def make_app(url_prefix: str) -> FastAPI:
@@ -103,6 +106,7 @@ def make_app(url_prefix: str) -> FastAPI:
     app.get("/api/waits/{wait_id}")(get_wait)
     app.get("/api/totals")(get_totals)
     app.get(metrics.PATH)(get_metrics)
+    app.get("/reconciler")(show_reconciler)
     if has_store():
         # What they import is not there in an older Airflow.
         from airflow_durable.server.action_routes import add_routes
@@ -138,11 +142,12 @@ def show_count(session: DatabaseSession, readable: ReadableDags, table: Requeste
     return JSONResponse({"count": found.number, "is_capped": found.is_capped} if found else {"count": None})
 
 
-def show_totals(request: Request, session: DatabaseSession, readable: ReadableDags) -> Response:
-    """Show the numbers and what needs attention: they may take longer than a page of the table."""
+def show_totals(request: Request, session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> Response:
+    """Show the numbers, what needs attention and the reconciler: they may take longer than a page of the table."""
     _require_store()
     totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
-    return render("totals.html", request, totals=totals, snapshot=snapshot, dag_ids=sorted(readable))
+    shown = {"totals": totals, "snapshot": snapshot, "reconciler": _view_reconciler(session, readable, user)}
+    return render("totals.html", request, dag_ids=sorted(readable), **shown)
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's
@@ -248,10 +253,17 @@ def get_totals(session: DatabaseSession, readable: ReadableDags) -> Response:
     return JSONResponse(api.totals_json(totals, snapshot))
 
 
+def show_reconciler(session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> Response:
+    """Return how the reconciler of the process that answers stands, what waits for it, and what it did last."""
+    _require_store()
+    return JSONResponse(api.reconciler_json(_view_reconciler(session, readable, user)))
+
+
 def get_metrics(session: DatabaseSession, readable: ReadableDags) -> Response:
     """Return the numbers of the present for Prometheus."""
     _require_store()
-    body = metrics.write_metrics(snapshots.get(session).visible_to(readable))
+    queue = requests.get(session).visible_to(readable, lambda _: False)
+    body = metrics.write_metrics(snapshots.get(session).visible_to(readable), queue)
     return Response(body, media_type=metrics.MEDIA_TYPE)
 
 
@@ -290,7 +302,14 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN4
     found = waits.runs(keys)
     runs = {key.run_id: found[key] for key in keys if key in found}
     now = datetime.now(tz=timezone.utc)
-    return draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
+    timeline = draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
+    may_know = record.dag_id in {run.dag_id for run in runs.values()} and may_read_audit_log(user, record.dag_id)
+    actions = waits.actions_on(record.dag_id, runs) if may_know else ()
+    return replace(timeline, actions=tuple(actions), request=requests.get(waits.session).of_wait(wait.id))
+
+
+def _view_reconciler(session: Any, readable: frozenset[str], user: Any) -> pending.View:  # noqa: ANN401 - see _draw
+    return pending.view(requests.get(session).visible_to(readable, lambda dag_id: may_read_audit_log(user, dag_id)))
 
 
 def _require_store() -> None:

@@ -70,7 +70,7 @@ def rows(application: Client) -> Iterator[Rows]:
     from airflow import settings
     from sqlalchemy.orm import Session
 
-    from airflow_durable.server import app, attention, totals
+    from airflow_durable.server import app, attention, pending, totals
     from airflow_durable.server.cache import Cache
 
     with Session(settings.engine) as session:
@@ -78,6 +78,7 @@ def rows(application: Client) -> Iterator[Rows]:
         made.clear()
         app.counts = Cache(totals.count, totals.FRESH_SECONDS)
         app.snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
+        app.requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
         yield made
         session.rollback()
         made.clear()

@@ -208,7 +208,12 @@ def test_lost_worker_is_called_a_crash(application: Client, rows: Rows) -> None:
 def test_timeline_leads_to_the_actions(application: Client, rows: Rows) -> None:
     wait_id = rows.wait()
     button = f'data-actions="{BASE}/wait/{wait_id}/actions"'
-    for path in (f"/wait/{wait_id}", f"/wait/{wait_id}?part=true", "/run/alpha_child/child", "/task/alpha/trigger/-1/run"):
+    for path in (
+        f"/wait/{wait_id}",
+        f"/wait/{wait_id}?part=true",
+        "/run/alpha_child/child",
+        "/task/alpha/trigger/-1/run",
+    ):
         assert get(application, path).count(button) == 1, path
 
 
