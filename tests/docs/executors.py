@@ -23,6 +23,7 @@ from airflow_durable import cli
 from airflow_durable.core.stored import dump, load
 from airflow_durable.server.attention import Snapshot
 from airflow_durable.server.metrics import PATH, write_metrics
+from airflow_durable.server.pending import Pending
 from airflow_durable.server.plugin import URL_PREFIX
 
 from .blocks import ROOT
