@@ -29,6 +29,7 @@ from airflow_durable.server.access import (
     read_dag_ids,
 )
 from airflow_durable.server.cache import Cache
+from airflow_durable.server.items import ItemCache
 from airflow_durable.server.queries import Waits, has_store
 from airflow_durable.server.rendering import FOLDER, hash_of_style, render, render_error
 from airflow_durable.server.requests import STATES, RequestedTable, TableRequest
@@ -76,6 +77,8 @@ counts = Cache(count, FRESH_SECONDS)
 snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
 requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
 """What the reconciler is asked for."""
+
+items = ItemCache()
 
 
 def make_app(url_prefix: str) -> FastAPI:
@@ -176,8 +179,10 @@ def show_run(  # noqa: PLR0913, PLR0917 - FastAPI's
     if not has_store():
         return render("run.html", request, parents=[], own=[], has_store=False)
     waits = Waits(session, readable)
-    parents = [(wait, _draw(waits, wait, user)) for wait in waits.of_child_run(dag_id, run_id)]
-    return render("run.html", request, parents=parents, own=waits.of_parent_run(dag_id, run_id), has_store=True)
+    found = items.fill(session, waits.of_child_run(dag_id, run_id), has_names=True)
+    parents = [(wait, _draw(waits, wait, user)) for wait in found]
+    own = list(items.fill(session, waits.of_parent_run(dag_id, run_id)))
+    return render("run.html", request, parents=parents, own=own, has_store=True)
 
 
 def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's
@@ -197,7 +202,7 @@ def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's
         return render("task.html", request, waits=[], has_store=False)
     index = int(map_index) if map_index.removeprefix("-").isdecimal() and len(map_index) < 10 else -1  # noqa: PLR2004
     waits = Waits(session, readable)
-    found = waits.of_task_instance(dag_id, run_id, task_id, index)
+    found = items.fill(session, waits.of_task_instance(dag_id, run_id, task_id, index), has_names=True)
     return render("task.html", request, waits=[(one, _draw(waits, one, user)) for one in found], has_store=True)
 
 
@@ -276,7 +281,7 @@ def _rows(session: Any, readable: frozenset[str], table: TableRequest) -> dict[s
         page = waits.page(table.filters, table.cursor, order=table.order)
     return {
         "requested": table,
-        "page": page,
+        "page": replace(page, waits=tuple(items.fill(session, page.waits))),
         "now": waits.now,
         "previous": table.previous(page),
         "next": table.next(page),
@@ -290,6 +295,7 @@ def _find_wait(waits: Waits, wait_id: int, user: Any) -> tuple[Wait, Timeline | 
     if wait is None:
         # The same for one that is not there and for one that may not be seen.
         raise HTTPException(404, "There is no such wait, or you may not read its Dag.")
+    (wait,) = items.fill(waits.session, [wait], has_names=True)
     return wait, _draw(waits, wait, user)
 
 
@@ -301,10 +307,13 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN4
     keys = records.runs_in(record)
     found = waits.runs(keys)
     runs = {key.run_id: found[key] for key in keys if key in found}
+    if wait.ledger:
+        # All of its children as one bar.
+        runs = {record.run_id: wait.items.as_run(wait.ledger)} if wait.items else {}
     now = datetime.now(tz=timezone.utc)
     timeline = draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
     may_know = record.dag_id in {run.dag_id for run in runs.values()} and may_read_audit_log(user, record.dag_id)
-    actions = waits.actions_on(record.dag_id, runs) if may_know else ()
+    actions = waits.actions_on(record.dag_id, runs) if may_know and not wait.ledger else ()
     return replace(timeline, actions=tuple(actions), request=requests.get(waits.session).of_wait(wait.id))
 
 

@@ -65,7 +65,7 @@ def open_records(session: Session) -> RecordRows:
 
     :raises NoStoreError: there can be none.
     """
-    return RecordRows(load_tables(), session.execute)
+    return RecordRows(load_tables(), session.execute, has_ledgers=True)
 
 
 class Sort(str, Enum):

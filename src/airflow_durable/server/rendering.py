@@ -35,6 +35,9 @@ FOLDER = Path(__file__).parent
 MOST_REQUESTS = 5
 """So many of the reconciler's requests, and of its latest actions, are listed."""
 
+MOST_FAILED = 20
+"""So many failed items of a task with many children are listed."""
+
 _HOURS_UNTIL_DAYS = 48
 _SECONDS_PER_HOUR = 3600
 _TAIL = 14
@@ -196,4 +199,5 @@ def _templates() -> Environment:
     environment.globals["acts"] = ACTS
     environment.globals["logged"] = LOGGED
     environment.globals["most_requests"] = MOST_REQUESTS
+    environment.globals["most_failed"] = MOST_FAILED
     return environment
