@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import KEY, Ledger, dump, key_of
 from airflow_durable.core.model import Decision, Mode, Parent, Phase, Proof
 from airflow_durable.core.record import TryEntry
@@ -17,6 +16,7 @@ from tests.support.waits_rows import NOON, minutes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_durable.core.items import Items
     from tests.support.waits_rows import Rows
 
 __all__ = ["KEY", "Many"]

@@ -71,6 +71,7 @@ class ItemCounts:
     :param active: runs that are queued or running.
     :param to_start: items without a run.
     :param is_capped: more than :data:`MOST_ROWS` runs; the rest is not counted.
+    :param is_estimate: which failed runs were replaced by later ones is not known: at most so many items failed.
     """
 
     total: int
@@ -81,6 +82,7 @@ class ItemCounts:
     first_at: datetime | None = None
     last_at: datetime | None = None
     is_capped: bool = False
+    is_estimate: bool = False
     failed_items: tuple[FailedItem, ...] = ()
 
     @property
@@ -89,6 +91,30 @@ class ItemCounts:
         if self.active or self.to_start:
             return "running"
         return "failed" if self.failed else "success"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers, and names and run ids of failed items."""
+        return {
+            "count": self.total,
+            "done": self.done,
+            "failed": self.failed,
+            "running": self.active,
+            "to_start": self.to_start,
+            "is_capped": self.is_capped,
+            "is_estimate": self.is_estimate,
+            "failed_items": [{"item": one.name, **one.run.key._asdict()} for one in self.failed_items],
+        }
+
+    def describe(self) -> str:
+        """``6,412 of 10,000 done, 31 failed, 200 running, 3,357 to start``."""
+        failed = f"{'at most ' if self.is_estimate else ''}{self.failed:,} failed"
+        parts = [
+            f"{self.done:,} of {self.total:,} done",
+            failed if self.failed else "",
+            f"{self.active:,} running" if self.active else "",
+            f"{self.to_start:,} to start" if self.to_start else "",
+        ]
+        return ", ".join(filter(None, parts))
 
     def as_run(self, ledger: Ledger) -> DagRun:
         """Return the whole as one Dag run, from its first start to its last end."""
@@ -144,7 +170,7 @@ class LedgerCounts:
         if parent_run is None:
             return None
         row_id, run_after, started_at = parent_run
-        region = _Region(ledger, row_id, run_after)
+        region = Region(ledger, row_id, run_after)
         parents = _identities(key, run_after, started_at)
         is_shared = self._is_shared(key, ledger.dag_id, run_after)
         tally, is_capped = self._count_each(region, parents) if is_shared else (self._count_grouped(region), False)
@@ -179,7 +205,7 @@ class LedgerCounts:
                 return True
         return False
 
-    def _count_grouped(self, region: _Region) -> _Tally:
+    def _count_grouped(self, region: Region) -> _Tally:
         run = self._tables.dag_run.c
         is_later = sa.case((region.is_later(run.run_id), 1), else_=0).label("is_later")
         begun = sa.func.min(sa.func.coalesce(run.queued_at, run.start_date))
@@ -193,7 +219,7 @@ class LedgerCounts:
             tally.add(as_text(state) or "none", number, is_later=bool(later), first=as_utc(first), last=as_utc(last))
         return tally
 
-    def _count_each(self, region: _Region, parents: Iterable[Parent]) -> tuple[_Tally, bool]:
+    def _count_each(self, region: Region, parents: Iterable[Parent]) -> tuple[_Tally, bool]:
         run = self._tables.dag_run.c
         columns = (run.run_id, run.state, run.run_after, sa.func.coalesce(run.queued_at, run.start_date), run.end_date)
         statement = sa.select(*columns).where(*region.conditions(run)).limit(MOST_ROWS)
@@ -207,7 +233,7 @@ class LedgerCounts:
             tally.add(as_text(state) or "none", 1, is_later=is_later, first=as_utc(first), last=as_utc(last))
         return tally, read == MOST_ROWS
 
-    def _failed(self, region: _Region, parents: Iterable[Parent]) -> Iterator[FailedItem]:
+    def _failed(self, region: Region, parents: Iterable[Parent]) -> Iterator[FailedItem]:
         """Yield failed items, the latest first: those of which no later run exists."""
         run = self._tables.dag_run.c
         later = sa.select(run.run_id).where(*region.conditions(run), region.is_later(run.run_id)).limit(MOST_LATER)
@@ -231,7 +257,14 @@ class LedgerCounts:
                 return
 
 
-class _Region:
+def estimate(total: int, *, done: int, failed_runs: int, active: int) -> ItemCounts:
+    """Return the counts where it is not known which failed runs were replaced by later ones."""
+    failed = max(0, min(failed_runs, total - done - active))
+    to_start = max(0, total - done - failed - active)
+    return ItemCounts(total, min(done, total), failed, active, to_start, is_estimate=failed_runs > 0)
+
+
+class Region:
     """
     Where in the Dag run table the children of a ledger are.
 
@@ -246,13 +279,18 @@ class _Region:
         epoch = f"_e{ledger.epoch}" if ledger.epoch else ""
         self._pattern = f"{escape(self._prefix)}{_ANY_DIGEST}{escape(epoch + '_i')}%"
 
+    @property
+    def api_pattern(self) -> str:
+        """What finds them by ``run_id_pattern`` in Airflow's REST API, where ``_`` stands for any one sign."""
+        return f"{self._prefix}{_ANY_DIGEST}{f'_e{self._epoch}' if self._epoch else ''}_i"
+
     def conditions(self, run: Any) -> tuple[Condition, ...]:  # noqa: ANN401 - columns
         """Return the conditions that a run is one of them, or has a parent with a date of the same Dag run."""
         return run.dag_id == self.dag_id, run.id > self._row_id, run.run_id.like(self._pattern, escape="!")
 
     def is_later(self, run_id: Any) -> Condition:  # noqa: ANN401 - a column
         """Return the condition that it is not the first run of its item."""
-        return run_id.like(f"{self._pattern}{escape('_r')}%", escape="!")  # type: ignore[no-any-return] # SQLAlchemy's
+        return run_id.like(f"{self._pattern}{escape('_r')}%", escape="!")
 
     def split(self, run_id: str) -> tuple[str, int] | None:
         """Return which item a run is of, as its run id shows it, and how many came before it."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.logged_actions import LoggedAction
     from airflow_durable.metadata.model import DagRun
     from airflow_durable.server.attention import Snapshot
@@ -77,7 +76,7 @@ def wait_json(wait: Wait) -> dict[str, Any]:
         "mode": record.mode.value if record else None,
         "is_waiting": wait.is_waiting,
         "is_recovered": wait.is_recovered,
-        "items": _items_json(wait.items) if wait.items else None,
+        "items": wait.items.to_json() if wait.items else None,
         "concerns": [concern.value for concern in wait.concerns],
         "last_heartbeat_at": _iso(wait.last_heartbeat_at),
         "tries": [
@@ -187,18 +186,6 @@ def _run_json(run: DagRun) -> dict[str, Any]:
         "queued_at": _iso(run.queued_at),
         "started_at": _iso(run.start_date),
         "ended_at": _iso(run.end_date),
-    }
-
-
-def _items_json(items: ItemCounts) -> dict[str, Any]:
-    return {
-        "count": items.total,
-        "done": items.done,
-        "failed": items.failed,
-        "running": items.active,
-        "to_start": items.to_start,
-        "is_capped": items.is_capped,
-        "failed_items": [{"item": one.name, **_run_json(one.run)} for one in items.failed_items],
     }
 
 
