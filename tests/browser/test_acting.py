@@ -7,8 +7,12 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.orm import Session
 
+from airflow_durable.core.items import Items
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG
+from tests.support.ledger_rows import Many
+from tests.support.waits_rows import Rows
 
 from .visits import PHONE, inner_frame, open_page, open_timeline, row_of, signing_in, too_wide, violations
 
@@ -188,3 +192,31 @@ def test_dialog_is_accessible_and_fits(sign_in: SignIn, still: Still, mode: Mode
     do(dialog, "End the child run")
     dialog.get_by_text("Done:").wait_for()
     assert violations(inner) == []
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_task_with_many_children_is_one_row(sign_in: SignIn, still: Still, width: int) -> None:
+    with Session(still.world.engine) as session:
+        items = Items.of_keys([f"region-{number}" for number in range(200)])
+        many = Many.make(Rows(session), items, dag_id=PARENT_DAG, child_dag_id=CHILD_DAG)
+        many.start(range(120), "success")
+        many.start(range(120, 150), "failed")
+        many.start(range(150, 180), "running")
+    page = sign_in(width=width)
+    frame = open_page(page, still)
+    row = row_of(frame, "load")
+    row.get_by_text("120 of 200 done, 30 failed, 30 running, 20 to start").wait_for()
+    assert row_of(frame, "").count() == 1
+    row.get_by_role("img", name="120 of 200 done").wait_for()
+    open_timeline(frame, "load")
+    assert frame.locator(".failed-items li").count() == 20
+    frame.get_by_text("and 10 more.").wait_for()
+    assert frame.get_by_role("button", name="Actions").count() == 0
+    assert violations(inner_frame(page)) == []
+    assert too_wide(inner_frame(page)) == []
+    with Session(still.world.engine) as session:
+        many.rows = Rows(session)
+        many.start(range(180, 200), "success")
+    row.get_by_text("140 of 200 done, 30 failed, 30 running").wait_for()
+    frame.get_by_role("link", name="region-149").click()
+    page.wait_for_url(f"**/dags/{CHILD_DAG}/runs/**region-149**")

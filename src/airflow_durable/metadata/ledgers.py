@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from airflow_durable.core import run_ids
+from airflow_durable.core.items import BY_POSITION
 from airflow_durable.core.model import ENDED_STATES, Parent
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRun
+from airflow_durable.metadata.reads import as_key
 from airflow_durable.metadata.record_keys import escape, is_ledger_entry
 from airflow_durable.metadata.values import as_text, as_utc
 
@@ -172,12 +174,13 @@ class LedgerCounts:
         row_id, run_after, started_at = parent_run
         region = Region(ledger, row_id, run_after)
         parents = _identities(key, run_after, started_at)
-        is_shared = self._is_shared(key, ledger.dag_id, run_after)
-        tally, is_capped = self._count_each(region, parents) if is_shared else (self._count_grouped(region), False)
+        others = self._sharing(key, ledger.dag_id, run_after)
+        own = None if others is None else _Own(parents, ledger, frozenset(others))
+        tally, is_capped = self._count_each(region, own) if own else (self._count_grouped(region), False)
         counts = replace(tally.counts(ledger.count), is_capped=is_capped)
         if not has_names or not counts.failed:
             return counts
-        named = self._failed(region, parents if is_shared else ())
+        named = self._failed(region, own)
         return replace(counts, failed_items=tuple(named))
 
     def _parent_run(self, key: InstanceKey) -> tuple[int, datetime, datetime | None] | None:
@@ -190,20 +193,27 @@ class LedgerCounts:
             return None if after is None else (row_id, after, as_utc(started_at))
         return None
 
-    def _is_shared(self, key: InstanceKey, child_dag_id: str, run_after: datetime) -> bool:
-        """Return whether another parent has a ledger for the same Dag and the same date."""
+    def _sharing(self, key: InstanceKey, child_dag_id: str, run_after: datetime) -> set[int] | None:
+        """Return the tags of other parents with a ledger for the same Dag and the same date; None: there is none."""
         store = self._tables.store
         if store is None:
-            return False
+            return None
         run = self._tables.dag_run.c
-        of_date = store.key.run_id.in_(sa.select(run.run_id).where(run.run_after == run_after))
-        statement = sa.select(*store.key, store.table.c.value).where(is_ledger_entry(store.table.c.key), of_date)
-        for row in self._execute(statement):
-            other = records.read(row[5])
-            is_same = tuple(row[:4]) == tuple(key[:4]) and not key.region_id
-            if not is_same and other is not None and other.dag_id == child_dag_id:
-                return True
-        return False
+        joined = store.table.join(
+            self._tables.dag_run, sa.and_(run.dag_id == store.key.dag_id, run.run_id == store.key.run_id)
+        )
+        statement = (
+            sa.select(*store.key, store.table.c.value, run.start_date)
+            .select_from(joined)
+            .where(run.run_after == run_after, is_ledger_entry(store.table.c.key))
+        )
+        found: set[int] | None = None
+        for *names, value, started_at in self._execute(statement):
+            other, parent = records.read(value), as_key(names)
+            if parent != key and other is not None and other.dag_id == child_dag_id:
+                tags = {run_ids.tag_of_life(one, 1) for one in _identities(parent, run_after, as_utc(started_at))}
+                found = (found or set()) | tags
+        return found
 
     def _count_grouped(self, region: Region) -> _Tally:
         run = self._tables.dag_run.c
@@ -219,7 +229,7 @@ class LedgerCounts:
             tally.add(as_text(state) or "none", number, is_later=bool(later), first=as_utc(first), last=as_utc(last))
         return tally
 
-    def _count_each(self, region: Region, parents: Iterable[Parent]) -> tuple[_Tally, bool]:
+    def _count_each(self, region: Region, own: _Own) -> tuple[_Tally, bool]:
         run = self._tables.dag_run.c
         columns = (run.run_id, run.state, run.run_after, sa.func.coalesce(run.queued_at, run.start_date), run.end_date)
         statement = sa.select(*columns).where(*region.conditions(run)).limit(MOST_ROWS)
@@ -227,13 +237,13 @@ class LedgerCounts:
         for run_id, state, run_after, first, last in self._execute(statement):
             read += 1
             found = region.split(run_id)
-            if found is None or not region.is_of(parents, run_id, found, as_utc(run_after)):
+            if found is None or not own.has(run_id, found, as_utc(run_after)):
                 continue
             is_later = found[1] > 0
             tally.add(as_text(state) or "none", 1, is_later=is_later, first=as_utc(first), last=as_utc(last))
         return tally, read == MOST_ROWS
 
-    def _failed(self, region: Region, parents: Iterable[Parent]) -> Iterator[FailedItem]:
+    def _failed(self, region: Region, own: _Own | None) -> Iterator[FailedItem]:
         """Yield failed items, the latest first: those of which no later run exists."""
         run = self._tables.dag_run.c
         later = sa.select(run.run_id).where(*region.conditions(run), region.is_later(run.run_id)).limit(MOST_LATER)
@@ -249,7 +259,7 @@ class LedgerCounts:
             found = region.split(run_id)
             if found is None or found[1] < newest[found[0]]:
                 continue
-            if parents and not region.is_of(parents, run_id, found, after):
+            if own and not own.has(run_id, found, after):
                 continue
             yield FailedItem(found[0], DagRun(region.dag_id, run_id, as_text(state), queued, start, end))
             left -= 1
@@ -297,21 +307,39 @@ class Region:
         found = _ITEM.fullmatch(run_id[len(self._prefix) + len(_ANY_DIGEST) :])
         return (found["name"], int(found["generation"] or 0)) if found else None
 
-    def is_of(self, parents: Iterable[Parent], run_id: str, item: tuple[str, int], run_after: datetime | None) -> bool:
-        """
-        Return whether a run is one of this parent's.
 
-        By its digest, which a key with signs that a run id does not show cannot be made from: then by its date.
+class _Own:
+    """
+    Which runs of a region are one parent's, where several parents have the same date.
+
+    :param others: the tags of the other parents' runs.
+    """
+
+    def __init__(self, parents: Iterable[Parent], ledger: Ledger, others: frozenset[int]) -> None:
+        self._parents = tuple(parents)
+        self._tags = {run_ids.tag_of_life(parent, 1) for parent in self._parents}
+        self._others = others - self._tags
+        self._kind = "#" if ledger.digest == BY_POSITION else "="
+        self._epoch = ledger.epoch
+
+    def has(self, run_id: str, item: tuple[str, int], run_after: datetime | None) -> bool:
         """
+        Return whether a run is this parent's.
+
+        By the date that is ours. Where that says nothing (the Dag run was cleared since), by the digest in the run id,
+        which a key cannot be put to that has signs a run id does not show.
+        """
+        tag = None if run_after is None else run_after.microsecond
+        if tag in self._tags or tag in self._others:
+            return tag in self._tags
         name, generation = item
-        for parent in parents:
-            for text in (f"={name}", f"#{name}"):
-                follows = run_ids.child_run_id(parent, epoch=self._epoch, call=1, generation=generation, item=text)
-                if follows == run_id:
-                    return True
-            if run_after is not None and run_after.microsecond == run_ids.tag_of_life(parent, 1):
-                return True
-        return False
+        return any(
+            run_id
+            == run_ids.child_run_id(
+                parent, epoch=self._epoch, call=1, generation=generation, item=f"{self._kind}{name}"
+            )
+            for parent in self._parents
+        )
 
 
 def _identities(key: InstanceKey, run_after: datetime, started_at: datetime | None) -> tuple[Parent, ...]:
