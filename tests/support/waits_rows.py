@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 # Of these, "task_state_store" exists from 3.3.
-TABLES = ("task_state_store", "task_instance_history", "task_instance", "log", "dag_run", "dag", "dag_bundle")
+TABLES = (
+    "task_state_store",
+    "task_instance_history",
+    "task_instance",
+    "log",
+    "dag_run",
+    "dag",
+    "dag_bundle",
+    "import_error",
+)
 BUNDLE = "tests"
 
 
@@ -128,6 +137,7 @@ class Rows:
         child_end: datetime | None = None,
         value: str | None = None,
         key: str = KEY,
+        operator: str | None = None,
         last_heartbeat_at: datetime | None = None,
     ) -> int:
         """
@@ -155,6 +165,7 @@ class Rows:
             end_date=minutes(begin + 5) if is_done else None,
             max_tries=3,
             last_heartbeat_at=last_heartbeat_at,
+            operator=operator,
         )
         for number in range(1, len(decisions)):
             begin = 10 * (number - 1)

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
-from airflow_durable.server import api, attention, metrics, pending
+from airflow_durable.server import api, attention, metrics, mismatch, pending
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -79,6 +79,7 @@ requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
 """What the reconciler is asked for."""
 
 items = ItemCache()
+mismatches = Cache(mismatch.find, mismatch.FRESH_SECONDS)
 
 
 def make_app(url_prefix: str) -> FastAPI:
@@ -150,7 +151,8 @@ def show_totals(request: Request, session: DatabaseSession, readable: ReadableDa
     _require_store()
     totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
     shown = {"totals": totals, "snapshot": snapshot, "reconciler": _view_reconciler(session, readable, user)}
-    return render("totals.html", request, dag_ids=sorted(readable), **shown)
+    differing = mismatches.get(session).visible_to(readable)
+    return render("totals.html", request, dag_ids=sorted(readable), differing=differing, **shown)
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's

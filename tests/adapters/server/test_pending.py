@@ -181,3 +181,13 @@ def test_what_a_person_did_is_in_the_timeline(application: Client, world: World)
     (action,) = client.get(f"/durable-waits/api/waits/{plans['wait_id']}").json()["timeline"]["actions"]
     assert (action["event"], action["owner"]) == ("durable.end-child", "admin")
     assert "admin ended" in client.get(address).text
+
+
+def test_serialized_dags_are_read_by_name(world: World) -> None:
+    from airflow_durable.metadata.reads import Reads
+    from airflow_durable.metadata.tables import load_tables
+
+    with world.open() as session:
+        reads = Reads(load_tables(), session.execute)
+        assert [dag_id for dag_id, _ in reads.serialized_dags([CHILD_DAG])] == [CHILD_DAG]
+        assert {PARENT_DAG, CHILD_DAG} <= {dag_id for dag_id, _ in reads.serialized_dags()}
