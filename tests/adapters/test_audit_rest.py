@@ -13,6 +13,9 @@ from airflow_durable.audit.client import PAGE, ApiClient, ApiMissingError
 from airflow_durable.audit.model import Trace
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.source import Moments, SourceError, Spans
+from airflow_durable.core.items import Items
+from airflow_durable.core.ledger import Ledger, dump
+from airflow_durable.core.model import Mode, Parent, Proof
 from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
 
 from .audit_fakes import CHILD, at, tried
@@ -293,3 +296,30 @@ def test_runs_of_operators_within_the_spans() -> None:
     assert (run.key, run.began) == (DagRunKey(CHILD, "in"), at(1))
     assert "secret" not in repr(run)
     assert source.runs("deleted", Spans([tried(1, 0, 100)])) == []
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_items_of_a_task_with_many_children_are_counted_by_state(generation: int) -> None:
+    parent, items = Parent("parent", "run", "trigger", 3, at(0)), Items.of_keys(list("abcdef"))
+    run_ids = [items.run_id(parent, index, epoch=0, generation=0) for index in range(6)]
+    ledger = Ledger(CHILD, run_ids[0], Proof.RUN_ID, Mode.WAIT, 3, 0, generation=generation, count=6)
+    asked = []
+
+    def runs(request: httpx.Request) -> dict[str, Any]:
+        asked.append(request.url.params["run_id_pattern"])
+        states = request.url.params.get_list("state")
+        number = {"success": 2, "failed": 1, "queued": 3}[states[0]]
+        dates = dict.fromkeys(("queued_at", "start_date", "end_date"))
+        shown = [{"dag_run_id": run_ids[2], "state": "failed", **dates}] if states == ["failed"] else []
+        return {"dag_runs": shown, "total_entries": number}
+
+    store = {"task_state_store": [{"key": "durable_child_runs.1", "value": dump(ledger)}], "total_entries": 1}
+    answers = {"version": {"version": "3.3.2"}, "dagRuns": runs, "trigger__state-store": store}
+    source = RestSource(open_client(server(**answers)))
+    assert source.stored_record(KEY) == dump(ledger)
+    counts = source.item_counts(KEY, ledger)
+    assert counts is not None
+    assert (counts.done, counts.failed, counts.active, counts.to_start) == (2, 1, 3, 0)
+    assert counts.is_estimate is bool(generation)
+    assert [one.run.run_id for one in counts.failed_items] == ([] if generation else [run_ids[2]])
+    assert set(asked) == {f"manual__{at(0).isoformat()}_{'_' * 12}_i"}

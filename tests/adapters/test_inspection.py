@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_durable.audit import waiting
 from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.inspection import Inspection, build_json, build_lines, inspect
 from airflow_durable.audit.source import SourceError
+from airflow_durable.core.items import Items
+from airflow_durable.core.ledger import Ledger
+from airflow_durable.core.ledger import dump as dump_ledger
+from airflow_durable.core.model import Decision, Mode, Parent, Proof
+from airflow_durable.core.record import TryEntry
 from airflow_durable.core.stored import dump, load
 from airflow_durable.metadata.connections import Database
 from airflow_durable.metadata.model import InstanceKey
+from airflow_durable.wording import HeartbeatLimits
 
 from .audit_database import PARENT, TASK, Filler, load_schema
 from .audit_fakes import CHILD, at
@@ -163,3 +170,49 @@ def test_a_stock_parent_shows_the_run_that_it_lost(connection: sa.Connection) ->
     assert "lost run parent-first began" in text
     assert "Try 1 lost the child run parent-first, and try 2 started parent-second." in " ".join(text.split())
     assert [one["run_id"] for one in build_json(found)["lost"]] == ["parent-first"]
+
+
+def make_many(filler: Filler, generation: int = 0) -> tuple[Ledger, list[str]]:
+    """Make a ledger of five items: two succeeded, one failed, one runs; return it, and the run ids."""
+    parent, items = Parent(PARENT, "run", TASK, -1, at(-9.99)), Items.of_keys(list("abcde"))
+    run_ids = [items.run_id(parent, index, epoch=0, generation=0) for index in range(5)]
+    entry = TryEntry(1, Decision.FRESH_SUBMIT, run_ids[0], at(1))
+    ledger = Ledger(
+        CHILD, run_ids[0], Proof.RUN_ID, Mode.WAIT, 3, 0, generation=generation, tries=(entry,), count=5,
+        digest=items.digest,
+    )  # fmt: skip
+    filler.record(dump_ledger(ledger), key="durable_child_runs")
+    for number, state in enumerate(("success", "success", "failed", "running")):
+        filler.run(run_ids[number], 3 + number, state=state, end=None if state == "running" else 800)
+    return ledger, run_ids
+
+
+def test_a_task_with_many_children_shows_how_they_stand(connection: sa.Connection, filler: Filler) -> None:
+    needs_store()
+    _, run_ids = make_many(filler)
+    found = look(connection)
+    text = " ".join(render(found).split())
+    assert (
+        "The child runs of Dag child: 2 of 5 done, 1 failed, 1 running, 1 to start. Their outcome is not used" in text
+    )
+    assert f"c {run_ids[2]}" in text
+    items = build_json(found)["items"]
+    assert (items["count"], items["done"], items["failed"], items["running"], items["to_start"]) == (5, 2, 1, 1, 1)
+    assert items["failed_items"] == [{"item": "c", "dag_id": CHILD, "run_id": run_ids[2]}]
+
+
+def test_the_list_of_waiting_tasks_has_those_with_many_children(connection: sa.Connection, filler: Filler) -> None:
+    needs_store()
+    filler.dag(PARENT)
+    filler.run("later", -5, dag_id=PARENT, triggered_by="UI")
+    filler.attempt(1, 0, None, state="running", run_id="later", is_latest=True)
+    make_many(filler)
+    connection.execute(sa.update(load_schema()["task_instance"]).values(state="deferred", end_date=None))
+    found = waiting.find_waiting(DatabaseSource(Database(connection), "3"), now=at(1000))
+    (many,) = [one for one in found if one.latest.run_id == "run"]
+    assert many.is_durable
+    assert many.items is not None
+    text = "\n".join(waiting.build_lines([many], at(1000), HeartbeatLimits()))
+    assert "2 of 5 done, 1 failed, 1 running, 1 to start" in text
+    (shown,) = waiting.build_json([many], at(1000), source="database", airflow_version="3")["waiting"]
+    assert shown["items"]["done"] == 2

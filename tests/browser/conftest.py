@@ -1,13 +1,21 @@
-"""One Airflow and one browser for the whole session."""
+"""One Airflow and one browser for the whole session, and a home for the Airflow that this process itself imports."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+if "AIRFLOW_HOME" not in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-durable-browser-")
+    atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
 from .lab import open_lab
+from .still import open_still
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from .lab import Lab
+    from .still import Still
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -61,4 +70,11 @@ def default_lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> I
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Return the running Airflow. It is not started where there is no browser."""
     with open_lab(tmp_path_factory.mktemp("airflow")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def still(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Still]:
+    """Return an Airflow of which only the API server runs, and no reconciler."""
+    with open_still(tmp_path_factory.mktemp("still"), reconciler="False") as opened:
         yield opened

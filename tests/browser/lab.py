@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 RUN_ID = "2026-11-24"
 LIMIT_SECONDS = 300.0
 SCRIPT = "<script>alert(1)</script>"
-USERS = {"ada": "secret-of-ada", "lim": "secret-of-lim"}
-"""Ada may read every Dag, Lim those of :data:`SCOPE` alone."""
+USERS = {"ada": "secret-of-ada", "lim": "secret-of-lim", "eve": "secret-of-eve"}
+ROLES = {"ada": "viewer", "lim": "viewer", "eve": "user"}
+"""Ada may read every Dag, Lim those of :data:`SCOPE` alone. Eve may also change runs."""
 SCOPE = ("nightly_finance", "reconcile_ledger", "bonuses")
 HIDDEN = ("payroll", "payroll_run", "weekly_close", "hourly_ingest")
 
@@ -211,7 +212,7 @@ def open_lab(home: Path, *, is_default: bool = False) -> Iterator[Lab]:
     options = {
         **_OPTIONS,
         **(_DEFAULT if is_default else _QUICK),
-        "core.simple_auth_manager_users": ",".join(f"{name}:viewer" for name in USERS),
+        "core.simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in ROLES.items()),
         "core.simple_auth_manager_passwords_file": str(passwords),
     }
     os.environ[SCOPES] = json.dumps({"lim": SCOPE})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Frame, FrameLocator, Locator, Page
 
     from .lab import Lab
+    from .still import Still
 
     Mode = Literal["light", "dark"]
     SignIn = Callable[..., Page]
@@ -28,7 +29,7 @@ AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 
 @contextlib.contextmanager
-def signing_in(browser: Browser, lab: Lab) -> Iterator[SignIn]:
+def signing_in(browser: Browser, lab: Lab | Still) -> Iterator[SignIn]:
     """Yield what signs a user in, in a browser of their own; nothing may complain in it."""
     contexts, complaints = [], []
 
@@ -61,7 +62,7 @@ def signing_in(browser: Browser, lab: Lab) -> Iterator[SignIn]:
     assert not complaints
 
 
-def open_page(page: Page, lab: Lab, base: str = "") -> FrameLocator:
+def open_page(page: Page, lab: Lab | Still, base: str = "") -> FrameLocator:
     """Open the page in Airflow's UI; return its frame."""
     page.goto(f"{lab.airflow.url}{base}{ROUTE}")
     frame = page.frame_locator("iframe")

@@ -23,6 +23,7 @@ from airflow_durable import cli
 from airflow_durable.core.stored import dump, load
 from airflow_durable.server.attention import Snapshot
 from airflow_durable.server.metrics import PATH, write_metrics
+from airflow_durable.server.pending import Pending
 from airflow_durable.server.plugin import URL_PREFIX
 
 from .blocks import ROOT
@@ -44,7 +45,7 @@ _LIMIT_SECONDS = 120
 
 def gauge_names() -> set[str]:
     """Return the names of all gauges."""
-    return set(re.findall(r"^(airflow_durable_[a-z_]+) ", write_metrics(Snapshot()), re.MULTILINE))
+    return set(re.findall(r"^(airflow_durable_[a-z_]+) ", write_metrics(Snapshot(), Pending()), re.MULTILINE))
 
 
 def run_python(text: str, folder: Path, namespace: dict[str, Any]) -> None:

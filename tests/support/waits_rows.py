@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 # Of these, "task_state_store" exists from 3.3.
-TABLES = ("task_state_store", "task_instance_history", "task_instance", "log", "dag_run", "dag", "dag_bundle")
+TABLES = (
+    "task_state_store",
+    "task_instance_history",
+    "task_instance",
+    "log",
+    "dag_run",
+    "dag",
+    "dag_bundle",
+    "import_error",
+)
 BUNDLE = "tests"
 
 
@@ -127,6 +136,8 @@ class Rows:
         child_start: datetime | None = NOON,
         child_end: datetime | None = None,
         value: str | None = None,
+        key: str = KEY,
+        operator: str | None = None,
         last_heartbeat_at: datetime | None = None,
     ) -> int:
         """
@@ -154,6 +165,7 @@ class Rows:
             end_date=minutes(begin + 5) if is_done else None,
             max_tries=3,
             last_heartbeat_at=last_heartbeat_at,
+            operator=operator,
         )
         for number in range(1, len(decisions)):
             begin = 10 * (number - 1)
@@ -171,10 +183,31 @@ class Rows:
             "task_state_store",
             **names,
             dag_run_id=dag_run_id,
-            key=KEY,
+            key=key,
             value=json.dumps(dump(record)) if value is None else value,
             updated_at=NOON,
         )
+
+    def set_value(self, row_id: int, value: str) -> None:
+        """Write over what an entry says."""
+        store = self._tables.tables["task_state_store"]
+        self.session.execute(store.update().where(store.c.id == row_id).values(value=value))
+        self.session.commit()
+
+    def value(self, row_id: int) -> str:
+        """Return what an entry says."""
+        store = self._tables.tables["task_state_store"]
+        return str(self.session.scalar(sa.select(store.c.value).where(store.c.id == row_id)))
+
+    def entry(self, row_id: int, key: str, value: str) -> int:
+        """Write one more entry of the same parent; return its id."""
+        store = self._tables.tables["task_state_store"]
+        (row,) = self.session.execute(sa.select(store).where(store.c.id == row_id))
+        result: Any = self.session.execute(
+            store.insert().values(**{**row._mapping, "key": key, "value": value, "id": None})
+        )
+        self.session.commit()
+        return int(result.inserted_primary_key[0])
 
 
 def make_record(

@@ -22,6 +22,7 @@ from airflow_durable.audit.source import (
 )
 from airflow_durable.metadata.connections import Database, open_airflow
 from airflow_durable.metadata.installation import DatabaseUnreadableError
+from airflow_durable.metadata.ledgers import LedgerCounts
 from airflow_durable.metadata.model import UNFINISHED_STATES, DagRunKey, TaskKey
 from airflow_durable.metadata.reads import chunks
 from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.audit.source import Moments, Spans
+    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
     from airflow_durable.metadata.tables import Condition, Tries
     from airflow_durable.wording import HeartbeatLimits
@@ -70,6 +73,8 @@ class DatabaseSource:
         self._reads = database.reads
         self._tables = database.tables
         self._records = database.records()
+        self._all_records = database.records(has_ledgers=True)
+        self._ledgers = LedgerCounts(database.tables, database.execute)
         self._trigger_tasks: dict[TaskKey, TriggerTask] | None = None
 
     def dag_ids(self) -> set[str]:
@@ -198,9 +203,13 @@ class DatabaseSource:
 
     def stored_record(self, key: InstanceKey) -> str | None:
         """Return a parent's record as it is stored, None if it has none."""
-        if self._records is None:
+        if self._all_records is None:
             return None
-        return next((row.value for row in self._records.rows(self._records.is_of_parent(key))), None)
+        return next((row.value for row in self._all_records.rows(self._all_records.is_of_parent(key))), None)
+
+    def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:
+        """Return how the items of a task with many children stand, with the failed ones; None: its run is gone."""
+        return self._ledgers.of(key, ledger, has_names=True)
 
     def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
         """Yield what is known of these runs, as far as they are there."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.audit.search import audit
 from airflow_durable.audit.source import NothingThereError
 from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.stored import dump
 from airflow_durable.durations import format_duration
 from airflow_durable.layout import fold, make_table, wrap
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from airflow_durable.audit.model import Finding, Instance
     from airflow_durable.audit.source import DetailedSource
     from airflow_durable.core.record import Record
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
+
+MOST_NAMED = 20
+"""So many failed items are listed; JSON has up to 100."""
 
 VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""
@@ -39,6 +44,7 @@ class Inspection:
     :param runs: the runs of the record and of the claim, as far as they exist, and those that it lost.
     :param losses: the tries that Airflow ended for a lost heartbeat.
     :param lost: the child runs that it lost and started again, as the audit finds them.
+    :param items: of a task with many children, how its items stand; None: not known, or it has one child.
     """
 
     parent: InstanceKey
@@ -50,6 +56,7 @@ class Inspection:
     losses: Mapping[int, Loss] = field(default_factory=dict)
     lost: tuple[Finding, ...] = ()
     limits: HeartbeatLimits = field(default_factory=HeartbeatLimits)
+    items: ItemCounts | None = None
 
 
 def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> Inspection:
@@ -71,7 +78,9 @@ def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> In
     trace = source.traces([parent])[parent]
     child_dag_id = trace.linked.dag_id if trace.linked else trace.child_dag_id
     claimed = DagRunKey(child_dag_id, trace.claimed) if child_dag_id and trace.claimed else trace.linked
-    keys = [*(records.runs_in(record) if record else ()), *([claimed] if claimed else [])]
+    many = record if isinstance(record, Ledger) else None
+    keys = [*(records.runs_in(record) if record and not many else ()), *([claimed] if claimed else [])]
+    items = source.item_counts(parent, many) if many else None
     lost: tuple[Finding, ...] = ()
     if stored is None and len(attempts) > 1:
         found = audit(source, now=now, dag_ids=[parent.dag_id]).findings
@@ -79,7 +88,7 @@ def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> In
     runs = {run.key: run for run in source.times(list(dict.fromkeys(keys)))}
     runs |= {finding.run.key: finding.run.run for finding in lost}
     losses, limits = source.losses(parent), source.heartbeat_limits()
-    return Inspection(parent, attempts, record, damage, claimed, tuple(runs.values()), losses, lost, limits)
+    return Inspection(parent, attempts, record, damage, claimed, tuple(runs.values()), losses, lost, limits, items)
 
 
 def _find(source: DetailedSource, parent: InstanceKey) -> Instance:
@@ -119,7 +128,10 @@ def list_events(inspection: Inspection, now: datetime) -> Iterator[tuple[datetim
         happened += [
             (
                 entry.at,
-                f"try {entry.try_number}: {DECISIONS[entry.decision].says} ({entry.decision.value}): {entry.run_id}",
+                (
+                    f"try {entry.try_number}: {DECISIONS[entry.decision].says} ({entry.decision.value})"
+                    f"{'' if isinstance(inspection.record, Ledger) else f': {entry.run_id}'}"
+                ),
             )
             for entry in inspection.record.tries
         ]
@@ -154,6 +166,7 @@ def build_lines(inspection: Inspection, now: datetime) -> Iterator[str]:
     yield ""
     rows = [(f"{moment:%Y-%m-%d %H:%M:%S.%f}"[:-3], what) for moment, what in list_events(inspection, now)]
     yield from make_table(("UTC", "what happened"), rows)
+    yield from _list_failed_items(inspection.items)
     for finding in inspection.lost:
         yield ""
         lost, number = finding.run.key.run_id, finding.attempt.try_number
@@ -163,6 +176,16 @@ def build_lines(inspection: Inspection, now: datetime) -> Iterator[str]:
         )
         for one in finding.evidence:
             yield from wrap(one.says, first="  - ", rest="    ")
+
+
+def _list_failed_items(items: ItemCounts | None) -> Iterator[str]:
+    if not items or not items.failed_items:
+        return
+    yield ""
+    shown = items.failed_items[:MOST_NAMED]
+    yield from make_table(("failed item", "its child run"), [(one.name, one.run.run_id) for one in shown])
+    if items.failed > len(shown):
+        yield f"and {items.failed - len(shown):,} more."
 
 
 def _summarize(inspection: Inspection, now: datetime) -> Iterator[str]:
@@ -175,6 +198,10 @@ def _summarize(inspection: Inspection, now: datetime) -> Iterator[str]:
         yield "There is no record: the task is not durable, has not triggered yet, or this is Airflow 3.0 to 3.2."
         if inspection.claimed:
             yield f"The child run by its XCom: {describe_run(inspection.claimed, known.get(inspection.claimed), now)}."
+    elif isinstance(record, Ledger):
+        how = inspection.items.describe() if inspection.items else f"{record.count:,} items"
+        outcome = "used" if record.is_consumed else "not used yet"
+        yield f"The child runs of Dag {record.dag_id}: {how}. Their outcome is {outcome}."
     else:
         child = DagRunKey(record.dag_id, record.run_id)
         outcome = "used" if record.is_consumed else "not used yet"
@@ -227,6 +254,7 @@ def build_json(inspection: Inspection) -> dict[str, Any]:
             for attempt in inspection.attempts
         ],
         "record": dump(inspection.record) if inspection.record else None,
+        "items": inspection.items.to_json() if inspection.items else None,
         "damage": inspection.damage,
         "claimed": inspection.claimed._asdict() if inspection.claimed else None,
         "runs": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ from airflow_durable.audit.source import (
     read_recorded_runs,
     read_text,
 )
+from airflow_durable.core.ledger import KEY as LEDGER_KEY
+from airflow_durable.core.run_ids import date_in
 from airflow_durable.core.stored import position_of
+from airflow_durable.metadata.ledgers import MOST_FAILED, FailedItem, Region, estimate
 from airflow_durable.metadata.model import UNFINISHED_STATES, Loss, TaskKey
 from airflow_durable.metadata.reads import SILENCE
 from airflow_durable.wording import HeartbeatLimits
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
     from airflow_durable.audit.client import ApiClient
     from airflow_durable.audit.source import Moments, Spans
+    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, TaskTry
     from airflow_durable.metadata.trigger_tasks import TriggerTask
 
@@ -180,7 +186,38 @@ class RestSource:
 
     def stored_record(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
         """Return a parent's record as it is stored; None if it has none."""
-        return self._get_newest_entry(key) if self._has_store else None
+        return self._get_newest_entry(key, has_ledgers=True) if self._has_store else None
+
+    def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:  # noqa: ARG002 - the protocol's
+        """
+        Return how the items of a task with many children stand, by a count for each state.
+
+        The children of another parent with the same date and the same child Dag count, too: only the database tells
+        them apart. Which failed runs were replaced is not known either, if there are any.
+        """
+        run_after = date_in(ledger.run_id)
+        if run_after is None:
+            return None
+        pattern = Region(ledger, 0, run_after).api_pattern
+
+        def read(states: list[str], limit: int = 1) -> dict[str, Any]:
+            found = self.client.get(
+                "dags", ledger.dag_id, "dagRuns", run_id_pattern=pattern, state=states, limit=limit, order_by="-id"
+            )
+            return found if isinstance(found, dict) else {}
+
+        try:
+            done, active = (read(states).get("total_entries", 0) for states in (["success"], ["queued", "running"]))
+            failed = read(["failed"], MOST_FAILED)
+        except (ApiMissingError, ApiForbiddenError):
+            return None
+        counts = estimate(ledger.count, done=done, failed_runs=failed.get("total_entries", 0), active=active)
+        if ledger.generation:
+            return counts
+        runs = [run_of(ledger.dag_id, item) for item in failed.get("dag_runs", [])]
+        items = ((Region(ledger, 0, run_after).split(run.run_id), run) for run in runs)
+        named = tuple(FailedItem(item[0], run) for item, run in items if item)
+        return replace(counts, is_estimate=False, failed_items=named)
 
     def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
         """Yield what is known of these runs, as far as they are there."""
@@ -257,14 +294,16 @@ class RestSource:
         except ApiMissingError:
             return None
 
-    def _get_newest_entry(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
-        """Return the newest entry of the first call, None if there is none."""
+    def _get_newest_entry(self, key: InstanceKey, *, has_ledgers: bool = False) -> Any:  # noqa: ANN401 - JSON
+        """Return the newest entry of the first call, or of the ledger; None if there is none."""
         query = region_of(key) or {"map_index": str(key.map_index)}
         try:
             items = list(self.client.pages(*self._path(key), "state-store", key="task_state_store", **query))
         except ApiMissingError:
             return None
         entries = {place: item["value"] for item in items if (place := position_of(item["key"])) and place[0] == 1}
+        if not entries and has_ledgers:
+            entries = {place: item["value"] for item in items if (place := _place_in_ledger(item["key"]))}
         return entries[max(entries)] if entries else None
 
     @property
@@ -275,3 +314,11 @@ class RestSource:
     @staticmethod
     def _path(key: InstanceKey) -> tuple[str, ...]:
         return ("dags", key.dag_id, "dagRuns", key.run_id, "taskInstances", key.task_id)
+
+
+def _place_in_ledger(key: str) -> tuple[int, int] | None:
+    """Return the place of an entry of a ledger, as of one of a record; None: it is none."""
+    head, _, number = key.partition(".")
+    if head != LEDGER_KEY or (number and not number.isdecimal()):
+        return None
+    return 1, int(number or 0)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.audit.model import Instance, Trace, TriggeredRun
+    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskKey, TaskTry
     from airflow_durable.metadata.trigger_tasks import TriggerTask
     from airflow_durable.wording import HeartbeatLimits
@@ -84,6 +86,9 @@ class DetailedSource(Source, Protocol):
 
     def stored_record(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON, or its text
         """Return a parent's record as it is stored; None if it has none."""
+
+    def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:
+        """Return how the items of a task with many children stand; None: that cannot be known."""
 
     def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
         """Yield what is known of these runs, as far as they are there."""

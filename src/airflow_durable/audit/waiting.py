@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.audit.inspection import describe_state
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.durations import format_duration
 from airflow_durable.layout import count, fold, make_table
 from airflow_durable.metadata import records
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.audit.source import DetailedSource
     from airflow_durable.core.record import Record
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey, TaskTry
     from airflow_durable.wording import HeartbeatLimits
 
@@ -50,6 +52,7 @@ class Waiting:
     :param since: when its present child run was requested; else when this try began.
     :param child: None: it has requested none yet, or nothing tells.
     :param run: None: that run does not exist (any more).
+    :param items: of a task with many children, how its items stand.
     :param is_durable: it has a record. Airflow 3.0 to 3.2 has none.
     """
 
@@ -59,6 +62,7 @@ class Waiting:
     run: DagRun | None
     is_durable: bool
     is_silent: bool
+    items: ItemCounts | None = None
 
     def seconds(self, now: datetime) -> float:
         """Return for how long it has waited."""
@@ -97,6 +101,7 @@ def _describe(
     traces = source.traces([one.key for one in latest])
     children: dict[InstanceKey, DagRunKey | None] = {}
     asked_at: dict[InstanceKey, datetime] = {}
+    items: dict[InstanceKey, ItemCounts | None] = {}
     durable = set()
     for one in latest:
         trace, record = traces[one.key], records.read(source.stored_record(one.key))
@@ -104,6 +109,8 @@ def _describe(
             durable.add(one.key)
             children[one.key] = DagRunKey(record.dag_id, record.run_id)
             asked_at |= _asked_at(one.key, record)
+            if isinstance(record, Ledger):
+                items[one.key] = source.item_counts(one.key, record)
         else:
             dag_id = trace.linked.dag_id if trace.linked else trace.child_dag_id
             children[one.key] = DagRunKey(dag_id, trace.claimed) if dag_id and trace.claimed else trace.linked
@@ -113,7 +120,7 @@ def _describe(
         run = runs.get(child) if child else None
         since = asked_at.get(one.key) or (run.queued_at if run else None) or one.start_date
         is_silent = is_quiet(one.state, one.last_heartbeat_at, now, limits)
-        yield Waiting(one, since, child, run, one.key in durable, is_silent)
+        yield Waiting(one, since, child, run, one.key in durable, is_silent, items.get(one.key))
 
 
 def _asked_at(parent: InstanceKey, record: Record) -> dict[InstanceKey, datetime]:
@@ -140,9 +147,16 @@ def _rows(found: Iterable[Waiting], now: datetime) -> Iterator[tuple[object, ...
     for one in found:
         state = "no heartbeat" if one.is_silent else (one.latest.state or "none").replace("_", " ")
         child = f"{one.child.dag_id}, {one.child.run_id}" if one.child else "-"
+        if one.items and one.child:
+            child, child_state = f"{one.child.dag_id}, {one.items.describe()}", one.items.state
+            yield _waited(one, now), _name(one), one.latest.run_id, one.latest.try_number, state, child, child_state
+            continue
         child_state = (one.run.state or "none") if one.run else "does not exist" if one.child else "-"
-        waited = format_duration(one.seconds(now)) if one.since else "-"
-        yield waited, _name(one), one.latest.run_id, one.latest.try_number, state, child, child_state
+        yield _waited(one, now), _name(one), one.latest.run_id, one.latest.try_number, state, child, child_state
+
+
+def _waited(one: Waiting, now: datetime) -> str:
+    return format_duration(one.seconds(now)) if one.since else "-"
 
 
 def _name(one: Waiting) -> str:
@@ -167,6 +181,7 @@ def build_json(found: Iterable[Waiting], now: datetime, *, source: str, airflow_
                 "since": _iso(one.since),
                 "waited_seconds": round(one.seconds(now), 3),
                 "child": {**one.child._asdict(), "state": one.run.state if one.run else None} if one.child else None,
+                "items": one.items.to_json() if one.items else None,
             }
             for one in found
         ],

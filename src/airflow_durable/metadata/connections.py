@@ -41,11 +41,19 @@ class Database:
         self.deployment = DeploymentReads(self.tables, self._stream)
         self.dialect = connection.dialect.name
 
-    def records(self) -> RecordRows | None:
-        """Return the records; None if this Airflow has no place for them (it has from 3.3)."""
+    def records(self, *, has_ledgers: bool = False) -> RecordRows | None:
+        """
+        Return the records; None if this Airflow has no place for them (it has from 3.3).
+
+        :param has_ledgers: those of tasks with many children are meant, too.
+        """
         with contextlib.suppress(NoStoreError):
-            return RecordRows(self.tables, self._stream)
+            return RecordRows(self.tables, self._stream, has_ledgers=has_ledgers)
         return None
+
+    def execute(self, statement: sa.Select[Any]) -> Iterator[Any]:
+        """Yield the rows of a statement."""
+        return self._stream(statement)
 
     def _stream(self, statement: sa.Select[Any]) -> Iterator[Any]:
         options = {"yield_per": _ROWS_AT_ONCE, **statement.get_execution_options()}

@@ -229,12 +229,18 @@ class Reads:
         for row in self._execute(statement if condition is None else statement.where(condition)):
             yield as_key(row[:5]), row[5:]
 
-    def serialized_dags(self) -> Iterator[tuple[str, Any]]:
-        """Yield each Dag and its latest serialized form."""
+    def serialized_dags(self, dag_ids: Collection[str] | None = None) -> Iterator[tuple[str, Any]]:
+        """
+        Yield each Dag and its latest serialized form.
+
+        :param dag_ids: only these; None: all.
+        """
         table = self.tables.serialized_dag.c
         newest = sa.select(table.dag_id, sa.func.max(table.created_at).label("at")).group_by(table.dag_id).subquery()
         is_newest = sa.and_(table.dag_id == newest.c.dag_id, table.created_at == newest.c.at)
         statement = sa.select(table.dag_id, table.data, table.data_compressed).where(is_newest)
+        if dag_ids is not None:
+            statement = statement.where(table.dag_id.in_(dag_ids), newest.c.dag_id.in_(dag_ids))
         # Each may be large.
         for dag_id, data, compressed in self._execute(statement.execution_options(yield_per=20)):
             yield dag_id, json.loads(zlib.decompress(compressed)) if compressed else data

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from airflow_durable.core import ledger
 from airflow_durable.core.stored import CALL_DIGITS, KEY
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def is_entry(key: Any) -> Condition:  # noqa: ANN401 - a column
     Not the ledger of a task with many children, whose keys begin alike (:mod:`airflow_durable.core.ledger`).
     """
     return sa.or_(key == KEY, key.like(f"{escape(KEY)}.%", escape="!"))
+
+
+def is_ledger_entry(key: Any) -> Condition:  # noqa: ANN401 - a column
+    """Return the condition that a key is that of an entry of the ledger of a task with many children."""
+    return sa.or_(key == ledger.KEY, key.like(f"{escape(ledger.KEY)}.%", escape="!"))
 
 
 def call_of(key: Any) -> Any:  # noqa: ANN401 - a column, an expression

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from airflow_durable.core.model import Phase
 from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey, TaskKey
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, as_key
-from airflow_durable.metadata.record_keys import call_of, escape, is_entry
+from airflow_durable.metadata.record_keys import call_of, escape, is_entry, is_ledger_entry
 from airflow_durable.metadata.values import as_text, as_utc, is_of
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class RecordRows:
     """
     The records of one database.
 
+    :param has_ledgers: those of tasks with many children are meant, too.
     :raises NoStoreError: there can be none.
     """
 
-    def __init__(self, tables: Tables, execute: Execute) -> None:
+    def __init__(self, tables: Tables, execute: Execute, *, has_ledgers: bool = False) -> None:
         if tables.store is None:
             raise NoStoreError
+        self._has_ledgers = has_ledgers
         self._store: Store = tables.store
         self._latest = tables.latest
         self._is_mapped = tables.is_mapped(tables.store.key)
@@ -212,7 +214,7 @@ class RecordRows:
     def tasks(self) -> set[TaskKey]:
         """Return the tasks that have records."""
         key = self._store.key
-        statement = sa.select(key.dag_id, key.task_id).where(is_entry(self._store.table.c.key)).distinct()
+        statement = sa.select(key.dag_id, key.task_id).where(self._is_entry(self._store)).distinct()
         return {TaskKey(row[0], row[1]) for row in self._execute(statement)}
 
     def values(self, *conditions: Condition, is_unfinished: bool = False) -> Iterator[tuple[str, str]]:
@@ -248,14 +250,18 @@ class RecordRows:
         """Return the condition that a row is the newest entry of its call."""
         newer = store.aliased()
         return sa.and_(
-            is_entry(store.table.c.key),
+            self._is_entry(store),
             ~sa.exists().where(
                 newer.key.match(store.key),
-                is_entry(newer.table.c.key),
+                self._is_entry(newer),
                 call_of(newer.table.c.key) == call_of(store.table.c.key),
                 newer.table.c.id > store.table.c.id,
             ),
         )
+
+    def _is_entry(self, store: Store) -> Condition:
+        key = store.table.c.key
+        return sa.or_(is_entry(key), is_ledger_entry(key)) if self._has_ledgers else is_entry(key)
 
     def _is_parent_of(self, store: Store) -> Condition:
         return sa.and_(self._latest.key.match(store.key), self._latest.is_included)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.core import ledger
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.stored import KEY, load
 from airflow_durable.metadata.model import DagRunKey
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 
 def parse(stored: Any) -> Record:  # noqa: ANN401 - a record may be damaged
     """
-    Return a stored record.
+    Return a stored record; of a task with many children, a :class:`~airflow_durable.core.ledger.Ledger`.
 
     :param stored: JSON text, as the database has it, or what it stands for, as the REST API has it.
     :raises RecordDamagedError: it cannot be understood.
     """
     try:
-        return load(json.loads(stored) if isinstance(stored, str) else stored)
+        value = json.loads(stored) if isinstance(stored, str) else stored
+        is_ledger = isinstance(value, dict) and value.get("kind") == ledger.KIND
+        return ledger.load(value) if is_ledger else load(value)
     except ValueError as error:
         raise RecordDamagedError(KEY, "it is not JSON") from error
 

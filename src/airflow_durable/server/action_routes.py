@@ -20,7 +20,6 @@ from fastapi.responses import JSONResponse
 
 from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
-from airflow_durable.server import hosting
 from airflow_durable.server.access import DatabaseSession, ReadableDags, SignedInUser  # noqa: TC001 - FastAPI reads them
 from airflow_durable.server.actions import (
     Action,
@@ -44,18 +43,9 @@ WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
 
 def add_routes(app: FastAPI) -> None:
     """Add the routes to the page's application. Only where Airflow keeps records (from 3.3)."""
-    app.get("/reconciler")(show_reconciler)
     app.get("/actions")(find_actions)
     app.get("/wait/{wait_id}/actions")(show_actions)
     app.post("/wait/{wait_id}/actions/{action}")(do_action)
-
-
-def show_reconciler() -> JSONResponse:
-    """Show how the reconciler of the process that answers stands."""
-    now = hosting.status
-    looked_at = now.looked_at.isoformat() if now.looked_at else None
-    answer = {"is_enabled": hosting.is_enabled(), "looked_at": looked_at, "watched": now.watched, "done": now.done}
-    return JSONResponse(answer)
 
 
 def find_actions(  # noqa: PLR0913, PLR0917 - what names a parent
@@ -114,7 +104,7 @@ def do_action(  # noqa: PLR0913, PLR0917 - FastAPI's
     try:
         done = perform(wait_id, _person(user), action, seal)
     except SituationChangedError:
-        return _error(409, "Something has changed since this was shown. Nothing was done; look again.")
+        return _error(409, "Something has changed since this was shown. Nothing was done. Check again.")
     except (NotPossibleError, DagUnknownError) as error:
         return _error(409, str(error))
     return JSONResponse({"done": done.action.value, "effects": list(done.effects)})

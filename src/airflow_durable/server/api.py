@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from airflow_durable.metadata.logged_actions import LoggedAction
     from airflow_durable.metadata.model import DagRun
     from airflow_durable.server.attention import Snapshot
     from airflow_durable.server.model import Wait
+    from airflow_durable.server.pending import Request, View
     from airflow_durable.server.timeline import Timeline, TryRow
     from airflow_durable.server.totals import Totals
 
 MOST_EXPORTED = 10_000
+MOST_LISTED = 100
+"""So many of the reconciler's requests, and of its latest actions, are returned."""
 
 COLUMNS = (
     "id",
@@ -72,6 +76,7 @@ def wait_json(wait: Wait) -> dict[str, Any]:
         "mode": record.mode.value if record else None,
         "is_waiting": wait.is_waiting,
         "is_recovered": wait.is_recovered,
+        "items": wait.items.to_json() if wait.items else None,
         "concerns": [concern.value for concern in wait.concerns],
         "last_heartbeat_at": _iso(wait.last_heartbeat_at),
         "tries": [
@@ -94,6 +99,8 @@ def timeline_json(timeline: Timeline | None) -> dict[str, Any]:
         "timeline": {
             "tries": [_try_json(row) for row in timeline.tries],
             "child_runs": [_run_json(row.run) for row in timeline.runs],
+            "actions": [_action_json(one) for one in timeline.actions],
+            "request": _request_json(timeline.request, is_child_named=False) if timeline.request else None,
         }
     }
 
@@ -108,6 +115,24 @@ def totals_json(totals: Totals, snapshot: Snapshot) -> dict[str, Any]:
         "records": totals.records,
         "oldest_wait_seconds": snapshot.oldest_seconds,
         "concerns": {concern.value: number for concern, number in snapshot.concerns.items()},
+    }
+
+
+def reconciler_json(view: View) -> dict[str, Any]:
+    """Return how the reconciler stands. What it watches and has done is of the process that answers."""
+    pending, status = view.pending, view.status
+    return {
+        "is_enabled": view.is_enabled,
+        "looked_at": _iso(status.looked_at),
+        "watched": status.watched,
+        "done": status.done,
+        "is_looking": view.is_looking,
+        "waiting": len(pending.waiting),
+        "oldest_seconds": pending.oldest_seconds(view.now),
+        "is_overdue": view.is_overdue,
+        "left_alone": len(pending.left_alone),
+        "requests": [_request_json(one) for one in pending.requests[:MOST_LISTED]],
+        "latest": [_action_json(one) for one in pending.done[:MOST_LISTED]],
     }
 
 
@@ -161,6 +186,29 @@ def _run_json(run: DagRun) -> dict[str, Any]:
         "queued_at": _iso(run.queued_at),
         "started_at": _iso(run.start_date),
         "ended_at": _iso(run.end_date),
+    }
+
+
+def _request_json(one: Request, *, is_child_named: bool = True) -> dict[str, Any]:
+    child = {"child_dag_id": one.child_dag_id or None, "child_run_id": one.child_run_id or None}
+    return {
+        "wait_id": one.wait_id,
+        "act": one.act.value,
+        "parent": one.parent.to_json(),
+        **(child if is_child_named else {}),
+        "since": _iso(one.since),
+        "left_alone": one.left_alone.value if one.left_alone else None,
+    }
+
+
+def _action_json(one: LoggedAction) -> dict[str, Any]:
+    return {
+        "at": _iso(one.at),
+        "event": one.event,
+        "owner": one.owner,
+        "dag_id": one.dag_id,
+        "run_id": one.run_id,
+        "reason": one.reason,
     }
 
 

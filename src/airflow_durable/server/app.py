@@ -8,6 +8,7 @@ through a template that escapes it, and the content security policy admits no sc
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
-from airflow_durable.server import api, attention, metrics
+from airflow_durable.server import api, attention, metrics, mismatch, pending
 from airflow_durable.server.access import (
     DatabaseSession,
     ReadableDags,
@@ -28,6 +29,7 @@ from airflow_durable.server.access import (
     read_dag_ids,
 )
 from airflow_durable.server.cache import Cache
+from airflow_durable.server.items import ItemCache
 from airflow_durable.server.queries import Waits, has_store
 from airflow_durable.server.rendering import FOLDER, hash_of_style, render, render_error
 from airflow_durable.server.requests import STATES, RequestedTable, TableRequest
@@ -44,6 +46,7 @@ _SCRIPT = "text/javascript; charset=utf-8"
 _STATIC = {
     "waits.css": "text/css; charset=utf-8",
     "timeline.css": "text/css; charset=utf-8",
+    "dialog.css": "text/css; charset=utf-8",
     "theme.js": _SCRIPT,
     "main.js": _SCRIPT,
     "airflow.js": _SCRIPT,
@@ -51,6 +54,7 @@ _STATIC = {
     "timelines.js": _SCRIPT,
     "following.js": _SCRIPT,
     "filters.js": _SCRIPT,
+    "actions.js": _SCRIPT,
     "icon.svg": "image/svg+xml",
     "icon-dark.svg": "image/svg+xml",
 }
@@ -71,6 +75,11 @@ WaitId = Annotated[int, PathParameter(ge=0, lt=2**31)]
 
 counts = Cache(count, FRESH_SECONDS)
 snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
+requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
+"""What the reconciler is asked for."""
+
+items = ItemCache()
+mismatches = Cache(mismatch.find, mismatch.FRESH_SECONDS)
 
 
 def make_app(url_prefix: str) -> FastAPI:
@@ -101,6 +110,7 @@ def make_app(url_prefix: str) -> FastAPI:
     app.get("/api/waits/{wait_id}")(get_wait)
     app.get("/api/totals")(get_totals)
     app.get(metrics.PATH)(get_metrics)
+    app.get("/reconciler")(show_reconciler)
     if has_store():
         # What they import is not there in an older Airflow.
         from airflow_durable.server.action_routes import add_routes
@@ -136,11 +146,13 @@ def show_count(session: DatabaseSession, readable: ReadableDags, table: Requeste
     return JSONResponse({"count": found.number, "is_capped": found.is_capped} if found else {"count": None})
 
 
-def show_totals(request: Request, session: DatabaseSession, readable: ReadableDags) -> Response:
-    """Show the numbers and what needs attention: they may take longer than a page of the table."""
+def show_totals(request: Request, session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> Response:
+    """Show the numbers, what needs attention and the reconciler: they may take longer than a page of the table."""
     _require_store()
     totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
-    return render("totals.html", request, totals=totals, snapshot=snapshot, dag_ids=sorted(readable))
+    shown = {"totals": totals, "snapshot": snapshot, "reconciler": _view_reconciler(session, readable, user)}
+    differing = mismatches.get(session).visible_to(readable)
+    return render("totals.html", request, dag_ids=sorted(readable), differing=differing, **shown)
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's
@@ -169,8 +181,10 @@ def show_run(  # noqa: PLR0913, PLR0917 - FastAPI's
     if not has_store():
         return render("run.html", request, parents=[], own=[], has_store=False)
     waits = Waits(session, readable)
-    parents = [(wait, _draw(waits, wait, user)) for wait in waits.of_child_run(dag_id, run_id)]
-    return render("run.html", request, parents=parents, own=waits.of_parent_run(dag_id, run_id), has_store=True)
+    found = items.fill(session, waits.of_child_run(dag_id, run_id), has_names=True)
+    parents = [(wait, _draw(waits, wait, user)) for wait in found]
+    own = list(items.fill(session, waits.of_parent_run(dag_id, run_id)))
+    return render("run.html", request, parents=parents, own=own, has_store=True)
 
 
 def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's
@@ -190,7 +204,7 @@ def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's
         return render("task.html", request, waits=[], has_store=False)
     index = int(map_index) if map_index.removeprefix("-").isdecimal() and len(map_index) < 10 else -1  # noqa: PLR2004
     waits = Waits(session, readable)
-    found = waits.of_task_instance(dag_id, run_id, task_id, index)
+    found = items.fill(session, waits.of_task_instance(dag_id, run_id, task_id, index), has_names=True)
     return render("task.html", request, waits=[(one, _draw(waits, one, user)) for one in found], has_store=True)
 
 
@@ -246,10 +260,17 @@ def get_totals(session: DatabaseSession, readable: ReadableDags) -> Response:
     return JSONResponse(api.totals_json(totals, snapshot))
 
 
+def show_reconciler(session: DatabaseSession, readable: ReadableDags, user: SignedInUser) -> Response:
+    """Return how the reconciler of the process that answers stands, what waits for it, and what it did last."""
+    _require_store()
+    return JSONResponse(api.reconciler_json(_view_reconciler(session, readable, user)))
+
+
 def get_metrics(session: DatabaseSession, readable: ReadableDags) -> Response:
     """Return the numbers of the present for Prometheus."""
     _require_store()
-    body = metrics.write_metrics(snapshots.get(session).visible_to(readable))
+    queue = requests.get(session).visible_to(readable, lambda _: False)
+    body = metrics.write_metrics(snapshots.get(session).visible_to(readable), queue)
     return Response(body, media_type=metrics.MEDIA_TYPE)
 
 
@@ -262,7 +283,7 @@ def _rows(session: Any, readable: frozenset[str], table: TableRequest) -> dict[s
         page = waits.page(table.filters, table.cursor, order=table.order)
     return {
         "requested": table,
-        "page": page,
+        "page": replace(page, waits=tuple(items.fill(session, page.waits))),
         "now": waits.now,
         "previous": table.previous(page),
         "next": table.next(page),
@@ -276,6 +297,7 @@ def _find_wait(waits: Waits, wait_id: int, user: Any) -> tuple[Wait, Timeline | 
     if wait is None:
         # The same for one that is not there and for one that may not be seen.
         raise HTTPException(404, "There is no such wait, or you may not read its Dag.")
+    (wait,) = items.fill(waits.session, [wait], has_names=True)
     return wait, _draw(waits, wait, user)
 
 
@@ -287,8 +309,18 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN4
     keys = records.runs_in(record)
     found = waits.runs(keys)
     runs = {key.run_id: found[key] for key in keys if key in found}
+    if wait.ledger:
+        # All of its children as one bar.
+        runs = {record.run_id: wait.items.as_run(wait.ledger)} if wait.items else {}
     now = datetime.now(tz=timezone.utc)
-    return draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
+    timeline = draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
+    may_know = record.dag_id in {run.dag_id for run in runs.values()} and may_read_audit_log(user, record.dag_id)
+    actions = waits.actions_on(record.dag_id, runs) if may_know and not wait.ledger else ()
+    return replace(timeline, actions=tuple(actions), request=requests.get(waits.session).of_wait(wait.id))
+
+
+def _view_reconciler(session: Any, readable: frozenset[str], user: Any) -> pending.View:  # noqa: ANN401 - see _draw
+    return pending.view(requests.get(session).visible_to(readable, lambda dag_id: may_read_audit_log(user, dag_id)))
 
 
 def _require_store() -> None:

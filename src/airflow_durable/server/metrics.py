@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.server.model import Concern
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_durable.server.attention import Snapshot
+    from airflow_durable.server.pending import Pending
 
 PATH = "/api/metrics"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -24,13 +26,13 @@ _OF_CONCERNS = {
 }
 
 
-def write_metrics(snapshot: Snapshot) -> str:
+def write_metrics(snapshot: Snapshot, pending: Pending) -> str:
     """
     Return the gauges of what a user may see.
 
     They have no labels: the name of a Dag is chosen by whoever writes it.
     """
-    return "".join(_write(snapshot))
+    return "".join((*_write(snapshot), *_write_pending(pending)))
 
 
 def _write(snapshot: Snapshot) -> Iterator[str]:
@@ -40,6 +42,24 @@ def _write(snapshot: Snapshot) -> Iterator[str]:
     )
     for concern, (name, says) in _OF_CONCERNS.items():
         yield _gauge(name, says, snapshot.concerns.get(concern, 0))
+
+
+def _write_pending(pending: Pending) -> Iterator[str]:
+    yield _gauge(
+        "airflow_durable_reconciler_queue",
+        "Requests of parents that wait for the reconciler.",
+        len(pending.waiting),
+    )
+    yield _gauge(
+        "airflow_durable_reconciler_lag_seconds",
+        "For how long the oldest of them has waited.",
+        pending.oldest_seconds(datetime.now(tz=timezone.utc)),
+    )
+    yield _gauge(
+        "airflow_durable_reconciler_left_alone",
+        "Requests that the reconciler does not do, because they are not proven.",
+        len(pending.left_alone),
+    )
 
 
 def _gauge(name: str, says: str, value: float) -> str:

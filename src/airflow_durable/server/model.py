@@ -26,6 +26,7 @@ from datetime import datetime, timedelta, timezone
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import Decision
 from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.wording import HeartbeatLimits, describe_silence, is_quiet
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_durable.core.record import Record, TryEntry
+    from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey
 
 TAKEOVERS = frozenset({Decision.RECONNECT, Decision.ALREADY_SUCCEEDED})
@@ -76,6 +78,7 @@ class Wait:
     :param ended_at: when the parent's latest try ended; None: it has not.
     :param last_heartbeat_at: when the parent's latest try was last heard of.
     :param changed_at: when the record was last written.
+    :param items: how many items of a task with many children are done; None: not counted, or there is one child.
     """
 
     id: int
@@ -93,6 +96,18 @@ class Wait:
     last_heartbeat_at: datetime | None = None
     changed_at: datetime | None = None
     limits: HeartbeatLimits = _LIMITS
+    items: ItemCounts | None = None
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The record, if it is that of a task with many children."""
+        return self.record if isinstance(self.record, Ledger) else None
+
+    @property
+    def items_pattern(self) -> str:
+        """What finds the child runs of a task with many in Airflow's list of Dag runs: how their run ids begin."""
+        date = self.ledger.run_id.removeprefix("manual__").partition("_")[0] if self.ledger else ""
+        return f"manual__{date}_"
 
     @property
     def is_recovered(self) -> bool:

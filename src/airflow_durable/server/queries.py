@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from airflow_durable.core.run_ids import date_in
 from airflow_durable.heartbeats import load_limits
-from airflow_durable.metadata import records
+from airflow_durable.metadata import logged_actions, records
 from airflow_durable.metadata.model import DagRun
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, Reads
 from airflow_durable.metadata.record_rows import RecordRows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.record import Record
+    from airflow_durable.metadata.logged_actions import LoggedAction
     from airflow_durable.metadata.model import DagRunKey, InstanceKey, Loss, TaskTry
     from airflow_durable.metadata.record_rows import RecordRow
     from airflow_durable.metadata.tables import Condition
@@ -64,7 +65,7 @@ def open_records(session: Session) -> RecordRows:
 
     :raises NoStoreError: there can be none.
     """
-    return RecordRows(load_tables(), session.execute)
+    return RecordRows(load_tables(), session.execute, has_ledgers=True)
 
 
 class Sort(str, Enum):
@@ -157,7 +158,7 @@ class Waits:
     """
 
     def __init__(self, session: Session, readable: Collection[str]) -> None:
-        self._session = session
+        self.session = session
         self._readable = readable
         self._reads = Reads(load_tables(), session.execute)
         self._limits = load_limits()
@@ -165,7 +166,7 @@ class Waits:
 
     @property
     def _records(self) -> RecordRows:
-        return open_records(self._session)
+        return open_records(self.session)
 
     def page(self, filters: Filters, cursor: Cursor, size: int = PAGE_SIZE, order: Order | None = None) -> Page:
         """Return one page of the waits that pass the filters."""
@@ -245,6 +246,10 @@ class Waits:
     def losses(self, parent: InstanceKey) -> dict[int, Loss]:
         """Return the tries of a parent whose worker was lost. Only for who may read the Dag's audit log."""
         return self._reads.losses(parent)
+
+    def actions_on(self, dag_id: str, run_ids: Collection[str]) -> list[LoggedAction]:
+        """Return what the reconciler and people did to child runs. Only for who may read their Dag's audit log."""
+        return logged_actions.of_runs(self._reads.tables, self.session.execute, dag_id, run_ids)
 
     def runs(self, keys: Iterable[tuple[str, str]]) -> dict[DagRunKey, DagRun]:
         """Return those of these Dag runs that exist and that the user may read."""

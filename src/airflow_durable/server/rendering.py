@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from airflow_durable.core.model import Decision, Mode
+from airflow_durable.core.reconcile import Act
 from airflow_durable.durations import format_duration
 from airflow_durable.server.model import QUEUED_LONG, Concern
 from airflow_durable.server.queries import MOST_READ, PAGE_SIZE
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from airflow_durable.server.model import Wait
 
 FOLDER = Path(__file__).parent
+
+MOST_REQUESTS = 5
+"""So many of the reconciler's requests, and of its latest actions, are listed."""
+
+MOST_FAILED = 20
+"""So many failed items of a task with many children are listed."""
 
 _HOURS_UNTIL_DAYS = 48
 _SECONDS_PER_HOUR = 3600
@@ -59,6 +66,20 @@ CONCERNS = {
         "child paused", "Child Dags that are paused: Airflow neither starts nor continues their runs"
     ),
 }
+
+
+ACTS = {Act.CANCEL: "end", Act.RESUME: "resume", Act.RESET: "reset"}
+"""What the reconciler is asked for, as a verb."""
+
+LOGGED = {
+    "durable.cancel": "Ended",
+    "durable.resume": "Resumed",
+    "durable.reset": "Reset",
+    "durable.end-child": "Ended",
+    "durable.end-both": "Ended, with its parent task,",
+    "durable.resume-child": "Resumed",
+}
+"""What was done to a child run, by the event of the audit log."""
 
 
 class Parts(NamedTuple):
@@ -175,4 +196,8 @@ def _templates() -> Environment:
     environment.globals["most_read"] = MOST_READ
     environment.globals["modes"] = MODES
     environment.globals["concern_words"] = CONCERNS
+    environment.globals["acts"] = ACTS
+    environment.globals["logged"] = LOGGED
+    environment.globals["most_requests"] = MOST_REQUESTS
+    environment.globals["most_failed"] = MOST_FAILED
     return environment

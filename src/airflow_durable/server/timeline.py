@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.core.record import Record, TryEntry
+    from airflow_durable.metadata.logged_actions import LoggedAction
     from airflow_durable.metadata.model import DagRun, Loss, TaskTry
     from airflow_durable.server.endings import Ending
+    from airflow_durable.server.pending import Request
 
 TICKS = 4
 LONG = timedelta(hours=12)
@@ -101,12 +103,16 @@ class Timeline:
     The whole picture.
 
     :param is_long: see :data:`LONG`.
+    :param actions: what the reconciler, and people, did to the child runs.
+    :param request: what the parent asks of the reconciler, and is not done.
     """
 
     tries: tuple[TryRow, ...]
     runs: tuple[RunRow, ...]
     ticks: tuple[Tick, ...]
     is_long: bool
+    actions: tuple[LoggedAction, ...] = ()
+    request: Request | None = None
 
 
 class _Axis:

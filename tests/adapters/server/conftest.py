@@ -70,14 +70,18 @@ def rows(application: Client) -> Iterator[Rows]:
     from airflow import settings
     from sqlalchemy.orm import Session
 
-    from airflow_durable.server import app, attention, totals
+    from airflow_durable.server import app, attention, mismatch, pending, totals
     from airflow_durable.server.cache import Cache
+    from airflow_durable.server.items import ItemCache
 
     with Session(settings.engine) as session:
         made = Rows(session)
         made.clear()
         app.counts = Cache(totals.count, totals.FRESH_SECONDS)
         app.snapshots = Cache(attention.take_snapshot, attention.FRESH_SECONDS)
+        app.items = ItemCache()
+        app.mismatches = Cache(mismatch.find, 0)
+        app.requests = Cache(pending.Reader().read, pending.FRESH_SECONDS)
         yield made
         session.rollback()
         made.clear()

@@ -234,6 +234,9 @@ def test_attention(application: Client, rows: Rows) -> None:
             "airflow_durable_parents_without_heartbeat": "1",
             "airflow_durable_children_queued": "1",
             "airflow_durable_children_paused": children,
+            "airflow_durable_reconciler_queue": "0",
+            "airflow_durable_reconciler_lag_seconds": "0",
+            "airflow_durable_reconciler_left_alone": "0",
         }
     assert alive in ids_in(get(application, "/rows?state=waiting&sort=-duration"))
 

@@ -149,5 +149,6 @@ def test_page_can_say_how_the_reconciler_stands(application: Client) -> None:
         patch.setattr(hosting, "status", status)
         shown = application("admin").get("/durable-waits/reconciler").json()
     assert status.looked_at is not None
-    assert shown == {"is_enabled": True, "looked_at": status.looked_at.isoformat(), "watched": 3, "done": 0}
+    expected = {"is_enabled": True, "looked_at": status.looked_at.isoformat(), "watched": 3, "done": 0}
+    assert {name: shown[name] for name in expected} == expected
     assert application(None).get("/durable-waits/reconciler").status_code == 401

@@ -75,9 +75,8 @@ def test_record_that_cannot_be_read_is_said_so(application: Client, rows: Rows, 
     assert number_called(get(application, "/totals"), "Recorded waits") == "1"
 
 
-@pytest.mark.parametrize("key", ["remote_job", "durable_child_runs", "durable_child_runs.1"])
+@pytest.mark.parametrize("key", ["remote_job", "durable_child_runsx", "durable_child_runs_1"])
 def test_other_keys_of_the_store_are_no_waits(application: Client, rows: Rows, key: str) -> None:
-    """Nor is the ledger of a task with many children, which begins alike."""
     run = rows.run("alpha", "run")
     rows.insert(
         "task_state_store",
@@ -203,6 +202,18 @@ def test_lost_worker_is_called_a_crash(application: Client, rows: Rows) -> None:
         event="heartbeat timeout",
     )
     assert "try 1 crashed" in get(application, f"/wait/{wait_id}")
+
+
+def test_timeline_leads_to_the_actions(application: Client, rows: Rows) -> None:
+    wait_id = rows.wait()
+    button = f'data-actions="{BASE}/wait/{wait_id}/actions"'
+    for path in (
+        f"/wait/{wait_id}",
+        f"/wait/{wait_id}?part=true",
+        "/run/alpha_child/child",
+        "/task/alpha/trigger/-1/run",
+    ):
+        assert get(application, path).count(button) == 1, path
 
 
 def test_run_tells_who_waits_for_it_and_for_whom_it_waits(application: Client, rows: Rows) -> None:

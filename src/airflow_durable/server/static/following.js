@@ -1,4 +1,5 @@
 // Following what happens: what has changed is changed in its place, so that scroll, selection and focus stay.
+import { isActing } from "./actions.js";
 import { get, markFolded, opened, showTimeline, timelineOf } from "./timelines.js";
 import { showTimes } from "./times.js";
 
@@ -60,6 +61,7 @@ export const follow = (main) => {
 
   const why = () => {
     if (isPaused) return "paused";
+    if (isActing()) return "paused while a dialog is open";
     if (isSelecting()) return "paused while text is selected";
     if (isPressed || Date.now() - touchedAt < QUIET_MS) return "paused while you use the table";
     return "";
@@ -111,25 +113,28 @@ export const follow = (main) => {
   };
   const every = (address, milliseconds, place, isFirst) => {
     const once = async () => {
-      if (isOver) return;
-      if (isFirst || (document.visibilityState !== "hidden" && !why())) {
-        try {
-          const html = await get(address);
-          if (isFirst || !why()) {
-            await place(html);
-            if (address === main.dataset.rows) updatedAt = Date.now();
-          }
-          isFirst = false;
-          report(null);
-        } catch (error) {
-          report(error);
-          isOver = error.status === 401 || error.status === 403;
+      if (isOver || !(isFirst || (document.visibilityState !== "hidden" && !why()))) return;
+      try {
+        const html = await get(address);
+        if (isFirst || !why()) {
+          await place(html);
+          if (address === main.dataset.rows) updatedAt = Date.now();
         }
-        tell();
+        isFirst = false;
+        report(null);
+      } catch (error) {
+        report(error);
+        isOver = error.status === 401 || error.status === 403;
       }
-      setTimeout(once, milliseconds);
+      tell();
     };
-    return once;
+    const again = async () => {
+      await once();
+      if (!isOver) setTimeout(again, milliseconds);
+    };
+    // What a person did is shown at once.
+    document.addEventListener("waits-changed", once);
+    return again;
   };
 
   const count = async () => {

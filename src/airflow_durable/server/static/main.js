@@ -1,4 +1,5 @@
 // What the page does without being loaded anew.
+import { offerActions } from "./actions.js";
 import { leadIntoAirflow } from "./airflow.js";
 import { shareFilters } from "./filters.js";
 import { follow } from "./following.js";
@@ -8,6 +9,7 @@ import { showTimes } from "./times.js";
 showTimes(document);
 leadIntoAirflow();
 openTimelines();
+offerActions();
 const main = document.querySelector("main[data-page]");
 if (main) {
   markFolded(document.getElementById("rows"));
