@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import warnings
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from airflow.models.trigger import Trigger
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+from airflow_durable.task import many_report, many_wait
 
 from . import triggerer
 from .supervisor import NOW, Outcome, Run, ServerError, Supervisor
-from .versions import HAS_RUN_AFTER, HAS_STORE, needs_details, needs_store
+from .versions import HAS_RUN_AFTER, HAS_STORE, load_trigger_kwargs, needs_details, needs_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -445,3 +449,112 @@ def test_a_list_without_keys_that_moves_while_the_task_is_deferred(supervisor: S
         outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
     assert outcome.state == "success"
     assert all(region in confs(supervisor, "success") for region in [*REGIONS[1:], {"region": "new"}])
+
+
+@pytest.mark.parametrize("reason", ["import_errors", "denied_run_type", "not_found"])
+def test_a_child_dag_that_cannot_run_is_one_error(supervisor: Supervisor, reason: str) -> None:
+    """Not a thousand refused items, of which all may be tolerated."""
+    status = 404 if reason == "not_found" else 400
+    supervisor.fail("TriggerDagRun", ServerError(status, {"reason": reason, "message": SECRET}), times=10)
+    outcome = finish(supervisor, make_dag(tolerated_failures="100%"))
+    assert outcome.state == "up_for_retry"
+    assert "refused to start run" in str(outcome.error)
+    assert SECRET not in str(outcome.error)
+    assert outcome.names().count("TriggerDagRun") == 1
+
+
+@each_wait
+def test_running_is_enough(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """``allowed_states=["running"]``: an item is done when its run has begun."""
+
+    def begin() -> None:
+        for run in supervisor.runs.values():
+            run.state = "running"
+
+    supervisor.on_sleep = begin
+    outcome = finish(supervisor, make_dag(allowed_states=["running"], **mode))
+    assert outcome.state == "success"
+    assert supervisor.states() == ["running"] * 4
+
+
+@needs_store
+@each_wait
+def test_running_is_not_enough_where_a_run_is_waited_out(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """After a clear with another conf the end of the run is waited for: before, this wait ended at once, for ever."""
+    kwargs: dict[str, Any] = {"allowed_states": ["running"], "key": "region", **mode}
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    assert finish(supervisor, make_dag(items=REGIONS[:1], **kwargs), max_tries=0).state == "failed"
+    (run,) = supervisor.runs.values()
+    run.state = "queued"
+
+    def go_on() -> None:
+        for other in supervisor.runs.values():
+            other.state = "running" if other is not run or run.state == "queued" else "success"
+
+    supervisor.on_sleep = go_on
+    changed = make_dag(items=[{**REGIONS[0], "year": 2026}], **kwargs)
+    assert finish(supervisor, changed, try_number=2, max_tries=4, clear_number=1).state == "success"
+    assert supervisor.states() == ["success", "running"]
+
+
+def test_what_a_deferral_carries_is_bounded(supervisor: Supervisor) -> None:
+    """MySQL takes 64 KiB of a trigger's arguments, encrypted: the waits are then for some of the items at a time."""
+    rng = random.Random(1)  # noqa: S311 - keys that cannot be packed
+    items = {rng.randbytes(16).hex(): {} for _ in range(3_000)}
+    sizes, deferrals = [], 0
+    dag = make_dag(items=items, **DEFER)
+    outcome = supervisor.run(dag)
+    while outcome.state == "deferred":
+        deferrals += 1
+        sizes.append(len(Trigger.encrypt_kwargs(load_trigger_kwargs(outcome.final.trigger_kwargs))))
+        event = json.loads(json.dumps(triggerer.run_trigger(supervisor, outcome)))
+        outcome = supervisor.run(dag, event=event)
+    assert outcome.state == "success"
+    assert returned(supervisor)["succeeded"] == 3_000
+    assert max(sizes) < 65_536
+    assert 2 <= deferrals <= 10
+
+
+def test_what_fits_into_no_deferral_is_waited_for_in_the_worker(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_wait, "MAX_TRIGGER_BYTES", 100)
+    outcome = finish(supervisor, make_dag(**DEFER))
+    assert outcome.state == "success"
+    assert outcome.said("too large for a deferral")
+
+
+def test_a_wait_under_an_event_loop_that_runs(supervisor: Supervisor) -> None:
+    """A person's ``dag.test()`` in a notebook: there ``asyncio.run`` is refused."""
+
+    async def notebook() -> str:
+        return str(finish(supervisor, make_dag()).state)
+
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(notebook()) == "success"
+    finally:
+        loop.close()
+
+
+def test_counters(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+
+    class Stats:
+        @staticmethod
+        def incr(name: str, count: int = 1, *, tags: dict[str, str]) -> None:
+            assert tags["operator"] == "TriggerDagRunsOperator"
+            counted[name] += count
+
+    monkeypatch.setattr(many_report, "Stats", Stats)
+    supervisor.on_sleep = end_first_badly(supervisor)
+    assert finish(supervisor, make_dag()).state == "up_for_retry"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, make_dag(), try_number=2).state == "success"
+    assert counted == {
+        "resumable_job.fresh_submit": 1,
+        "resumable_job.reconnect_attempt": 1,
+        "resumable_job.reconnect_success": 1,
+        "durable.items.succeeded": 4,
+        "durable.items.failed": 1,
+    }

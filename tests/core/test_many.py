@@ -87,6 +87,15 @@ def test_the_digest_tells_lists_apart() -> None:
     assert Items(2).digest == Items(3).digest
 
 
+def test_many_exceptions_are_stored_in_a_few_bytes_each() -> None:
+    board = Board(Items(5000))
+    for index in range(0, 5000, 2):
+        board.generations[index], board.starts[index] = 1, 2
+    stored = json.dumps(board.dump())
+    assert len(stored) < 20_000
+    assert Board.load(Items(5000), json.loads(stored)) == board
+
+
 def test_packed_keys() -> None:
     assert unpack_keys(pack_keys(["a", "ü"])) == ["a", "ü"]
     with pytest.raises(ValueError, match="not packed here"):
@@ -293,11 +302,33 @@ def test_an_end_is_told_twice_or_of_what_is_not_waited_for() -> None:
     assert [whole.board.status(index) for index in range(2)] == [Status.ACTIVE, Status.DONE]
 
 
+def test_a_run_in_a_state_that_nobody_knows_has_failed_once_nothing_happens_in_it() -> None:
+    """The poller reports it when the run has ended. Before, the item stayed active, and the wait never ended."""
+    _, port = open_world(2)
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    many.note_ends(whole, [(0, "cancelled"), (1, "success")])
+    assert [whole.board.status(index) for index in range(2)] == [Status.FAILED, Status.DONE]
+    assert whole.board.is_over
+
+
+def test_a_run_that_is_waited_out_ends_in_a_state_that_nobody_knows() -> None:
+    _, port = open_world(1)
+    whole = open_many(port)
+    many.begin(whole)
+    whole.board.set(0, Status.WAITED_OUT)
+    many.note_ends(whole, [(0, "running")])
+    assert whole.board.status(0) is Status.WAITED_OUT
+    many.note_ends(whole, [(0, "cancelled")])
+    assert whole.board.status(0) is Status.PENDING
+
+
 class Refusing:
     """The port of an item whose request is refused."""
 
-    def __init__(self, port: Any, status: int = 400) -> None:  # noqa: ANN401 - a port
-        self._port, self._status = port, status
+    def __init__(self, port: Any, status: int = 400, *, is_of_dag: bool = False) -> None:  # noqa: ANN401 - a port
+        self._port, self._status, self._is_of_dag = port, status, is_of_dag
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
         """Do all else as the right port does."""
@@ -305,7 +336,9 @@ class Refusing:
 
     def submit(self, record: Record) -> bool:
         """Refuse."""
-        raise SubmissionRefusedError("child", record.run_id, f"HTTP {self._status}", status=self._status)
+        raise SubmissionRefusedError(
+            "child", record.run_id, f"HTTP {self._status}", status=self._status, is_of_dag=self._is_of_dag
+        )
 
 
 def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,12 +358,16 @@ def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyP
         many.send(strict)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_refuses_all_items_is_not_tolerated(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+@pytest.mark.parametrize(("status", "is_of_dag"), [(401, False), (403, False), (404, False), (400, True)])
+def test_what_refuses_all_items_is_not_tolerated(
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    is_of_dag: bool,  # noqa: FBT001 - the cases
+) -> None:
     """There is no such Dag: with 100 % tolerated the task would succeed, and nothing would have run."""
     world, port = open_world()
     right = SimulatedPort.item
-    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status))
+    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status, is_of_dag=is_of_dag))
     whole = open_many(port, tolerated=3)
     many.begin(whole)
     with pytest.raises(SubmissionRefusedError):

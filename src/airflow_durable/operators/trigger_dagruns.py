@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
@@ -13,7 +13,7 @@ from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
 from airflow_durable.stock import DagIsPaused, StockTriggerDagRunOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -196,25 +196,20 @@ class TriggerDagRunsOperator(BaseOperator):
         if core.is_list_changed(many):
             return self._begin(context)
         self._port_of(many).restore(event["ledger"])
-        core.note_ends(many, ends)
-        return self._drive(context, many)
+        return self._drive(context, many, ends)
 
-    def _drive(self, context: Context, many: Many) -> Any:  # noqa: ANN401 - see the class
-        """Start what there is room for, and wait, until nothing is left to be done."""
-        from airflow_durable import task_sdk
+    def _drive(self, context: Context, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see the class
+        """Start what there is room for, and wait, until nothing is left to be done; then take the outcome."""
         from airflow_durable.core import many as core
+        from airflow_durable.core.many_errors import ItemsFailedError
         from airflow_durable.task import many_wait
 
         port = self._port_of(many)
-        patience_seconds = read_interval(self.poke_interval) or 0.0
-        while True:
-            core.send(many)
-            if many.board.is_over:
-                break
-            port.report_progress(many)
-            if self.deferrable and task_sdk.can_defer():
-                self._defer(many, port, patience_seconds)
-            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
+        try:
+            self._send_and_wait(many, port, ends)
+        except ItemsFailedError:
+            port.report_end(many)
+            raise
         port.report_end(many)
         returned = many_wait.results_of(many, self.result) if self.result else many_wait.summary_of(many)
         core.finish(many)
@@ -222,11 +217,32 @@ class TriggerDagRunsOperator(BaseOperator):
             context["ti"].xcom_push(key="summary", value=many_wait.summary_of(many))
         return returned
 
-    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> NoReturn:
+    def _send_and_wait(self, many: Many, port: AirflowManyPort, ends: Iterable[tuple[int, str | None]]) -> None:
+        from airflow_durable import task_sdk
+        from airflow_durable.core import many as core
+        from airflow_durable.task import many_wait
+
+        core.note_ends(many, ends)
+        patience_seconds = read_interval(self.poke_interval) or 0.0
+        while True:
+            core.send(many)
+            if many.board.is_over:
+                return
+            port.report_progress(many)
+            if self.deferrable and task_sdk.can_defer():
+                self._defer(many, port, patience_seconds)
+            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
+
+    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> None:
+        """Wait in the triggerer, if a trigger can carry what is to be known of the items; else return."""
         from airflow_durable.task.many_wait import trigger_of
 
         trigger = trigger_of(many, patience_seconds, port.position())
-        self.defer(trigger=trigger, method_name="execute_complete")
+        if trigger is not None:
+            self.defer(trigger=trigger, method_name="execute_complete")
+        self.log.warning(
+            "What is to be known of the items is too large for a deferral, so the wait continues in the worker."
+        )
 
     def _open(self, context: Context) -> Many:
         from airflow_durable.core.errors import RequestInvalidError
@@ -234,6 +250,7 @@ class TriggerDagRunsOperator(BaseOperator):
         from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
         from airflow_durable.task.many_report import ManyReporter
         from airflow_durable.task.many_request import build_goal, read_items
+        from airflow_durable.task.observability import tags_of
         from airflow_durable.task.request import build_attempt
 
         task = context["task"]
@@ -247,7 +264,7 @@ class TriggerDagRunsOperator(BaseOperator):
         port = AirflowManyPort(
             context,
             open_ledger_journal(context),
-            ManyReporter(self.log),
+            ManyReporter(self.log, type(self).__name__, tags_of(context)),
             confs,
             lambda run_id: self._ask_stock(context, run_id),
         )
