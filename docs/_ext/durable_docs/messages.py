@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SAMPLES: dict[str, Any] = {
     "is_of_wrong_type": False,
+    "is_of_dag": True,
     "dag_id": "child",
     "run_id": "manual__2026-01-01",
     "state": "failed",
