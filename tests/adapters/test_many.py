@@ -347,6 +347,7 @@ def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any
         {"poke_interval": -1},
         {"tolerated_failures": -1},
         {"tolerated_failures": "2"},
+        {"on_child_failure": "resume"},
         {"wait_for_completion": False, "max_active": 2},
         {"wait_for_completion": False, "result": "load"},
     ],
@@ -354,6 +355,13 @@ def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any
 def test_parameters_that_are_refused_when_the_dag_is_parsed(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"of task 'trigger' has to be"):
         make_dag(**kwargs)
+
+
+@needs_store
+def test_the_reconciler_is_asked_to_end_the_whole_set(supervisor: Supervisor) -> None:
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    assert finish(supervisor, make_dag(on_parent_end="cancel"), max_tries=0).state == "failed"
+    assert [entry["asks"] for entry in supervisor.store.values()] == [{"on_parent_end": "cancel"}]
 
 
 def test_fire_and_forget(supervisor: Supervisor) -> None:

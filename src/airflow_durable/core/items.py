@@ -12,6 +12,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import indices, run_ids
@@ -96,8 +97,11 @@ class Items:
 
 def run_id_of(parent: Parent, key: str | None, index: int, *, epoch: int, generation: int) -> str:
     """Return the run id of one child of an item, by its key, or by its position if it has none."""
-    item = f"#{index}" if key is None else f"={key}"
-    return run_ids.child_run_id(parent, epoch=epoch, call=1, generation=generation, item=item)
+    return run_ids.item_run_id(_prefix_of(parent, epoch), key, index, generation)
+
+
+_prefix_of = lru_cache(maxsize=16)(run_ids.items_prefix)
+"""It is the same for all items, of which there may be a hundred thousand."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_durable.compat import DagRunTriggerException, conf
 from airflow_durable.durations import read_interval
+from airflow_durable.operators.parameters import ON_PARENT_END, check_all
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
 from airflow_durable.stock import DagIsPaused, StockTriggerDagRunOperator
 
@@ -54,6 +55,10 @@ class TriggerDagRunsOperator(BaseOperator):
     :param on_clear: what a person's clear of this task starts anew. ``"auto"``: what failed, and items whose conf
         changed; all, if the task had succeeded or something upstream ran again since. ``"failed"``: what failed, by key
         alone, whatever else changed. ``"all"``: all. Active runs are waited for first, never joined by a second.
+    :param on_parent_end: what becomes of the child runs that are active when this task has ended for good, without
+        having taken their outcome. ``"abandon"``: they continue. ``"cancel"``: the reconciler in the API server marks
+        them as failed, a hundred in each turn (Airflow 3.3 and later). The default is ``[durable] on_parent_end``.
+    :param on_child_failure: ``"fresh"``, the only one there is here: an item that failed gets a new run.
     :param result: a task of the child Dag, or several. Their return values are this task's: a list in the order of the
         items, or a dict by key if there are keys. None for a failed item.
     :param wait_for_completion: False: the task ends when all runs have been started.
@@ -81,6 +86,8 @@ class TriggerDagRunsOperator(BaseOperator):
         tolerated_failures: int | str = 0,
         child_tries: int = 1,
         on_clear: str = "auto",
+        on_parent_end: str = ON_PARENT_END,
+        on_child_failure: str = "fresh",
         result: str | list[str] | None = None,
         wait_for_completion: bool = True,
         poke_interval: float | timedelta = 60,
@@ -100,6 +107,8 @@ class TriggerDagRunsOperator(BaseOperator):
         self.tolerated_failures = tolerated_failures
         self.child_tries = child_tries
         self.on_clear = on_clear
+        self.on_parent_end = on_parent_end
+        self.on_child_failure = on_child_failure
         self.result = result
         self.wait_for_completion = wait_for_completion
         self.poke_interval = poke_interval
@@ -125,6 +134,10 @@ class TriggerDagRunsOperator(BaseOperator):
         )
         self._require("child_tries", _is_count(self.child_tries, least=1), "1 or more")
         self._require("on_clear", self.on_clear in _ON_CLEAR, f"one of {', '.join(_ON_CLEAR)}")
+        check_all(self.task_id, {"on_parent_end": self.on_parent_end}, is_durable=True)
+        is_fresh = self.on_child_failure == "fresh"
+        needed = "'fresh': of many child runs none can be resumed yet. A retry starts a new run for what failed,"
+        self._require("on_child_failure", is_fresh, needed)
         is_interval = read_interval(self.poke_interval) is not None
         self._require("poke_interval", is_interval, "a number of seconds, 0 or more, or a timedelta")
         is_share = isinstance(self.tolerated_failures, str) and self.tolerated_failures.strip().endswith("%")
@@ -260,10 +273,11 @@ class TriggerDagRunsOperator(BaseOperator):
             raise RequestInvalidError(message)
         attempt = build_attempt(context)
         items, confs = read_items(self)
-        goal = build_goal(self, items, attempt)
+        journal = open_ledger_journal(context)
+        goal = build_goal(self, items, attempt, has_store=journal.has_store)
         port = AirflowManyPort(
             context,
-            open_ledger_journal(context),
+            journal,
             ManyReporter(self.log, type(self).__name__, tags_of(context)),
             confs,
             lambda run_id: self._ask_stock(context, run_id),
