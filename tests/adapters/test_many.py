@@ -508,7 +508,7 @@ def test_running_is_not_enough_where_a_run_is_waited_out(supervisor: Supervisor,
 def test_what_a_deferral_carries_is_bounded(supervisor: Supervisor) -> None:
     """MySQL takes 64 KiB of a trigger's arguments, encrypted: the waits are then for some of the items at a time."""
     rng = random.Random(1)  # noqa: S311 - keys that cannot be packed
-    items = {rng.randbytes(16).hex(): {} for _ in range(3_000)}
+    items: dict[str, Any] = {rng.randbytes(16).hex(): {} for _ in range(3_000)}
     sizes, deferrals = [], 0
     dag = make_dag(items=items, **DEFER)
     outcome = supervisor.run(dag)
