@@ -18,6 +18,7 @@ from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 from airflow_durable.task import many_report, many_wait
+from airflow_durable.triggers.watch import Watch
 
 from . import triggerer
 from .supervisor import NOW, Outcome, Run, ServerError, Supervisor
@@ -487,7 +488,9 @@ def test_running_is_enough(supervisor: Supervisor, mode: dict[str, Any]) -> None
 
 @needs_store
 @each_wait
-def test_running_is_not_enough_where_a_run_is_waited_out(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+def test_running_is_not_enough_where_a_run_is_waited_out(
+    supervisor: Supervisor, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a clear with another conf the end of the run is waited for: before, this wait ended at once, for ever."""
     kwargs: dict[str, Any] = {"allowed_states": ["running"], "key": "region", **mode}
     supervisor.on_sleep = end_one(supervisor, "failed")
@@ -495,14 +498,26 @@ def test_running_is_not_enough_where_a_run_is_waited_out(supervisor: Supervisor,
     (run,) = supervisor.runs.values()
     run.state = "queued"
 
-    def go_on() -> None:
-        for other in supervisor.runs.values():
-            other.state = "running" if other is not run or run.state == "queued" else "success"
+    pauses, waits, right = 0, 0, Watch.run
 
+    def go_on() -> None:
+        nonlocal pauses
+        pauses += 1
+        run.state = "running" if pauses < 10 else "success"
+        for other in supervisor.runs.values():
+            other.state = run.state if other is run else "running"
+
+    def count(watch: Watch, *args: Any) -> Any:  # noqa: ANN401 - as the right one
+        nonlocal waits
+        waits += 1
+        return right(watch, *args)
+
+    monkeypatch.setattr(Watch, "run", count)
     supervisor.on_sleep = go_on
     changed = make_dag(items=[{**REGIONS[0], "year": 2026}], **kwargs)
     assert finish(supervisor, changed, try_number=2, max_tries=4, clear_number=1).state == "success"
     assert supervisor.states() == ["success", "running"]
+    assert waits <= 2
 
 
 def test_what_a_deferral_carries_is_bounded(supervisor: Supervisor) -> None:
