@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 NOT_FOUND = "not_found"
 _REFUSED_VALUE = "value_error"
+OF_DAG = frozenset({NOT_FOUND, "import_errors", "denied_run_type"})
+"""Reasons that are of the Dag, whatever is asked for."""
+
 _REASONS = {
     NOT_FOUND: "Not Found",
     _REFUSED_VALUE: "the Dag refuses a value of the request",

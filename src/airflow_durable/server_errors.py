@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from airflow_durable.core.errors import SubmissionRefusedError, SubmissionUnknownError
-from airflow_durable.refusals import NOT_FOUND, describe_detail, read_reason
+from airflow_durable.refusals import NOT_FOUND, OF_DAG, describe_detail, read_reason
 
 _STATUSES = range(100, 600)
 _CLIENT_ERRORS = range(400, 500)
@@ -112,7 +112,8 @@ def as_submission_error(
     if failure.is_missing:
         said = f"there is no such Dag{' or run' if is_reset else ''} (HTTP {failure.status})"
     if failure.is_refusal:
-        return SubmissionRefusedError(dag_id, run_id, said, status=failure.status)
+        is_of_dag = failure.reason in OF_DAG
+        return SubmissionRefusedError(dag_id, run_id, said, status=failure.status, is_of_dag=is_of_dag)
     return SubmissionUnknownError(dag_id, run_id, said)
 
 

@@ -16,6 +16,7 @@ from airflow_durable.audit.source import Moments, SourceError, Spans
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump
 from airflow_durable.core.model import Mode, Parent, Proof
+from airflow_durable.core.run_ids import items_prefix
 from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
 
 from .audit_fakes import CHILD, at, tried
@@ -300,7 +301,7 @@ def test_runs_of_operators_within_the_spans() -> None:
 
 @pytest.mark.parametrize("generation", [0, 1])
 def test_items_of_a_task_with_many_children_are_counted_by_state(generation: int) -> None:
-    parent, items = Parent("parent", "run", "trigger", 3, at(0)), Items.of_keys(list("abcdef"))
+    parent, items = Parent(*KEY[:4], at(0)), Items.of_keys(list("abcdef"))
     run_ids = [items.run_id(parent, index, epoch=0, generation=0) for index in range(6)]
     ledger = Ledger(CHILD, run_ids[0], Proof.RUN_ID, Mode.WAIT, 3, 0, generation=generation, count=6)
     asked = []
@@ -322,4 +323,4 @@ def test_items_of_a_task_with_many_children_are_counted_by_state(generation: int
     assert (counts.done, counts.failed, counts.active, counts.to_start) == (2, 1, 3, 0)
     assert counts.is_estimate is bool(generation)
     assert [one.run.run_id for one in counts.failed_items] == ([] if generation else [run_ids[2]])
-    assert set(asked) == {f"manual__{at(0).isoformat()}_{'_' * 12}_i"}
+    assert set(asked) == {items_prefix(parent, 0)}

@@ -6,13 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from airflow_durable import cli
-from airflow_durable.cli import demo_command
+from airflow_durable.cli import demo_command, progress
 from airflow_durable.cli.frame import ExitCode
 from airflow_durable.demo.comparison import Comparison, ParentResult
 from airflow_durable.demo.engine import AirflowNotReadyError
+from airflow_durable.demo.many import ManyResult
 from airflow_durable.server import plugin
 
 if TYPE_CHECKING:
@@ -96,3 +98,68 @@ def test_how_it_ends(monkeypatch: pytest.MonkeyPatch, error: BaseException, code
 def test_a_difference_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_durable.demo.comparison.compare", lambda *_: result(2))
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == ExitCode.FOUND
+
+
+def many_result(**changes: Any) -> ManyResult:  # noqa: ANN401 - its fields
+    """Return the result of a demonstration with many children, as it should be."""
+    values: dict[str, Any] = {
+        "airflow_version": "3.3.2",
+        "items": 200,
+        "state": "success",
+        "tries": 2,
+        "child_runs": 200,
+        "succeeded": 200,
+        "runs_at_kill": 104,
+        "runs_twice": 0,
+        "recovery_seconds": 12.0,
+        "took_seconds": 60.0,
+    }
+    return ManyResult(**{**values, **changes})
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_many_children(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    """Without a terminal each quarter is a line; the counts are those of the database."""
+
+    def run_many(home: Path, items: int, report: Callable[[str], None], progress: Callable[[int, int], None]) -> Any:  # noqa: ANN401
+        report("Starting.")
+        for count in range(items + 1):
+            progress(count, 0)
+        for count in range(items + 1):
+            progress(items, count)
+        return many_result()
+
+    monkeypatch.setattr("airflow_durable.demo.many.run_many", run_many)
+    ended = CliRunner().invoke(cli.app, ["demo", "--many", "200", *options])
+    assert ended.exit_code == 0
+    assert [line for line in ended.stderr.splitlines() if "child runs" in line] == [
+        "100 of 200 child runs, 0 succeeded",
+        "200 of 200 child runs, 0 succeeded",
+        "200 of 200 child runs, 100 succeeded",
+        "200 of 200 child runs, 200 succeeded",
+    ]
+    if options:
+        assert json.loads(ended.stdout)["child_runs"] == 200
+    else:
+        assert "items with a second child run" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tries": 1}, {"runs_at_kill": 200}, {"child_runs": 201}, {"runs_twice": 1}, {"state": "failed"}]
+)
+def test_what_many_children_should_not_show_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("airflow_durable.demo.many.run_many", lambda *_: many_result(**changes))
+    assert CliRunner().invoke(cli.app, ["demo", "--many", "200"]).exit_code == ExitCode.FOUND
+
+
+def test_the_bars_move_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "Console", lambda **kwargs: Console(force_terminal=True, **kwargs))
+    with progress.counting(4, print) as (write, count):
+        write("Starting [it].")
+        count(4, 2)
+    shown = capsys.readouterr().err
+    assert "Starting [it]." in shown
+    assert "4/4" in shown
+    assert "2/4" in shown

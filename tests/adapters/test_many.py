@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import warnings
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from airflow.models.trigger import Trigger
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+from airflow_durable.task import many_report, many_wait
+from airflow_durable.triggers.watch import Watch
 
 from . import triggerer
 from .supervisor import NOW, Outcome, Run, ServerError, Supervisor
-from .versions import HAS_RUN_AFTER, HAS_STORE, needs_details, needs_store
+from .versions import HAS_RUN_AFTER, HAS_STORE, load_trigger_kwargs, needs_details, needs_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -343,6 +348,7 @@ def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any
         {"poke_interval": -1},
         {"tolerated_failures": -1},
         {"tolerated_failures": "2"},
+        {"on_child_failure": "resume"},
         {"wait_for_completion": False, "max_active": 2},
         {"wait_for_completion": False, "result": "load"},
     ],
@@ -350,6 +356,13 @@ def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any
 def test_parameters_that_are_refused_when_the_dag_is_parsed(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"of task 'trigger' has to be"):
         make_dag(**kwargs)
+
+
+@needs_store
+def test_the_reconciler_is_asked_to_end_the_whole_set(supervisor: Supervisor) -> None:
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    assert finish(supervisor, make_dag(on_parent_end="cancel"), max_tries=0).state == "failed"
+    assert [entry["asks"] for entry in supervisor.store.values()] == [{"on_parent_end": "cancel"}]
 
 
 def test_fire_and_forget(supervisor: Supervisor) -> None:
@@ -445,3 +458,126 @@ def test_a_list_without_keys_that_moves_while_the_task_is_deferred(supervisor: S
         outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
     assert outcome.state == "success"
     assert all(region in confs(supervisor, "success") for region in [*REGIONS[1:], {"region": "new"}])
+
+
+@pytest.mark.parametrize("reason", ["import_errors", "denied_run_type", "not_found"])
+def test_a_child_dag_that_cannot_run_is_one_error(supervisor: Supervisor, reason: str) -> None:
+    """Not a thousand refused items, of which all may be tolerated."""
+    status = 404 if reason == "not_found" else 400
+    supervisor.fail("TriggerDagRun", ServerError(status, {"reason": reason, "message": SECRET}), times=10)
+    outcome = finish(supervisor, make_dag(tolerated_failures="100%"))
+    assert outcome.state == "up_for_retry"
+    assert "refused to start run" in str(outcome.error)
+    assert SECRET not in str(outcome.error)
+    assert outcome.names().count("TriggerDagRun") == 1
+
+
+@each_wait
+def test_running_is_enough(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """``allowed_states=["running"]``: an item is done when its run has begun."""
+
+    def begin() -> None:
+        for run in supervisor.runs.values():
+            run.state = "running"
+
+    supervisor.on_sleep = begin
+    outcome = finish(supervisor, make_dag(allowed_states=["running"], **mode))
+    assert outcome.state == "success"
+    assert supervisor.states() == ["running"] * 4
+
+
+@needs_store
+@each_wait
+def test_running_is_not_enough_where_a_run_is_waited_out(
+    supervisor: Supervisor, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a clear with another conf the end of the run is waited for: before, this wait ended at once, for ever."""
+    kwargs: dict[str, Any] = {"allowed_states": ["running"], "key": "region", **mode}
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    assert finish(supervisor, make_dag(items=REGIONS[:1], **kwargs), max_tries=0).state == "failed"
+    (run,) = supervisor.runs.values()
+    run.state = "queued"
+
+    pauses, waits, right = 0, 0, Watch.run
+
+    def go_on() -> None:
+        nonlocal pauses
+        pauses += 1
+        run.state = "running" if pauses < 10 else "success"
+        for other in supervisor.runs.values():
+            other.state = run.state if other is run else "running"
+
+    def count(watch: Watch, *args: Any) -> Any:  # noqa: ANN401 - as the right one
+        nonlocal waits
+        waits += 1
+        return right(watch, *args)
+
+    monkeypatch.setattr(Watch, "run", count)
+    supervisor.on_sleep = go_on
+    changed = make_dag(items=[{**REGIONS[0], "year": 2026}], **kwargs)
+    assert finish(supervisor, changed, try_number=2, max_tries=4, clear_number=1).state == "success"
+    assert supervisor.states() == ["success", "running"]
+    assert waits <= 2
+
+
+def test_what_a_deferral_carries_is_bounded(supervisor: Supervisor) -> None:
+    """MySQL takes 64 KiB of a trigger's arguments, encrypted: the waits are then for some of the items at a time."""
+    rng = random.Random(1)  # noqa: S311 - keys that cannot be packed
+    items: dict[str, Any] = {rng.randbytes(16).hex(): {} for _ in range(3_000)}
+    sizes, deferrals = [], 0
+    dag = make_dag(items=items, **DEFER)
+    outcome = supervisor.run(dag)
+    while outcome.state == "deferred":
+        deferrals += 1
+        sizes.append(len(Trigger.encrypt_kwargs(load_trigger_kwargs(outcome.final.trigger_kwargs))))
+        event = json.loads(json.dumps(triggerer.run_trigger(supervisor, outcome)))
+        outcome = supervisor.run(dag, event=event)
+    assert outcome.state == "success"
+    assert returned(supervisor)["succeeded"] == 3_000
+    assert max(sizes) < 65_536
+    assert 2 <= deferrals <= 10
+
+
+def test_what_fits_into_no_deferral_is_waited_for_in_the_worker(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_wait, "MAX_TRIGGER_BYTES", 100)
+    outcome = finish(supervisor, make_dag(**DEFER))
+    assert outcome.state == "success"
+    assert outcome.said("too large for a deferral")
+
+
+def test_a_wait_under_an_event_loop_that_runs(supervisor: Supervisor) -> None:
+    """A person's ``dag.test()`` in a notebook: there ``asyncio.run`` is refused."""
+
+    async def notebook() -> str:
+        return str(finish(supervisor, make_dag()).state)
+
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(notebook()) == "success"
+    finally:
+        loop.close()
+
+
+def test_counters(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[str] = Counter()
+
+    class Stats:
+        @staticmethod
+        def incr(name: str, count: int = 1, *, tags: dict[str, str]) -> None:
+            assert tags["operator"] == "TriggerDagRunsOperator"
+            counted[name] += count
+
+    monkeypatch.setattr(many_report, "Stats", Stats)
+    supervisor.on_sleep = end_first_badly(supervisor)
+    assert finish(supervisor, make_dag()).state == "up_for_retry"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, make_dag(), try_number=2).state == "success"
+    assert counted == {
+        "resumable_job.fresh_submit": 1,
+        "resumable_job.reconnect_attempt": 1,
+        "resumable_job.reconnect_success": 1,
+        "durable.items.succeeded": 4,
+        "durable.items.failed": 1,
+    }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_durable.core import indices, many
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import LookUpFailedError, RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Board, Items, Status, pack_keys, unpack_keys
-from airflow_durable.core.ledger import Ledger, dump, key_of, load
+from airflow_durable.core.ledger import Ledger, dump, key_of, load, position_of
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
-from airflow_durable.core.run_ids import MAX_LENGTH, date_in, is_generated
+from airflow_durable.core.run_ids import MAX_LENGTH, child_run_id, date_in, is_generated
 from airflow_durable.core.survey import CountLimit, Survey
 from tests.schedules.many_world import (
     EPOCH,
@@ -69,10 +73,65 @@ def test_run_ids_differ_by_item_kind_of_identity_epoch_and_generation() -> None:
 
 def test_a_run_id_shows_the_key_as_far_as_airflow_admits_it() -> None:
     assert KEYS.run_id(PARENT, 0, epoch=0, generation=0).endswith("_inorth")
-    assert KEYS.run_id(PARENT, 2, epoch=3, generation=1).endswith("_e3_ia-b--_r1")
+    assert re.search(r"_e3_ia-b---[a-z2-7]{12}_r1$", KEYS.run_id(PARENT, 2, epoch=3, generation=1))
+    assert Items(3).run_id(PARENT, 2, epoch=0, generation=0).endswith("_n2")
     long = Items.of_keys(["x" * 500]).run_id(PARENT, 0, epoch=1, generation=1)
     assert len(long) < MAX_LENGTH
     assert is_generated(long)
+
+
+@given(keys=st.lists(st.text(min_size=1) | st.from_regex(r"a-?[a-z2-7]{12}", fullmatch=True), unique=True, min_size=2))
+@settings(deadline=None)
+def test_no_two_keys_have_one_run_id(keys: list[str]) -> None:
+    """A key that cannot be shown whole is told by a digest; one that looks like that is not taken for it."""
+    forged = [run_id.rpartition("_i")[2] for run_id in _run_ids(keys)]
+    every = list(dict.fromkeys([*keys, *forged]))
+    assert len(set(_run_ids(every))) == len(every)
+
+
+def _run_ids(keys: list[str]) -> list[str]:
+    items = Items.of_keys(keys)
+    return [items.run_id(PARENT, index, epoch=0, generation=0) for index in range(items.count)]
+
+
+def test_the_run_ids_of_a_ledger_prove_their_parent() -> None:
+    """The reconciler ends what a ledger's runs are, and has the parent and the run ids alone."""
+    ledger = Ledger("child", "x", Proof.RUN_ID, Mode.WAIT, 3, 0, epoch=2)
+    run_ids = [KEYS.run_id(PARENT, index, epoch=2, generation=1) for index in range(3)]
+    assert all(ledger.is_started_by(PARENT, run_id) for run_id in run_ids)
+    others = [replace(PARENT, task_id="other"), replace(PARENT, map_index=1), replace(PARENT, run_id="other")]
+    assert not any(ledger.is_started_by(other, run_id) for other in others for run_id in run_ids)
+    assert not ledger.is_started_by(PARENT, KEYS.run_id(PARENT, 0, epoch=3, generation=0))
+    assert not ledger.is_started_by(PARENT, child_run_id(PARENT, epoch=2, call=1, generation=0))
+    assert not replace(ledger, epoch=-1).is_started_by(PARENT, run_ids[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "sequence"),
+    [
+        ("durable_child_runs", 0),
+        ("durable_child_runs.3", 3),
+        ("durable_child_runs.x", None),
+        ("durable_child_run", None),
+    ],
+)
+def test_the_keys_of_a_ledger(key: str, sequence: int | None) -> None:
+    assert position_of(key) == sequence
+
+
+def test_the_ledger_asks_for_the_whole_set() -> None:
+    """What is asked of the reconciler follows the Dag file, also where an earlier try asked for nothing."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    assert "asks" not in json.loads(world.store[-1])
+    request = replace(REQUEST, on_parent_end=OnParentEnd.CANCEL)
+    again = open_many(SimulatedPort(world, 1, port.confs), RETRY, request=request)
+    many.begin(again)
+    assert json.loads(world.store[-1])["asks"] == {"on_parent_end": "cancel"}
+    assert load(json.loads(world.store[-1])) == again.ledger
+    assert again.record(0, is_recovered=True).asks is None
 
 
 def test_two_items_with_one_key() -> None:
@@ -85,6 +144,15 @@ def test_the_digest_tells_lists_apart() -> None:
     lists = [Items(2), Items.of_keys(["a", "b"]), Items.of_keys(["b", "a"]), Items.of_keys(["a"])]
     assert len({(items.count, items.digest) for items in lists}) == 4
     assert Items(2).digest == Items(3).digest
+
+
+def test_many_exceptions_are_stored_in_a_few_bytes_each() -> None:
+    board = Board(Items(5000))
+    for index in range(0, 5000, 2):
+        board.generations[index], board.starts[index] = 1, 2
+    stored = json.dumps(board.dump())
+    assert len(stored) < 20_000
+    assert Board.load(Items(5000), json.loads(stored)) == board
 
 
 def test_packed_keys() -> None:
@@ -293,11 +361,33 @@ def test_an_end_is_told_twice_or_of_what_is_not_waited_for() -> None:
     assert [whole.board.status(index) for index in range(2)] == [Status.ACTIVE, Status.DONE]
 
 
+def test_a_run_in_a_state_that_nobody_knows_has_failed_once_nothing_happens_in_it() -> None:
+    """The poller reports it when the run has ended. Before, the item stayed active, and the wait never ended."""
+    _, port = open_world(2)
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    many.note_ends(whole, [(0, "cancelled"), (1, "success")])
+    assert [whole.board.status(index) for index in range(2)] == [Status.FAILED, Status.DONE]
+    assert whole.board.is_over
+
+
+def test_a_run_that_is_waited_out_ends_in_a_state_that_nobody_knows() -> None:
+    _, port = open_world(1)
+    whole = open_many(port)
+    many.begin(whole)
+    whole.board.set(0, Status.WAITED_OUT)
+    many.note_ends(whole, [(0, "running")])
+    assert whole.board.status(0) is Status.WAITED_OUT
+    many.note_ends(whole, [(0, "cancelled")])
+    assert whole.board.status(0) is Status.PENDING
+
+
 class Refusing:
     """The port of an item whose request is refused."""
 
-    def __init__(self, port: Any, status: int = 400) -> None:  # noqa: ANN401 - a port
-        self._port, self._status = port, status
+    def __init__(self, port: Any, status: int = 400, *, is_of_dag: bool = False) -> None:  # noqa: ANN401 - a port
+        self._port, self._status, self._is_of_dag = port, status, is_of_dag
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
         """Do all else as the right port does."""
@@ -305,7 +395,9 @@ class Refusing:
 
     def submit(self, record: Record) -> bool:
         """Refuse."""
-        raise SubmissionRefusedError("child", record.run_id, f"HTTP {self._status}", status=self._status)
+        raise SubmissionRefusedError(
+            "child", record.run_id, f"HTTP {self._status}", status=self._status, is_of_dag=self._is_of_dag
+        )
 
 
 def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,12 +417,16 @@ def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyP
         many.send(strict)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_refuses_all_items_is_not_tolerated(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+@pytest.mark.parametrize(("status", "is_of_dag"), [(401, False), (403, False), (404, False), (400, True)])
+def test_what_refuses_all_items_is_not_tolerated(
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    is_of_dag: bool,  # noqa: FBT001 - the cases
+) -> None:
     """There is no such Dag: with 100 % tolerated the task would succeed, and nothing would have run."""
     world, port = open_world()
     right = SimulatedPort.item
-    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status))
+    monkeypatch.setattr(port, "item", lambda index: Refusing(right(port, index), status, is_of_dag=is_of_dag))
     whole = open_many(port, tolerated=3)
     many.begin(whole)
     with pytest.raises(SubmissionRefusedError):

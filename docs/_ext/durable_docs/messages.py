@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import exceptions
-from airflow_durable.core import errors
+from airflow_durable.core import errors, many_errors
 from airflow_durable.core.errors import DurableError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SAMPLES: dict[str, Any] = {
     "is_of_wrong_type": False,
+    "is_of_dag": True,
     "dag_id": "child",
     "run_id": "manual__2026-01-01",
     "state": "failed",
@@ -35,9 +36,18 @@ SAMPLES: dict[str, Any] = {
     "seconds": 1800.0,
     "where": "the run is queued: its Dag is paused",
     "task_id": "summarise",
+    "failed": [("north", "manual__2026-01-01T00:00:00+00:00_k3v9xq2m4wfa_inorth")],
+    "failures": 1,
+    "count": 40,
+    "tolerated": 0,
+    "running": 3,
+    "pending": 12,
+    "first": 0,
+    "second": 2,
 }
 _BASES = (
     DurableError,
+    many_errors.ItemsInvalidError,
     exceptions.DurableTriggerError,
     exceptions.DurableTriggerFailError,
     exceptions.DurableTriggerValueError,
@@ -50,7 +60,7 @@ _BASES = (
 
 def classes() -> Iterator[type[Exception]]:
     """Return every error class with a message of its own."""
-    for module in (errors, exceptions):
+    for module in (errors, many_errors, exceptions):
         for item in vars(module).values():
             if (
                 inspect.isclass(item)

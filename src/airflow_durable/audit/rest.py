@@ -188,21 +188,24 @@ class RestSource:
         """Return a parent's record as it is stored; None if it has none."""
         return self._get_newest_entry(key, has_ledgers=True) if self._has_store else None
 
-    def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:  # noqa: ARG002 - the protocol's
+    def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:
         """
         Return how the items of a task with many children stand, by a count for each state.
 
-        The children of another parent with the same date and the same child Dag count, too: only the database tells
-        them apart. Which failed runs were replaced is not known either, if there are any.
+        Which failed runs were replaced is not known, if there are any. In a task loop (3.4) there are no counts of its
+        passes: which pass a run is of would take a count for each.
         """
         run_after = date_in(ledger.run_id)
         if run_after is None:
             return None
-        pattern = Region(ledger, 0, run_after).api_pattern
+        region = Region(key, ledger, 0, run_after)
+        if len(region.prefixes) > 1:
+            return None
+        (prefix,) = region.prefixes
 
         def read(states: list[str], limit: int = 1) -> dict[str, Any]:
             found = self.client.get(
-                "dags", ledger.dag_id, "dagRuns", run_id_pattern=pattern, state=states, limit=limit, order_by="-id"
+                "dags", ledger.dag_id, "dagRuns", run_id_pattern=prefix, state=states, limit=limit, order_by="-id"
             )
             return found if isinstance(found, dict) else {}
 
@@ -215,7 +218,7 @@ class RestSource:
         if ledger.generation:
             return counts
         runs = [run_of(ledger.dag_id, item) for item in failed.get("dag_runs", [])]
-        items = ((Region(ledger, 0, run_after).split(run.run_id), run) for run in runs)
+        items = ((region.split(run.run_id), run) for run in runs)
         named = tuple(FailedItem(item[0], run) for item, run in items if item)
         return replace(counts, is_estimate=False, failed_items=named)
 

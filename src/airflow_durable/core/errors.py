@@ -256,15 +256,20 @@ class SubmissionRefusedError(DurableError):
     The API server refused the request: nothing was started, and the next try builds its request again.
 
     :param status: the status of the HTTP answer; None: the request could not even be built.
+    :param is_of_dag: the Dag itself cannot be run, whatever is asked for: it does not exist, has import errors, or
+        admits no run that a task starts.
     """
 
-    def __init__(self, dag_id: str, run_id: str, reason: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, dag_id: str, run_id: str, reason: str, *, status: int | None = None, is_of_dag: bool = False
+    ) -> None:
         super().__init__(
             f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
             if_retried="The next try sends the request that the Dag file describes then.",
             if_final="Correct the cause, and clear this task.",
         )
         self.status = status
+        self.is_of_dag = is_of_dag
 
 
 class SubmissionUnknownError(DurableError):

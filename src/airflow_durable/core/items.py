@@ -12,6 +12,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import indices, run_ids
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_durable.core.model import Parent
+
+NUMBERS_PLAIN = 50
+"""So many exceptions of a board are stored so that people can read them."""
 
 BY_POSITION = "position"
 """The digest of items that have no keys: their number says all."""
@@ -93,8 +97,11 @@ class Items:
 
 def run_id_of(parent: Parent, key: str | None, index: int, *, epoch: int, generation: int) -> str:
     """Return the run id of one child of an item, by its key, or by its position if it has none."""
-    item = f"#{index}" if key is None else f"={key}"
-    return run_ids.child_run_id(parent, epoch=epoch, call=1, generation=generation, item=item)
+    return run_ids.item_run_id(_prefix_of(parent, epoch), key, index, generation)
+
+
+_prefix_of = lru_cache(maxsize=16)(run_ids.items_prefix)
+"""It is the same for all items, of which there may be a hundred thousand."""
 
 
 @dataclass
@@ -196,8 +203,8 @@ class Board:
         """Return what a deferral carries: JSON, a few bytes an item at most."""
         return {
             "statuses": _pack(bytes(self.statuses)),
-            "generations": {str(index): number for index, number in self.generations.items()},
-            "starts": {str(index): number for index, number in self.starts.items()},
+            "generations": _dump_numbers(self.generations),
+            "starts": _dump_numbers(self.starts),
             "by_clear": indices.dump(self.by_clear),
             "ended_unseen": self.ended_unseen,
             "refused": indices.dump(self.refused),
@@ -217,8 +224,8 @@ class Board:
         return cls(
             items,
             statuses,
-            {int(index): number for index, number in dumped["generations"].items()},
-            {int(index): number for index, number in dumped["starts"].items()},
+            _load_numbers(dumped["generations"]),
+            _load_numbers(dumped["starts"]),
             set(indices.load(dumped["by_clear"])),
             dumped["ended_unseen"],
             set(indices.load(dumped["refused"])),
@@ -234,6 +241,17 @@ def unpack_keys(packed: str) -> list[str]:
     """Return the keys of such a text."""
     keys: list[str] = json.loads(_unpack(packed))
     return keys
+
+
+def _dump_numbers(numbers: dict[int, int]) -> dict[str, int] | str:
+    """Return numbers by position as JSON; as a packed text, if they are many."""
+    dumped = {str(index): number for index, number in sorted(numbers.items())}
+    return dumped if len(dumped) <= NUMBERS_PLAIN else _pack(json.dumps(dumped).encode())
+
+
+def _load_numbers(dumped: dict[str, int] | str) -> dict[int, int]:
+    numbers: dict[str, int] = json.loads(_unpack(dumped)) if isinstance(dumped, str) else dumped
+    return {int(index): number for index, number in numbers.items()}
 
 
 def _pack(data: bytes) -> str:

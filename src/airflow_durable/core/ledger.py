@@ -8,8 +8,8 @@ runs is the present one, the Dag run table says. Stored as a record of version 2
     "kind": "ledger",
     "items": {"count": int, "digest": str, "is_clean": bool}
 
-where ``generation`` is the highest that may have been asked for, of any item, and ``child.run_id`` the first item's
-first run, for people.
+and with ``asks`` only where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the
+highest that may have been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow_durable.core.record import Record
 
 if TYPE_CHECKING:
     from airflow_durable.core.items import Items
-    from airflow_durable.core.model import Attempt, ChildRun, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Parent, Request
 
 KEY = "durable_child_runs"
 """The key of the first entry in the parent's task state store; all others start with it."""
@@ -87,6 +87,10 @@ class Ledger(Record):
             is_tagged=request.is_run_after_ours,
         )
 
+    def is_started_by(self, parent: Parent, run_id: str) -> bool:
+        """Tell whether a run id is one of this parent's, in the epoch of this entry: no other parent asks for it."""
+        return self.epoch >= 0 and run_id.startswith(run_ids.items_prefix(parent, self.epoch))
+
     def is_of(self, items: Items) -> bool:
         """Tell whether it was written for these items, in this order."""
         return (self.count, self.digest) == (items.count, items.digest)
@@ -95,6 +99,14 @@ class Ledger(Record):
 def key_of(sequence: int) -> str:
     """Return the key of an entry: ``durable_child_runs``, ``durable_child_runs.1``, ..."""
     return KEY if sequence == 0 else f"{KEY}.{sequence}"
+
+
+def position_of(key: str) -> int | None:
+    """Return the sequence number of a key; None: it is none of a ledger."""
+    head, dot, sequence = key.partition(".")
+    if head != KEY or (dot and not sequence.isdecimal()):
+        return None
+    return int(sequence) if dot else 0
 
 
 def dump(ledger: Ledger) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Status
 from airflow_durable.core.many_begin import begin, is_list_changed
 from airflow_durable.core.many_state import Goal, Many, ManyPort
-from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Phase
+from airflow_durable.core.model import UNFINISHED_STATES, Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ def note_ends(many: Many, ends: Iterable[tuple[int, str | None]]) -> None:
     """
     Take note of what became of runs. It may be told twice, and of runs that are not waited for any more.
 
+    A state that is neither active nor known has ended a run: the poller found that nothing happens in it any more. It
+    is no success, so the item has failed; a wait that goes on for it would never end.
+
     :param ends: items, and the state of their present run; None: it does not exist any more.
     :raises ItemsFailedError: more items have failed than are tolerated.
     """
@@ -160,7 +163,7 @@ def _send_one(many: Many, index: int) -> None:
     try:
         _, found = sending.send(many.port.item(index), request, many.attempt, record)
     except SubmissionRefusedError as error:
-        if error.status in _REFUSING_ALL or board.failed >= many.goal.tolerated:
+        if error.is_of_dag or error.status in _REFUSING_ALL or board.failed >= many.goal.tolerated:
             raise
         board.refused.add(index)
         board.set(index, Status.FAILED)
@@ -181,12 +184,13 @@ def _send_one(many: Many, index: int) -> None:
 def _note_end(many: Many, index: int, state: str | None) -> None:
     board, request = many.board, many.goal.request
     status = board.status(index)
-    if status is Status.WAITED_OUT and (state is None or state in ENDED_STATES):
+    has_ended = state is None or state not in UNFINISHED_STATES
+    if status is Status.WAITED_OUT and has_ended:
         board.start_anew(index)
         board.by_clear.add(index)
     elif status is Status.ACTIVE and state is not None and request.is_success(state):
         board.set(index, Status.DONE)
-    elif status is Status.ACTIVE and (state is None or request.is_failure(state)):
+    elif status is Status.ACTIVE and (state is None or has_ended or request.is_failure(state)):
         starts = board.starts.get(index, 1)
         if starts >= many.goal.child_tries:
             board.set(index, Status.MISSING if state is None else Status.FAILED)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from airflow_durable.core import port as calls
+from airflow_durable.core.asks import asks_of
 from airflow_durable.core.decide import decide
 from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
@@ -167,7 +168,14 @@ class Many:
     def of_goal(self) -> Ledger:
         """Return the ledger for what the task asks for by now."""
         request, items = self.goal.request, self.goal.items
-        return replace(self.ledger, dag_id=request.dag_id, mode=request.mode, count=items.count, digest=items.digest)
+        return replace(
+            self.ledger,
+            dag_id=request.dag_id,
+            mode=request.mode,
+            count=items.count,
+            digest=items.digest,
+            asks=asks_of(request.on_parent_end),
+        )
 
     def act(  # noqa: PLR0913 - what a decision depends on
         self,
@@ -248,4 +256,5 @@ class Many:
             epoch=epoch,
             count=items.count,
             digest=items.digest,
+            asks=asks_of(request.on_parent_end),
         )

@@ -16,6 +16,9 @@ CANCEL    the newest entry has ``on_parent_end``, its outcome was not taken, the
 NOTHING   else
 ========  =============================================================================================================
 
+Of a task with many children the ledger asks for the whole set: a CANCEL is decided for each of its active runs as for
+that of any other call, and done in a transaction of its own. The ledger is settled when none of them is active.
+
 **Ended for good** is the state of the parent's current task instance: failed (that is not up_for_retry), success,
 skipped or upstream_failed. After a retry, a clear or an eviction it has another one: up_for_retry, none, queued,
 scheduled, restarting, running, deferred. A task instance that is removed, or not there any more, has ended with its Dag
@@ -36,6 +39,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.asks import ActionKind, OnParentEnd, is_run_of
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, Proof
 from airflow_durable.core.run_ids import tag_of_parent
 
@@ -195,7 +199,7 @@ def decide(  # noqa: PLR0911 - a row a return
         return Verdict(Act.NOTHING, Reason.NOT_ASKED, is_settled=True)
     if record.is_consumed:
         return Verdict(Act.NOTHING, Reason.CONSUMED, is_settled=True)
-    if record.asks.action is not None and _is_waiting(record, parent):
+    if record.asks.action is not None and not isinstance(record, Ledger) and _is_waiting(record, parent):
         return _decide_action(record.asks.action, child)
     is_on_end = record.asks.on_parent_end is OnParentEnd.CANCEL
     if not _is_over(parent):
@@ -247,11 +251,14 @@ def _is_after(moment: datetime | None, other: datetime | None) -> bool:
     return moment is not None and other is not None and moment > other
 
 
-def prove(
+def prove(  # noqa: PLR0911 - a rule a return
     identities: Sequence[Parent], entries: Sequence[Entry], record: Record, child: ChildNow, *, calls: int
 ) -> Reason | None:
     """
     Return why it is not proven that the parent started this run; None: it is.
+
+    The run ids of a **ledger's** children all begin with a digest of 60 bits of the parent, so each of them is proven
+    by itself, whatever the ledger says of them.
 
     A **generated** run id follows from the parent by a digest of 60 bits, so that no other parent's run has it.
 
@@ -266,6 +273,9 @@ def prove(
     """
     if not child.is_from_task:
         return Reason.UNPROVEN_ORIGIN
+    if isinstance(record, Ledger):
+        is_one = any(record.is_started_by(parent, child.run_id) for parent in identities)
+        return None if is_one and child.dag_id == record.dag_id else Reason.UNPROVEN_NAME
     if (child.dag_id, child.run_id) != (record.dag_id, record.run_id):
         return Reason.UNPROVEN_NAME
     if record.proof is Proof.RUN_ID:

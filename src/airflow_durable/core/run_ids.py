@@ -29,11 +29,14 @@ _DIGEST_LENGTH = 12
 
 _MICROSECONDS = 1_000_000
 _GENERATED = re.compile(
-    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
+    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
 _UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
 _SHOWN_LENGTH = 60
+_TOLD_BY_DIGEST = re.compile(r".*-[a-z2-7]{12}")
+"""The form of a key that cannot be shown whole: its beginning, and what tells it from others."""
+
 _MANGLED = re.compile(r"[#?/\\%\x00-\x20\x7f]")
 _DOTS = frozenset({".", ".."})
 
@@ -62,7 +65,7 @@ def check_run_id(dag_id: str, run_id: str, *, allowed_pattern: str = "") -> None
     raise RunIdInvalidError(dag_id, run_id, reason)
 
 
-def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item: str | None = None) -> str:
+def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> str:
     """
     Return the run id of one child of this parent: the same for the same arguments, forever.
 
@@ -73,23 +76,59 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int, item
         manual__2026-11-26T03:00:00+00:00_b7m2c5xh6tqd_r1       the run after one failed run
         manual__2026-11-26T03:00:00+00:00_z4u6yf3n2kpa_c2       the second call of the try
         manual__2026-11-26T03:00:00+00:00_p5e7wd4j3sqb_e3       after a clear of try 3
-        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest    the child of one item of many
 
     :param epoch: the try whose clear asked for the work again; 0: none yet.
     :param call: which child of the try it is, from 1.
     :param generation: how many runs of this epoch and call came before: they failed, or belong to another life of a
         parent of this name.
-    :param item: which item of many it is for: one letter for the kind of identity, then the item's key or position,
-        which the run id shows as far as Airflow admits it (60 characters; others than letters, digits, ``.`` and ``-``
-        as ``-``). None: the task starts one child.
     """
-    loop = [] if parent.loop_index is None else [parent.loop_index]
-    key = [parent.dag_id, parent.run_id, parent.task_id, parent.map_index, *loop]
-    digest = _digest([key, epoch, call, generation, *([] if item is None else [item])])
-    shown = None if item is None else _UNSHOWN.sub("-", item[1:])[:_SHOWN_LENGTH]
-    parts = (("e", epoch), ("c", call - 1 and call), ("i", shown), ("r", generation))
+    digest = _digest([_identity(parent), epoch, call, generation])
+    parts = (("e", epoch), ("c", call - 1 and call), ("r", generation))
     position = "".join(f"_{letter}{part}" for letter, part in parts if part)
     return f"manual__{_in_utc(parent.run_after)}_{digest}{position}"
+
+
+def items_prefix(parent: Parent, epoch: int) -> str:
+    """
+    Return how the run ids of all children of a task with many begin, and those of no other task.
+
+    What tells them from every other run are 60 bits of the parent and the epoch. So who has but the parent and a run id
+    knows whether the run is one of these, whatever its item is, and a database finds them all.
+    """
+    digest = _digest([_identity(parent), epoch, "items"])
+    return f"manual__{_in_utc(parent.run_after)}_{digest}{f'_e{epoch}' if epoch else ''}_"
+
+
+def item_run_id(prefix: str, key: str | None, index: int, generation: int) -> str:
+    """
+    Return the run id of one child of an item.
+
+    ::
+
+        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest                         the item with the key west
+        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest_r1                      its run after one that failed
+        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_n17                           the 18th item of those without keys
+        manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest-coast-p5e7wd4j3sqb      the item with the key "west coast"
+
+    A key is shown whole, up to 60 letters, digits, ``.`` and ``-``. Of another one as much is shown as there is room,
+    and a digest of it. A key that looks like one of those is told by a digest, too: so no two keys have one run id.
+
+    :param prefix: :func:`items_prefix`.
+    :param key: None: the item has none, and its position is what identifies it.
+    """
+    if key is None:
+        shown = f"n{index}"
+    elif _UNSHOWN.search(key) or len(key) > _SHOWN_LENGTH or _TOLD_BY_DIGEST.fullmatch(key):
+        told = _UNSHOWN.sub("-", key)[: _SHOWN_LENGTH - _DIGEST_LENGTH - 1]
+        shown = f"i{told}-{_digest([key])}"
+    else:
+        shown = f"i{key}"
+    return f"{prefix}{shown}{f'_r{generation}' if generation else ''}"
+
+
+def _identity(parent: Parent) -> list[object]:
+    loop = [] if parent.loop_index is None else [parent.loop_index]
+    return [parent.dag_id, parent.run_id, parent.task_id, parent.map_index, *loop]
 
 
 def is_generated(run_id: str) -> bool:

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
+from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.asks import withdrawn
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.model import Parent
+from airflow_durable.core.model import UNFINISHED_STATES, Parent
 from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
+from airflow_durable.core.run_ids import items_prefix
 from airflow_durable.core.stored import dump, key_of, load, position_of
-from airflow_durable.metadata.record_keys import call_of, is_entry
+from airflow_durable.metadata.record_keys import call_of, is_asking, is_entry
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from airflow_durable.core.ledger import Ledger
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.reads import Execute
     from airflow_durable.metadata.tables import Condition, Tables
@@ -39,6 +42,12 @@ IDS_AT_ONCE = 5_000
 ROWS_AT_ONCE = 1_000
 CALLS_AT_ONCE = 300
 
+ITEMS_AT_ONCE = 100
+"""So many runs of one ledger are returned at a time."""
+
+LEDGER = 0
+"""In the place of a call's number: those of calls start from 1."""
+
 
 class CallKey(NamedTuple):
     """
@@ -47,6 +56,7 @@ class CallKey(NamedTuple):
     :param dag_run_id: of the parent's Dag run's row.
     :param map_index: in a loop (3.4), the pass.
     :param region_id: as 32 hexadecimal digits; empty: none (3.4).
+    :param call: :data:`LEDGER` for that of a task with many children.
     """
 
     dag_run_id: int
@@ -145,7 +155,7 @@ class Asked:
         newer = self._store.aliased()
         is_newest = ~sa.exists().where(
             newer.key.match(self._store.key),
-            is_entry(newer.table.c.key),
+            is_asking(newer.table.c.key),
             call_of(newer.table.c.key) == call_of(self._store.table.c.key),
             newer.table.c.id > self._store.table.c.id,
         )
@@ -173,7 +183,7 @@ class Asked:
         columns = store.table.c
         return sa.select(
             columns.id, columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key
-        ).where(*conditions, is_entry(store.table.c.key), columns.value.like('%"asks": {%'))
+        ).where(*conditions, is_asking(store.table.c.key), columns.value.like('%"asks": {%'))
 
     # What a decision rests on.
 
@@ -201,7 +211,7 @@ class Asked:
                     value,
                 )
                 .where(columns.dag_run_id.in_(run_ids), columns.task_id.in_({parent[1] for parent in chunk}))
-                .where(store.key.map_index.in_({parent[2] for parent in chunk}), is_entry(store.table.c.key))
+                .where(store.key.map_index.in_({parent[2] for parent in chunk}), is_asking(store.table.c.key))
                 .order_by(columns.id)
             )
             found |= _group(self._execute(statement), wanted)
@@ -267,21 +277,46 @@ class Asked:
             for dag_id, run_id in chunk:
                 by_dag.setdefault(dag_id, []).append(run_id)
             for dag_id, ids in by_dag.items():
-                statement = sa.select(
-                    run.id,
-                    run.dag_id,
-                    run.run_id,
-                    run.state,
-                    run.clear_number,
-                    run.queued_at,
-                    self._tables.run_created_at,
-                    run.logical_date,
-                    run.run_after,
-                    run.triggered_by,
-                ).where(run.dag_id == dag_id, run.run_id.in_(ids))
+                statement = self._runs().where(run.dag_id == dag_id, run.run_id.in_(ids))
                 for row in self._execute(statement):
                     found[row[1], row[2]] = row[0], _child(row)
         return found
+
+    def active_items(self, ledger: Ledger, parent: ParentRow, after: int) -> list[tuple[int, ChildNow]]:
+        """
+        Return the active runs of a ledger, each with its row's id: the first some of those above an id, in that order.
+
+        They are found by how their run ids begin, which follows from the parent alone. Left out are those that a person
+        has cleared since the parent's end.
+        """
+        run = self._tables.dag_run.c
+        prefixes = [items_prefix(identity, ledger.epoch) for identity in parent.identities]
+        statement = self._runs().where(
+            run.dag_id == ledger.dag_id,
+            run.state.in_(UNFINISHED_STATES),
+            sa.or_(*(run.run_id.startswith(prefix, autoescape=True) for prefix in prefixes)),
+            run.id > after,
+        )
+        if parent.now.ended_at is not None:
+            is_restarted = sa.and_(run.clear_number > 0, run.queued_at > parent.now.ended_at)
+            statement = statement.where(sa.not_(sa.func.coalesce(is_restarted, sa.false())))
+        rows = self._execute(statement.order_by(run.id).limit(ITEMS_AT_ONCE))
+        return [(row[0], _child(row)) for row in rows]
+
+    def _runs(self) -> Any:  # noqa: ANN401 - a select
+        run = self._tables.dag_run.c
+        return sa.select(
+            run.id,
+            run.dag_id,
+            run.run_id,
+            run.state,
+            run.clear_number,
+            run.queued_at,
+            self._tables.run_created_at,
+            run.logical_date,
+            run.run_after,
+            run.triggered_by,
+        )
 
     def key_of(self, row_id: int) -> CallKey | None:
         """Return the call that a row is of; None: there is none, or it is none of ours."""
@@ -369,8 +404,14 @@ class Asked:
         return sorted(key for key in keys if key[:4] != but[:4])
 
 
+def _position(key: str) -> tuple[int, int] | None:
+    """Return call and sequence number of a key; None: it is none of ours."""
+    sequence = ledgers.position_of(key)
+    return position_of(key) if sequence is None else (LEDGER, sequence)
+
+
 def _call_key(row: Sequence[Any]) -> CallKey | None:
-    position = position_of(row[4])
+    position = _position(row[4])
     return None if position is None else CallKey(row[0], row[1], row[2], as_region(row[3]), position[0])
 
 
@@ -383,7 +424,7 @@ def _group(rows: Any, wanted: Collection[CallKey]) -> dict[CallKey, Journal]:  #
             continue
         calls.setdefault(key[:4], set()).add(key.call)
         if key in wanted:
-            position = position_of(row[4])
+            position = _position(row[4])
             entries.setdefault(key, []).append((row[5], _entry(row[7], position, row[6])))
     return {
         key: Journal(tuple(entry for _, entry in found), tuple(row_id for row_id, _ in found), len(calls[key[:4]]))
@@ -397,11 +438,11 @@ def _entry(value: str | None, position: tuple[int, int] | None, updated_at: Any)
     written_at: Any = as_utc(updated_at)
     try:
         stored = json.loads(value or "")
-        record = load(stored)
+        record = ledgers.load(stored) if call == LEDGER else load(stored)
         root = stored.get("root", "")
     except (RecordDamagedError, ValueError, RecursionError, OverflowError):
         return Entry(None, sequence, "", written_at)
-    is_known = is_plain(record, call) and isinstance(root, str)
+    is_known = is_plain(record, call or 1) and isinstance(root, str)
     return Entry(record if is_known else None, sequence, root if isinstance(root, str) else "", written_at)
 
 

@@ -1,11 +1,10 @@
 """
 How many of the items of a task with many children are done, failed, running: counted in the Dag run table.
 
-A ledger (:mod:`airflow_durable.core.ledger`) names no item. Its children's run ids begin with the date of the parent's
-Dag run, and show the item and how many runs of it came before. So one count, grouped by state, has them all: at a cost
-that grows with the runs of the child's Dag that are newer than the parent's Dag run, and with nothing else. Where the
-date does not tell one parent's children from those of another, the digest in each run id does, or the date that is
-ours.
+A ledger (:mod:`airflow_durable.core.ledger`) names no item. All its children's run ids begin alike, as the parent and
+the epoch say (:func:`airflow_durable.core.run_ids.items_prefix`), and show the item and how many runs of it came
+before. So one count, grouped by state, has them all: at a cost that grows with the runs of the child's Dag that are
+newer than the parent's Dag run, and with nothing else.
 
 Nothing that a ledger says is believed further: it names a Dag, an epoch and a number. Which runs are counted follows
 from the row that it lies in.
@@ -16,22 +15,18 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from airflow_durable.core import run_ids
-from airflow_durable.core.items import BY_POSITION
 from airflow_durable.core.model import ENDED_STATES, Parent
-from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRun
-from airflow_durable.metadata.reads import as_key
-from airflow_durable.metadata.record_keys import escape, is_ledger_entry
+from airflow_durable.metadata.record_keys import escape
 from airflow_durable.metadata.values import as_text, as_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from airflow_durable.core.ledger import Ledger
@@ -39,17 +34,13 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.reads import Execute
     from airflow_durable.metadata.tables import Condition, Tables
 
-MOST_ROWS = 100_000
-"""So many runs are read one by one, where the date alone does not tell whose they are."""
-
 MOST_FAILED = 100
 """So many failed items are named."""
 
 MOST_LATER = 5_000
 """So many runs that are not the first of their item are read to find the present one of each."""
 
-_ANY_DIGEST = "_" * 12
-_ITEM = re.compile(r"(?:_e\d+)?_i(?P<name>[A-Za-z0-9.-]{1,60})(?:_r(?P<generation>[1-9]\d*))?")
+_ITEM = re.compile(r"(?:i(?P<key>[A-Za-z0-9.-]{1,60})|n(?P<position>\d+))(?:_r(?P<generation>[1-9]\d*))?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,6 @@ class ItemCounts:
     :param total: how many items there are, by the ledger.
     :param active: runs that are queued or running.
     :param to_start: items without a run.
-    :param is_capped: more than :data:`MOST_ROWS` runs; the rest is not counted.
     :param is_estimate: which failed runs were replaced by later ones is not known: at most so many items failed.
     """
 
@@ -83,7 +73,6 @@ class ItemCounts:
     to_start: int = 0
     first_at: datetime | None = None
     last_at: datetime | None = None
-    is_capped: bool = False
     is_estimate: bool = False
     failed_items: tuple[FailedItem, ...] = ()
 
@@ -102,7 +91,6 @@ class ItemCounts:
             "failed": self.failed,
             "running": self.active,
             "to_start": self.to_start,
-            "is_capped": self.is_capped,
             "is_estimate": self.is_estimate,
             "failed_items": [{"item": one.name, **one.run.key._asdict()} for one in self.failed_items],
         }
@@ -171,51 +159,21 @@ class LedgerCounts:
         parent_run = self._parent_run(key)
         if parent_run is None:
             return None
-        row_id, run_after, started_at = parent_run
-        region = Region(ledger, row_id, run_after)
-        parents = _identities(key, run_after, started_at)
-        others = self._sharing(key, ledger.dag_id, run_after)
-        own = None if others is None else _Own(parents, ledger, frozenset(others))
-        tally, is_capped = self._count_each(region, own) if own else (self._count_grouped(region), False)
-        counts = replace(tally.counts(ledger.count), is_capped=is_capped)
+        region = Region(key, ledger, *parent_run)
+        counts = self._count(region).counts(ledger.count)
         if not has_names or not counts.failed:
             return counts
-        named = self._failed(region, own)
-        return replace(counts, failed_items=tuple(named))
+        return replace(counts, failed_items=tuple(self._failed(region)))
 
-    def _parent_run(self, key: InstanceKey) -> tuple[int, datetime, datetime | None] | None:
+    def _parent_run(self, key: InstanceKey) -> tuple[int, datetime] | None:
         run = self._tables.dag_run.c
-        statement = sa.select(run.id, run.run_after, run.start_date).where(
-            run.dag_id == key.dag_id, run.run_id == key.run_id
-        )
-        for row_id, run_after, started_at in self._execute(statement):
+        statement = sa.select(run.id, run.run_after).where(run.dag_id == key.dag_id, run.run_id == key.run_id)
+        for row_id, run_after in self._execute(statement):
             after = as_utc(run_after)
-            return None if after is None else (row_id, after, as_utc(started_at))
+            return None if after is None else (row_id, after)
         return None
 
-    def _sharing(self, key: InstanceKey, child_dag_id: str, run_after: datetime) -> set[int] | None:
-        """Return the tags of other parents with a ledger for the same Dag and the same date; None: there is none."""
-        store = self._tables.store
-        if store is None:
-            return None
-        run = self._tables.dag_run.c
-        joined = store.table.join(
-            self._tables.dag_run, sa.and_(run.dag_id == store.key.dag_id, run.run_id == store.key.run_id)
-        )
-        statement = (
-            sa.select(*store.key, store.table.c.value, run.start_date)
-            .select_from(joined)
-            .where(run.run_after == run_after, is_ledger_entry(store.table.c.key))
-        )
-        found: set[int] | None = None
-        for *names, value, started_at in self._execute(statement):
-            other, parent = records.read(value), as_key(names)
-            if parent != key and other is not None and other.dag_id == child_dag_id:
-                tags = {run_ids.tag_of_life(one, 1) for one in _identities(parent, run_after, as_utc(started_at))}
-                found = (found or set()) | tags
-        return found
-
-    def _count_grouped(self, region: Region) -> _Tally:
+    def _count(self, region: Region) -> _Tally:
         run = self._tables.dag_run.c
         is_later = sa.case((region.is_later(run.run_id), 1), else_=0).label("is_later")
         begun = sa.func.min(sa.func.coalesce(run.queued_at, run.start_date))
@@ -229,21 +187,7 @@ class LedgerCounts:
             tally.add(as_text(state) or "none", number, is_later=bool(later), first=as_utc(first), last=as_utc(last))
         return tally
 
-    def _count_each(self, region: Region, own: _Own) -> tuple[_Tally, bool]:
-        run = self._tables.dag_run.c
-        columns = (run.run_id, run.state, run.run_after, sa.func.coalesce(run.queued_at, run.start_date), run.end_date)
-        statement = sa.select(*columns).where(*region.conditions(run)).limit(MOST_ROWS)
-        tally, read = _Tally(), 0
-        for run_id, state, run_after, first, last in self._execute(statement):
-            read += 1
-            found = region.split(run_id)
-            if found is None or not own.has(run_id, found, as_utc(run_after)):
-                continue
-            is_later = found[1] > 0
-            tally.add(as_text(state) or "none", 1, is_later=is_later, first=as_utc(first), last=as_utc(last))
-        return tally, read == MOST_ROWS
-
-    def _failed(self, region: Region, own: _Own | None) -> Iterator[FailedItem]:
+    def _failed(self, region: Region) -> Iterator[FailedItem]:
         """Yield failed items, the latest first: those of which no later run exists."""
         run = self._tables.dag_run.c
         later = sa.select(run.run_id).where(*region.conditions(run), region.is_later(run.run_id)).limit(MOST_LATER)
@@ -251,15 +195,13 @@ class LedgerCounts:
         for (run_id,) in self._execute(later):
             if found := region.split(run_id):
                 newest[found[0]] = max(newest[found[0]], found[1])
-        columns = (run.run_id, run.state, run.queued_at, run.start_date, run.end_date, run.run_after)
+        columns = (run.run_id, run.state, run.queued_at, run.start_date, run.end_date)
         statement = sa.select(*columns).where(*region.conditions(run), run.state == "failed").order_by(run.id.desc())
         left = MOST_FAILED
         for run_id, state, *dates in self._execute(statement.limit(MOST_FAILED + MOST_LATER)):
-            queued, start, end, after = map(as_utc, dates)
+            queued, start, end = map(as_utc, dates)
             found = region.split(run_id)
             if found is None or found[1] < newest[found[0]]:
-                continue
-            if own and not own.has(run_id, found, after):
                 continue
             yield FailedItem(found[0], DagRun(region.dag_id, run_id, as_text(state), queued, start, end))
             left -= 1
@@ -278,73 +220,41 @@ class Region:
     """
     Where in the Dag run table the children of a ledger are.
 
-    :param row_id: of the parent's Dag run: its children are newer.
+    :param key: of the row that the ledger lies in.
+    :param row_id: of the parent's Dag run: its children are newer. So children of an earlier Dag run of the same name
+        do not count.
+    :param run_after: of the parent's Dag run.
     """
 
-    def __init__(self, ledger: Ledger, row_id: int, run_after: datetime) -> None:
+    def __init__(self, key: InstanceKey, ledger: Ledger, row_id: int, run_after: datetime) -> None:
         self.dag_id = ledger.dag_id
-        self._epoch = ledger.epoch
         self._row_id = row_id
-        self._prefix = f"manual__{run_after.astimezone(timezone.utc).isoformat()}_"
-        epoch = f"_e{ledger.epoch}" if ledger.epoch else ""
-        self._pattern = f"{escape(self._prefix)}{_ANY_DIGEST}{escape(epoch + '_i')}%"
-
-    @property
-    def api_pattern(self) -> str:
-        """What finds them by ``run_id_pattern`` in Airflow's REST API, where ``_`` stands for any one sign."""
-        return f"{self._prefix}{_ANY_DIGEST}{f'_e{self._epoch}' if self._epoch else ''}_i"
+        self.prefixes = tuple(
+            run_ids.items_prefix(parent, max(0, ledger.epoch)) for parent in _identities(key, run_after)
+        )
+        """How their run ids begin; more than one where the row leaves open how the task sees itself (3.4)."""
 
     def conditions(self, run: Any) -> tuple[Condition, ...]:  # noqa: ANN401 - columns
-        """Return the conditions that a run is one of them, or has a parent with a date of the same Dag run."""
-        return run.dag_id == self.dag_id, run.id > self._row_id, run.run_id.like(self._pattern, escape="!")
+        """Return the conditions that a run is one of them."""
+        return run.dag_id == self.dag_id, run.id > self._row_id, self._begins(run.run_id, "")
 
     def is_later(self, run_id: Any) -> Condition:  # noqa: ANN401 - a column
         """Return the condition that it is not the first run of its item."""
-        return run_id.like(f"{self._pattern}{escape('_r')}%", escape="!")
+        return self._begins(run_id, f"%{escape('_r')}")
 
     def split(self, run_id: str) -> tuple[str, int] | None:
         """Return which item a run is of, as its run id shows it, and how many came before it."""
-        found = _ITEM.fullmatch(run_id[len(self._prefix) + len(_ANY_DIGEST) :])
-        return (found["name"], int(found["generation"] or 0)) if found else None
+        begin = next((prefix for prefix in self.prefixes if run_id.startswith(prefix)), None)
+        found = None if begin is None else _ITEM.fullmatch(run_id.removeprefix(begin))
+        return (found["key"] or found["position"], int(found["generation"] or 0)) if found else None
+
+    def _begins(self, run_id: Any, then: str) -> Condition:  # noqa: ANN401 - a column
+        return sa.or_(*(run_id.like(f"{escape(prefix)}{then}%", escape="!") for prefix in self.prefixes))
 
 
-class _Own:
-    """
-    Which runs of a region are one parent's, where several parents have the same date.
-
-    :param others: the tags of the other parents' runs.
-    """
-
-    def __init__(self, parents: Iterable[Parent], ledger: Ledger, others: frozenset[int]) -> None:
-        self._parents = tuple(parents)
-        self._tags = {run_ids.tag_of_life(parent, 1) for parent in self._parents}
-        self._others = others - self._tags
-        self._kind = "#" if ledger.digest == BY_POSITION else "="
-        self._epoch = ledger.epoch
-
-    def has(self, run_id: str, item: tuple[str, int], run_after: datetime | None) -> bool:
-        """
-        Return whether a run is this parent's.
-
-        By the date that is ours. Where that says nothing (the Dag run was cleared since), by the digest in the run id,
-        which a key cannot be put to that has signs a run id does not show.
-        """
-        tag = None if run_after is None else run_after.microsecond
-        if tag in self._tags or tag in self._others:
-            return tag in self._tags
-        name, generation = item
-        return any(
-            run_id
-            == run_ids.child_run_id(
-                parent, epoch=self._epoch, call=1, generation=generation, item=f"{self._kind}{name}"
-            )
-            for parent in self._parents
-        )
-
-
-def _identities(key: InstanceKey, run_after: datetime, started_at: datetime | None) -> tuple[Parent, ...]:
+def _identities(key: InstanceKey, run_after: datetime) -> tuple[Parent, ...]:
     """Return how the task may see itself; in a loop (3.4) the row leaves it open."""
-    plain = Parent(key.dag_id, key.run_id, key.task_id, key.map_index, run_after, started_at=started_at)
+    plain = Parent(key.dag_id, key.run_id, key.task_id, key.map_index, run_after)
     if not key.region_id or key.map_index < 0:
         return (plain,)
     return (plain, *(replace(plain, map_index=index, loop_index=key.map_index) for index in (-1, key.map_index)))

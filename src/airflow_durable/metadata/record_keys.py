@@ -26,16 +26,22 @@ def is_entry(key: Any) -> Condition:  # noqa: ANN401 - a column
     return sa.or_(key == KEY, key.like(f"{escape(KEY)}.%", escape="!"))
 
 
+def is_asking(key: Any) -> Condition:  # noqa: ANN401 - a column
+    """Return the condition that a key is that of an entry of a record, or of a ledger: both may ask for something."""
+    return sa.or_(is_entry(key), is_ledger_entry(key))
+
+
 def is_ledger_entry(key: Any) -> Condition:  # noqa: ANN401 - a column
     """Return the condition that a key is that of an entry of the ledger of a task with many children."""
     return sa.or_(key == ledger.KEY, key.like(f"{escape(ledger.KEY)}.%", escape="!"))
 
 
 def call_of(key: Any) -> Any:  # noqa: ANN401 - a column, an expression
-    """Return what is the same for all entries of one call (:func:`airflow_durable.core.stored.key_of`)."""
+    """Return what is the same for all entries of one call, or of the ledger (:func:`.core.stored.key_of`)."""
     prefix = f"{KEY}.call_"
     is_numbered = key.like(f"{escape(prefix)}%", escape="!")
-    return sa.case((is_numbered, sa.func.substr(key, len(prefix) + 1, CALL_DIGITS)), else_="")
+    of_call = sa.func.substr(key, len(prefix) + 1, CALL_DIGITS)
+    return sa.case((is_numbered, of_call), (is_ledger_entry(key), ledger.KIND), else_="")
 
 
 def escape(text: str) -> str:

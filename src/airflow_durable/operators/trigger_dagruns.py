@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from airflow_durable.compat import DagRunTriggerException, conf
 from airflow_durable.durations import read_interval
+from airflow_durable.operators.parameters import ON_PARENT_END, check_all
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
 from airflow_durable.stock import DagIsPaused, StockTriggerDagRunOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -54,6 +55,10 @@ class TriggerDagRunsOperator(BaseOperator):
     :param on_clear: what a person's clear of this task starts anew. ``"auto"``: what failed, and items whose conf
         changed; all, if the task had succeeded or something upstream ran again since. ``"failed"``: what failed, by key
         alone, whatever else changed. ``"all"``: all. Active runs are waited for first, never joined by a second.
+    :param on_parent_end: what becomes of the child runs that are active when this task has ended for good, without
+        having taken their outcome. ``"abandon"``: they continue. ``"cancel"``: the reconciler in the API server marks
+        them as failed, a hundred in each turn (Airflow 3.3 and later). The default is ``[durable] on_parent_end``.
+    :param on_child_failure: ``"fresh"``, the only one there is here: an item that failed gets a new run.
     :param result: a task of the child Dag, or several. Their return values are this task's: a list in the order of the
         items, or a dict by key if there are keys. None for a failed item.
     :param wait_for_completion: False: the task ends when all runs have been started.
@@ -81,6 +86,8 @@ class TriggerDagRunsOperator(BaseOperator):
         tolerated_failures: int | str = 0,
         child_tries: int = 1,
         on_clear: str = "auto",
+        on_parent_end: str = ON_PARENT_END,
+        on_child_failure: str = "fresh",
         result: str | list[str] | None = None,
         wait_for_completion: bool = True,
         poke_interval: float | timedelta = 60,
@@ -100,6 +107,8 @@ class TriggerDagRunsOperator(BaseOperator):
         self.tolerated_failures = tolerated_failures
         self.child_tries = child_tries
         self.on_clear = on_clear
+        self.on_parent_end = on_parent_end
+        self.on_child_failure = on_child_failure
         self.result = result
         self.wait_for_completion = wait_for_completion
         self.poke_interval = poke_interval
@@ -125,6 +134,10 @@ class TriggerDagRunsOperator(BaseOperator):
         )
         self._require("child_tries", _is_count(self.child_tries, least=1), "1 or more")
         self._require("on_clear", self.on_clear in _ON_CLEAR, f"one of {', '.join(_ON_CLEAR)}")
+        check_all(self.task_id, {"on_parent_end": self.on_parent_end}, is_durable=True)
+        is_fresh = self.on_child_failure == "fresh"
+        needed = "'fresh': of many child runs none can be resumed yet. A retry starts a new run for what failed,"
+        self._require("on_child_failure", is_fresh, needed)
         is_interval = read_interval(self.poke_interval) is not None
         self._require("poke_interval", is_interval, "a number of seconds, 0 or more, or a timedelta")
         is_share = isinstance(self.tolerated_failures, str) and self.tolerated_failures.strip().endswith("%")
@@ -196,25 +209,20 @@ class TriggerDagRunsOperator(BaseOperator):
         if core.is_list_changed(many):
             return self._begin(context)
         self._port_of(many).restore(event["ledger"])
-        core.note_ends(many, ends)
-        return self._drive(context, many)
+        return self._drive(context, many, ends)
 
-    def _drive(self, context: Context, many: Many) -> Any:  # noqa: ANN401 - see the class
-        """Start what there is room for, and wait, until nothing is left to be done."""
-        from airflow_durable import task_sdk
+    def _drive(self, context: Context, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see the class
+        """Start what there is room for, and wait, until nothing is left to be done; then take the outcome."""
         from airflow_durable.core import many as core
+        from airflow_durable.core.many_errors import ItemsFailedError
         from airflow_durable.task import many_wait
 
         port = self._port_of(many)
-        patience_seconds = read_interval(self.poke_interval) or 0.0
-        while True:
-            core.send(many)
-            if many.board.is_over:
-                break
-            port.report_progress(many)
-            if self.deferrable and task_sdk.can_defer():
-                self._defer(many, port, patience_seconds)
-            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
+        try:
+            self._send_and_wait(many, port, ends)
+        except ItemsFailedError:
+            port.report_end(many)
+            raise
         port.report_end(many)
         returned = many_wait.results_of(many, self.result) if self.result else many_wait.summary_of(many)
         core.finish(many)
@@ -222,11 +230,32 @@ class TriggerDagRunsOperator(BaseOperator):
             context["ti"].xcom_push(key="summary", value=many_wait.summary_of(many))
         return returned
 
-    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> NoReturn:
+    def _send_and_wait(self, many: Many, port: AirflowManyPort, ends: Iterable[tuple[int, str | None]]) -> None:
+        from airflow_durable import task_sdk
+        from airflow_durable.core import many as core
+        from airflow_durable.task import many_wait
+
+        core.note_ends(many, ends)
+        patience_seconds = read_interval(self.poke_interval) or 0.0
+        while True:
+            core.send(many)
+            if many.board.is_over:
+                return
+            port.report_progress(many)
+            if self.deferrable and task_sdk.can_defer():
+                self._defer(many, port, patience_seconds)
+            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
+
+    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> None:
+        """Wait in the triggerer, if a trigger can carry what is to be known of the items; else return."""
         from airflow_durable.task.many_wait import trigger_of
 
         trigger = trigger_of(many, patience_seconds, port.position())
-        self.defer(trigger=trigger, method_name="execute_complete")
+        if trigger is not None:
+            self.defer(trigger=trigger, method_name="execute_complete")
+        self.log.warning(
+            "What is to be known of the items is too large for a deferral, so the wait continues in the worker."
+        )
 
     def _open(self, context: Context) -> Many:
         from airflow_durable.core.errors import RequestInvalidError
@@ -234,6 +263,7 @@ class TriggerDagRunsOperator(BaseOperator):
         from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
         from airflow_durable.task.many_report import ManyReporter
         from airflow_durable.task.many_request import build_goal, read_items
+        from airflow_durable.task.observability import tags_of
         from airflow_durable.task.request import build_attempt
 
         task = context["task"]
@@ -243,11 +273,12 @@ class TriggerDagRunsOperator(BaseOperator):
             raise RequestInvalidError(message)
         attempt = build_attempt(context)
         items, confs = read_items(self)
-        goal = build_goal(self, items, attempt)
+        journal = open_ledger_journal(context)
+        goal = build_goal(self, items, attempt, has_store=journal.has_store)
         port = AirflowManyPort(
             context,
-            open_ledger_journal(context),
-            ManyReporter(self.log),
+            journal,
+            ManyReporter(self.log, type(self).__name__, tags_of(context)),
             confs,
             lambda run_id: self._ask_stock(context, run_id),
         )

@@ -21,9 +21,10 @@ from airflow.utils.session import create_session
 from sqlalchemy.exc import IntegrityError
 
 from airflow_durable.compat import Stats
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import Proof
 from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, prove
-from airflow_durable.metadata.asked import Asked
+from airflow_durable.metadata.asked import ITEMS_AT_ONCE, Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
 from airflow_durable.server.proof import Claim, find_rivals, find_unproven, is_same_team
@@ -141,17 +142,22 @@ class Reconciler:
         now = datetime.now(tz=timezone.utc)
         calls = self.watching.calls
         parents = asked.parents(calls)
+        due: list[_Due] = []
         open_calls: list[tuple[CallKey, Watched, ParentNow]] = []
         for key, watched in list(calls.items()):
             watched.parent = parents.get(key, watched.parent)
             parent = _now_of(key, parents)
             verdict = decide(watched.entry, parent, None, now)
-            if verdict.reason is Reason.CHILD_MISSING:
+            if verdict.reason is Reason.CHILD_MISSING and isinstance(watched.record, Ledger):
+                items_due = self._find_items(asked, key, watched, parent, now)
+                due += items_due
+                if not items_due and not watched.after and verdict.is_settled:
+                    self.watching.drop(key)
+            elif verdict.reason is Reason.CHILD_MISSING:
                 open_calls.append((key, watched, parent))
             elif verdict.is_settled:
                 self.watching.drop(key)
         children = asked.children({(watched.record.dag_id, watched.record.run_id) for _, watched, _ in open_calls})
-        due = []
         for key, watched, parent in open_calls:
             found = children.get((watched.record.dag_id, watched.record.run_id))
             verdict = decide(watched.entry, parent, found and found[1], now)
@@ -160,6 +166,22 @@ class Reconciler:
             elif verdict.is_settled:
                 self.watching.drop(key)
         return due
+
+    @staticmethod
+    def _find_items(asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime) -> list[_Due]:
+        """
+        Return what seems to be due for a ledger: some of its active runs, and others in the next turn.
+
+        So a thousand of them neither make a turn long, nor do some that cannot be ended stand before the others.
+        """
+        if not isinstance(watched.record, Ledger) or watched.parent is None:
+            return []
+        found = asked.active_items(watched.record, watched.parent, watched.after)
+        is_more = len(found) >= ITEMS_AT_ONCE
+        watched.after = found[-1][0] if is_more else 0
+        return [
+            _Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is not Act.NOTHING
+        ]
 
     def _act(self, due: _Due) -> Done | None:
         """Do what is due, in one transaction; None: it was not wanted any more, or may not be wanted."""
@@ -172,20 +194,21 @@ class Reconciler:
             if found is None:
                 session.rollback()
                 return None
-            verdict, record, parent, journal = found
+            verdict, _, parent, journal = found
             if journal is not None and not _withdraw(session, due.key, journal):
                 session.rollback()
                 return None
-            changed = _DO[verdict.act](session, record.dag_id, record.run_id)
+            dag_id, run_id = due.child.dag_id, due.child.run_id
+            changed = _DO[verdict.act](session, dag_id, run_id)
             if not changed.count:
                 # Its teardowns still run.
                 session.rollback()
                 return None
-            done = Done(verdict.act, record.dag_id, record.run_id, text_of(parent))
+            done = Done(verdict.act, dag_id, run_id, text_of(parent))
             changes.write_audit_log(
                 session,
                 f"durable.{verdict.act.value}",
-                {"dag_id": record.dag_id, "run_id": record.run_id},
+                {"dag_id": dag_id, "run_id": run_id},
                 changes.OWNER,
                 {
                     "parent": parent.to_json(),
@@ -219,20 +242,23 @@ class Reconciler:
         self.watching.take({due.key}, journals)
         journal = journals.get(due.key)
         record = journal.record if journal else None
-        if not journal or not record or (record.dag_id, record.run_id) != (due.child.dag_id, due.child.run_id):
+        run = due.child.dag_id, due.child.run_id
+        if not journal or not record or not (isinstance(record, Ledger) or (record.dag_id, record.run_id) == run):
             return None
         if record.proof is not watched_proof:
             # By another thing it may have other rivals: the next turn looks for them.
             return None
         now = datetime.now(tz=timezone.utc)
-        found = asked.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
+        found = asked.children({run}).get(run)
         verdict = decide(journal.newest, row.now, found and found[1], now)
         if verdict.act is Act.NOTHING or not found:
             return None
         unproven = find_unproven(session, Claim(due.key, row, journal, record), found[1], rivals)
         if unproven is not None:
             self._report(due.key, unproven, rivals if unproven is Reason.UNPROVEN_TWICE else ())
-            self.watching.drop(due.key)
+            if not isinstance(record, Ledger):
+                # Of a ledger the other runs are still to be ended.
+                self.watching.drop(due.key)
             return None
         return _Found(verdict, record, row, None if verdict.act is Act.CANCEL else journal)
 
@@ -243,7 +269,8 @@ class Reconciler:
         So only a generated run id can be proven. If there is a Dag run of that name again, it has its own record.
         """
         watched = self.watching.calls.get(due.key)
-        self.watching.drop(due.key)
+        if watched is not None and not isinstance(watched.record, Ledger):
+            self.watching.drop(due.key)
         if watched is None or watched.parent is None or watched.record.proof is not Proof.RUN_ID:
             return None
         parent, run = watched.parent, load_tables().dag_run.c

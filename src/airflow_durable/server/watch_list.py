@@ -33,11 +33,13 @@ class Watched:
 
     :param entry: its newest entry, as last read.
     :param parent: as last read; kept for when its Dag run is deleted, and all its rows with it.
+    :param after: of a ledger: the id of the last run that was seen; 0: the search begins anew.
     """
 
     entry: Entry
     record: Record
     parent: ParentRow | None = None
+    after: int = 0
 
 
 class WatchList:
@@ -76,7 +78,7 @@ class WatchList:
             record = entry.record if entry else None
             if entry and record and record.asks and not record.is_consumed:
                 old = self.calls.get(key)
-                self.calls[key] = Watched(entry, record, old.parent if old else None)
+                self.calls[key] = Watched(entry, record, old.parent if old else None, old.after if old else 0)
                 continue
             self.calls.pop(key, None)
             if journal and record is None:

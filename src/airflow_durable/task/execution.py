@@ -14,7 +14,7 @@ from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
 from airflow_durable.stock import XCOM_RUN_ID, StockTriggerDagRunOperator
 from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
 from airflow_durable.task.deferral import event_of, first_due, read_event, trigger_of
-from airflow_durable.task.observability import Reporter
+from airflow_durable.task.observability import Reporter, tags_of
 from airflow_durable.task.port import AirflowPort
 from airflow_durable.task.request import (
     build_attempt,
@@ -200,13 +200,10 @@ class Execution:
 
     def _open_port(self, journal: Journal, payload: Payload | None) -> AirflowPort:
         ti = self.context["ti"]
-        tags = {}
-        if team_name := getattr(ti, "stats_tags", {}).get("team_name"):
-            tags["team_name"] = team_name
         return AirflowPort(
             self.context,
             journal,
-            Reporter(self.operator.log, type(self.operator).__name__, ti.try_number, tags),
+            Reporter(self.operator.log, type(self.operator).__name__, ti.try_number, tags_of(self.context)),
             payload,
             lambda record: self._ask_stock(record.dag_id, record.run_id, record.logical_date, is_pause_checked=True),
         )

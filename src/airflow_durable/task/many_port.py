@@ -140,8 +140,9 @@ class AirflowManyPort:
         self._reporter.watching(many.board, ended, failed)
 
     def report_end(self, many: Many) -> None:
-        """Say that the task succeeds."""
+        """Say that the try ends: the task succeeds, or too many items have failed."""
         self._reporter.progress(many.board, is_due=True)
+        self._reporter.ended(many.board)
 
     def position(self) -> dict[str, Any]:
         """Return where the journal stands, as a deferral carries it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.compat import Stats
 from airflow_durable.core.model import Decision
 from airflow_durable.durations import format_duration
 from airflow_durable.logs import write_line
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 
 NOTE_SECONDS = 30.0
 """The log says how the whole stands no more often than that."""
+
+SUCCEEDED = "durable.items.succeeded"
+FAILED = "durable.items.failed"
+
+_COUNTERS = {
+    Decision.FRESH_SUBMIT: ("resumable_job.fresh_submit",),
+    Decision.RECONNECT: ("resumable_job.reconnect_attempt", "resumable_job.reconnect_success"),
+    Decision.SUCCEED_AGAIN: ("resumable_job.reconnect_attempt", "resumable_job.already_succeeded"),
+}
+"""Of the whole task, as those of a task with one child."""
 
 _MESSAGES = {
     Decision.FRESH_SUBMIT: "Starting a run for each item.",
@@ -31,10 +42,13 @@ class ManyReporter:
     Reports one try.
 
     :param log: the task's log.
+    :param operator: the operator's class name, the tag of every counter.
+    :param tags: further tags (the team, where Airflow has teams).
     """
 
-    def __init__(self, log: Any) -> None:  # noqa: ANN401 - differs by version
+    def __init__(self, log: Any, operator: str, tags: dict[str, str]) -> None:  # noqa: ANN401 - differs by version
         self._log = log
+        self._tags = {"operator": operator, **tags}
         self._began = self._noted = time.monotonic()
         self._ended_before: int | None = None
 
@@ -43,8 +57,16 @@ class ManyReporter:
         board, ledger = many.board, many.ledger
         text = _MESSAGES.get(decision, decision.value)
         write_line(self._log, "info", text, dag_id=ledger.dag_id, items=f"{board.items.count:,}")
+        for counter in _COUNTERS.get(decision, ()):
+            Stats.incr(counter, tags=self._tags)
         if decision is not Decision.WAIT_OUT and decision is not Decision.FRESH_SUBMIT:
             self.progress(board, is_due=True)
+
+    def ended(self, board: Board) -> None:
+        """Count the items by what became of them, when a try has ended: it succeeds, or too many have failed."""
+        for counter, count in ((SUCCEEDED, board.done), (FAILED, board.failed)):
+            if count:
+                Stats.incr(counter, count, tags=self._tags)
 
     def items_changed(self, before: int, now: int) -> None:
         """Report that the list is another one than the one that an earlier try had."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.compat import conf as airflow_conf
+from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import ConfInvalidError, DagIdInvalidError, RequestInvalidError
 from airflow_durable.core.items import Items
 from airflow_durable.core.many import Goal
@@ -87,10 +88,11 @@ def read_items(operator: TriggerDagRunsOperator) -> tuple[Items, Confs]:
     return items, Confs(str(dag_id), confs)
 
 
-def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt) -> Goal:
+def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt, *, has_store: bool) -> Goal:
     """
     Return what the user asks for.
 
+    :param has_store: a ledger is kept. ``dag.test()`` keeps none.
     :raises RequestInvalidError: a state that Airflow does not know.
     :raises RunIdInvalidError: the deployment's ``allowed_run_id_pattern`` admits no such run ids.
     """
@@ -105,6 +107,8 @@ def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt)
         allowed_states=read_states("allowed_states", operator.allowed_states),
         failed_states=read_states("failed_states", operator.failed_states),
         on_clear=ON_CLEAR[operator.on_clear],
+        # What is asked of the reconciler has to be recorded.
+        on_parent_end=OnParentEnd(operator.on_parent_end) if has_store else OnParentEnd.ABANDON,
     )
     pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
     for index in range(items.count):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import json
+import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from airflow_durable.core.many import wake_of
 from airflow_durable.task.results import read_result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from airflow_durable.core.items import Items
     from airflow_durable.core.ledger import Ledger
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 FAILED_NAMED = 100
 """The return value names so many of the failed items."""
+
+MAX_TRIGGER_BYTES = 44_000
+"""
+Of a trigger's arguments, as JSON. Airflow keeps them encrypted, which takes four thirds of that, in a column of type
+TEXT (3.0 to 3.4, ``models/trigger.py``), and that is 65,535 bytes on MySQL.
+"""
 
 
 def wait(many: Many, poll_interval: float, note: Callable[[Many, int, int], None]) -> Iterable[tuple[int, str | None]]:
@@ -42,21 +51,37 @@ def wait(many: Many, poll_interval: float, note: Callable[[Many, int, int], None
         goal.failed_states,
         wake_of(many, poll_interval),
         lambda ended, failed: note(many, ended, failed),
+        waited_out=set(many.board.of(Status.WAITED_OUT)),
     )
-    ends = asyncio.run(watch.run(task_sdk.TaskLookUps(), _states(many), poll_interval))
+    ends = _run_alone(lambda: watch.run(task_sdk.TaskLookUps(), _states(many), poll_interval))
     return list(ends.items())
 
 
-def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) -> DurableDagRunsTrigger:
+def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) -> DurableDagRunsTrigger | None:
     """
-    Return the trigger that waits for all runs.
+    Return the trigger that waits for all runs; or for so many of them as Airflow can keep on any database.
+
+    The task looks after the others when those have ended: which run is waited for decides when something is seen, not
+    what is done.
 
     :param position: where the journal stands.
+    :returns: None: not even one fits, beside what is known of all items. Then the wait is for the worker.
     """
+    watched = list(many.board.of(Status.ACTIVE, Status.WAITED_OUT))
+    while watched:
+        trigger = _trigger_of(many, watched, poll_interval, position)
+        if len(json.dumps(trigger.serialize()[1])) <= MAX_TRIGGER_BYTES:
+            return trigger
+        watched = watched[: len(watched) // 2]
+    return None
+
+
+def _trigger_of(
+    many: Many, watched: list[int], poll_interval: float, position: Mapping[str, Any]
+) -> DurableDagRunsTrigger:
     from airflow_durable.triggers.dag_runs import VERSION, DurableDagRunsTrigger, dump_parent
 
     items, board = many.goal.items, many.board
-    watched = list(board.of(Status.ACTIVE, Status.WAITED_OUT))
     generations = {str(index): board.generations[index] for index in watched if index in board.generations}
     return DurableDagRunsTrigger(
         version=VERSION,
@@ -73,6 +98,7 @@ def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) ->
         progress={"count": items.count, "done": board.done, "failed": board.failed},
         ledger={**ledgers.dump(many.ledger), **position},
         board=board.dump(),
+        waited_out=indices.dump(index for index in watched if board.status(index) is Status.WAITED_OUT),
     )
 
 
@@ -127,6 +153,33 @@ def results_of(many: Many, wanted: str | list[str]) -> Any:  # noqa: ANN401 - wh
     for index in many.board.of(Status.DONE):
         found[index] = read_result(wanted, many.record(index, is_recovered=True))
     return found if items.keys is None else dict(zip(items.keys, found, strict=True))
+
+
+def _run_alone(watch: Callable[[], Coroutine[Any, Any, dict[int, str | None]]]) -> dict[int, str | None]:
+    """
+    Run a wait on an event loop of its own: in a thread, if this one has a loop that runs.
+
+    That is so where a person calls ``dag.test()`` in a notebook. A task's own thread has none.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(watch())
+    ends: list[dict[int, str | None]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ends.append(asyncio.run(watch()))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the wait was asked for
+            errors.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return ends[0]
 
 
 def _watched(many: Many) -> dict[int, str]:

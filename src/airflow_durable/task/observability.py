@@ -20,6 +20,8 @@ from airflow_durable.durations import format_duration
 from airflow_durable.logs import write_line
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_durable.core.model import Look
     from airflow_durable.core.record import Record
 
@@ -160,3 +162,9 @@ class Reporter:
         """End the span, if it has not ended yet."""
         if self._span.is_recording():
             self._span.end()
+
+
+def tags_of(context: Context) -> dict[str, str]:
+    """Return the tags of the task's counters beside the operator: the team, where Airflow has teams."""
+    team_name = getattr(context["ti"], "stats_tags", {}).get("team_name")
+    return {"team_name": team_name} if team_name else {}

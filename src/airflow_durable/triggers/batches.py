@@ -91,7 +91,8 @@ class Group:
         """Return a batch that can take one wait more."""
         size = query_bytes(run_id)
         # A count counts a run once, however often it is asked for: so a run is in a batch once.
-        for batch in self.batches:
+        # The latest first: the earlier ones are full, and a hundred thousand waits begin one after the other.
+        for batch in reversed(self.batches):
             if (
                 batch is not besides
                 and batch.can_change

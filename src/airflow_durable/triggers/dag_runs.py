@@ -13,10 +13,10 @@ from airflow_durable.core.many import Wake
 from airflow_durable.core.model import Parent
 from airflow_durable.logs import write_line
 from airflow_durable.task_sdk import AsyncLookUps
-from airflow_durable.triggers.watch import Watch
+from airflow_durable.triggers.watch import Watch, in_slices
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 VERSION = 1
 
@@ -45,6 +45,8 @@ class DurableDagRunsTrigger(BaseTrigger):
     :param progress: how the whole stood, for the log: ``count``, ``done``, ``failed``.
     :param ledger: the stored form of the parent's ledger, handed back in the event.
     :param board: the stored form of the items' statuses, handed back in the event.
+    :param waited_out: those of the watched items whose run is not taken: only its end ends their wait, whatever
+        ``states`` has. Left out where there are none.
     """
 
     def __init__(  # noqa: PLR0913 - what a wait is about
@@ -64,6 +66,7 @@ class DurableDagRunsTrigger(BaseTrigger):
         progress: dict[str, int],
         ledger: dict[str, Any],
         board: dict[str, Any],
+        waited_out: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's
         self._arguments: dict[str, Any] = {
@@ -81,6 +84,7 @@ class DurableDagRunsTrigger(BaseTrigger):
             "progress": progress,
             "ledger": ledger,
             "board": board,
+            **({"waited_out": waited_out} if waited_out else {}),
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -89,20 +93,21 @@ class DurableDagRunsTrigger(BaseTrigger):
 
     def runs(self) -> dict[int, str]:
         """Return the run id of each item that is waited for."""
+        return dict(self._runs())
+
+    def _runs(self) -> Iterator[tuple[int, str]]:
         given = self._arguments
         parent = load_parent(given["parent"])
         watched = list(indices.load(given["watched"]))
         keys: list[str] | list[None] = unpack_keys(given["keys"]) if given["keys"] else [None] * len(watched)
         generations, epoch = given["generations"], given["epoch"]
-        return {
-            index: run_id_of(parent, key, index, epoch=epoch, generation=generations.get(str(index), 0))
-            for index, key in zip(watched, keys, strict=True)
-        }
+        for index, key in zip(watched, keys, strict=True):
+            yield index, run_id_of(parent, key, index, epoch=epoch, generation=generations.get(str(index), 0))
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield the one event: what has become of runs."""
         given = self._arguments
-        runs = self.runs()
+        runs = await in_slices(self._runs())
         self._write("Waiting for child runs.", 0, 0)
         watch = Watch(
             given["dag_id"],
@@ -110,6 +115,7 @@ class DurableDagRunsTrigger(BaseTrigger):
             given["failed_states"],
             Wake(**given["wake"]),
             lambda ended, failed: self._write("Still waiting for child runs.", ended, failed),
+            waited_out=set(indices.load(given.get("waited_out", ""))),
         )
         ends = await watch.run(AsyncLookUps(), frozenset(given["states"]), given["poll_interval"])
         self._write("The task has something to do.", len(ends), watch.failed)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from airflow_durable.core.model import ENDED_STATES
 from airflow_durable.triggers.poller import get_poller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from airflow_durable.core.many import Wake
     from airflow_durable.triggers.batches import Wait
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 NOTE_SECONDS = 60.0
 """The log says how the whole stands no more often than that."""
 
+SLICE = 250
+"""So many waits are begun before the event loop, which others share, has its turn again."""
+
 
 class Watch:
     """
@@ -29,21 +33,26 @@ class Watch:
 
     :param runs: the run id of each item's present run.
     :param failed_states: the states in which a run has failed.
+    :param waited_out: items whose run is not taken, whatever states end the others' waits: its end is waited for.
     :param note: is called now and then with how many runs have ended, and how many of them failed.
     :ivar ends: what has become of runs; None: deleted.
     :ivar failed: how many of them failed or were deleted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a wait is about
         self,
         dag_id: str,
         runs: Mapping[int, str],
         failed_states: Collection[str],
         wake: Wake,
         note: Callable[[int, int], None],
+        *,
+        waited_out: Collection[int] = (),
     ) -> None:
         self._dag_id = dag_id
         self._runs = runs
+        self._waited_out = waited_out
+        self._states: frozenset[str] = frozenset()
         self._failed_states = failed_states
         self._wake = wake
         self._note = note
@@ -62,12 +71,16 @@ class Watch:
         """
         loop = asyncio.get_running_loop()
         poller = get_poller(look_ups)
+        self._states = states
         first_at: float | None = None
         next_note = loop.time() + NOTE_SECONDS
         try:
-            for index, run_id in self._runs.items():
-                wait = self._waits[index] = poller.begin(self._dag_id, run_id, states, poll_interval, is_patient=True)
+            for number, (index, run_id) in enumerate(self._runs.items(), start=1):
+                awaited = frozenset() if index in self._waited_out else states
+                wait = self._waits[index] = poller.begin(self._dag_id, run_id, awaited, poll_interval, is_patient=True)
                 wait.ended.add_done_callback(self._taker(poller, index))
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
             while not self._is_due(0.0 if first_at is None else loop.time() - first_at):
                 await self._pause(None if first_at is None else first_at + self._wake.patience_seconds - loop.time())
                 if self._error is not None:
@@ -95,9 +108,14 @@ class Watch:
                 self._error = error
                 return
             state = self.ends[index] = future.result()
-            self.failed += state is None or state in self._failed_states
+            self.failed += self._is_failure(state)
 
         return take
+
+    def _is_failure(self, state: str | None) -> bool:
+        """Tell whether it is a failure: so is a state that nobody knows, and in which nothing happens any more."""
+        is_known = state in self._states or state in ENDED_STATES
+        return state is None or state in self._failed_states or not is_known
 
     def _is_due(self, since_first_seconds: float) -> bool:
         return self._wake.is_due(
@@ -116,3 +134,13 @@ class Watch:
             await self._has_news.wait()
         finally:
             handle.cancel()
+
+
+async def in_slices(pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Return a dict of these pairs, and give way to others on the event loop while it is made."""
+    found: dict[int, str] = {}
+    for index, run_id in pairs:
+        found[index] = run_id
+        if len(found) % SLICE == 0:
+            await asyncio.sleep(0)
+    return found

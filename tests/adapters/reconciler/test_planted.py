@@ -145,12 +145,13 @@ def _resume_all(patch: pytest.MonkeyPatch) -> None:
 
 
 def _resume_again(patch: pytest.MonkeyPatch) -> None:
-    """Whatever the run is like by then."""
+    """Whatever the run is like by then, and without a note that it was done."""
 
     def decide_action(_: Action, child: ChildNow | None) -> Verdict:
         return Verdict(Act.NOTHING, Reason.CHILD_MISSING) if child is None else Verdict(Act.RESUME, Reason.ASKED)
 
     patch.setattr(reconcile, "_decide_action", decide_action)
+    patch.setattr(reconciler, "_withdraw", lambda *_: True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The Dag file of ``airflow-durable demo --many``."""

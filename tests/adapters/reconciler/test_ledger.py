@@ -1,0 +1,210 @@
+"""A ledger asks for all of its active runs to be ended: in batches, each once, and no run that is another's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_durable.core.items import Items
+from airflow_durable.core.ledger import KEY, Ledger, dump
+from airflow_durable.core.model import Mode, Phase, Proof
+from airflow_durable.core.reconcile import Act
+from airflow_durable.metadata import asked
+from airflow_durable.server import reconciler
+from airflow_durable.server.reconciler import Reconciler
+from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, Asking, World, asking
+
+if TYPE_CHECKING:
+    from airflow_durable.core.model import Parent
+
+ITEMS = Items.of_keys(["north", "south", "east coast", "west"])
+
+
+def write_ledger(world: World, one: Asking, key: str = KEY, **changes: Any) -> Ledger:  # noqa: ANN401 - fields
+    """Write the ledger of a parent."""
+    task_instance_id = world.task_instance_id(one.parent.dag_id, one.parent.run_id, "trigger")
+    made = Ledger(
+        CHILD_DAG,
+        ITEMS.run_id(one.parent, 0, epoch=0, generation=0),
+        Proof.RUN_ID,
+        Mode.WAIT,
+        3,
+        0,
+        task_instance_id=task_instance_id,
+        asks=CANCEL,
+        count=ITEMS.count,
+        digest=ITEMS.digest,
+        is_clean=True,
+    )
+    made = replace(made, **changes)
+    world.write_key(one, key, json.dumps({**dump(made), "root": "root"}))
+    return made
+
+
+def make(world: World, *, state: str = "failed", **changes: Any) -> Asking:  # noqa: ANN401 - the ledger's fields
+    """Make a parent in this state, with a ledger and no record, and an active run of each item."""
+    one = world.parent(None, state=state, child_state=None)
+    with world.open() as session:
+        session.execute(sa.text("DELETE FROM task_state_store WHERE dag_run_id = :id"), {"id": one.dag_run_id})
+    write_ledger(world, one, **changes)
+    start(world, one.parent)
+    return one
+
+
+def start(world: World, parent: Parent, *, epoch: int = 0, generation: int = 0, state: str = "running") -> list[str]:
+    """Make a run of each item."""
+    found = [ITEMS.run_id(parent, index, epoch=epoch, generation=generation) for index in range(ITEMS.count)]
+    for run_id in found:
+        world.run(CHILD_DAG, run_id, state)
+    return found
+
+
+def states(world: World, dag_id: str = CHILD_DAG) -> list[str]:
+    """Return the states of the runs of a Dag, in the order in which they were made."""
+    with world.open() as session:
+        rows = session.execute(sa.text("SELECT state FROM dag_run WHERE dag_id = :dag ORDER BY id"), {"dag": dag_id})
+        return [row[0] for row in rows]
+
+
+def open_reconciler(world: World) -> Reconciler:
+    """Return one that works on this database."""
+    return Reconciler(world.open)
+
+
+def test_all_active_runs_are_ended_once(world: World) -> None:
+    make(world)
+    first, second = open_reconciler(world), open_reconciler(world)
+    assert [done.act for done in first.turn().done] == [Act.CANCEL] * 4
+    assert states(world) == ["failed"] * 4
+    assert not second.turn().done
+    assert not first.turn().done
+
+
+def test_it_takes_some_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (asked, reconciler):
+        monkeypatch.setattr(module, "ITEMS_AT_ONCE", 3)
+    make(world)
+    one = open_reconciler(world)
+    assert [len(one.turn().done) for _ in range(3)] == [3, 1, 0]
+    assert states(world) == ["failed"] * 4
+
+
+def test_a_run_that_cannot_be_ended_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (asked, reconciler):
+        monkeypatch.setattr(module, "ITEMS_AT_ONCE", 1)
+    right = reconciler._DO[Act.CANCEL]
+
+    def end_run(session: Any, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - Airflow's
+        if run_id.endswith("_inorth"):
+            message = "it cannot be ended"
+            raise RuntimeError(message)
+        return right(session, dag_id, run_id)
+
+    monkeypatch.setitem(reconciler._DO, Act.CANCEL, end_run)
+    make(world)
+    one = open_reconciler(world)
+    for _ in range(4):
+        one.turn()
+    assert states(world) == ["running", "failed", "failed", "failed"]
+
+
+@pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "queued"])
+def test_nothing_is_ended_while_the_parent_may_continue(world: World, state: str) -> None:
+    make(world, state=state)
+    assert not open_reconciler(world).turn().done
+    assert states(world) == ["running"] * 4
+
+
+@pytest.mark.parametrize("changes", [{"phase": Phase.CONSUMED}, {"asks": None}])
+def test_nothing_is_ended_that_is_not_asked_for(world: World, changes: dict[str, Any]) -> None:
+    make(world, **changes)
+    assert not open_reconciler(world).turn().done
+
+
+def test_the_newest_entry_counts(world: World) -> None:
+    one = make(world)
+    write_ledger(world, one, key=f"{KEY}.1", phase=Phase.CONSUMED)
+    assert not open_reconciler(world).turn().done
+
+
+def test_runs_of_all_generations_are_ended_and_of_no_other_epoch(world: World) -> None:
+    one = make(world, epoch=2, generation=1)
+    start(world, one.parent, epoch=2, generation=1)
+    start(world, one.parent, epoch=2)
+    assert len(open_reconciler(world).turn().done) == 8
+    assert states(world) == ["running"] * 4 + ["failed"] * 8
+
+
+def test_no_run_of_another_is_ended(world: World) -> None:
+    """A task can write any ledger: it names another Dag, other counts, another first run. What it hits are its own."""
+    victim = make(world, state="running")
+    forged = world.parent(None, state="failed", child_state=None)
+    write_ledger(world, forged, run_id=ITEMS.run_id(victim.parent, 0, epoch=0, generation=0), digest="x", count=10**6)
+    single = world.parent(None, state="running")
+    one = open_reconciler(world)
+    assert not one.turn().done
+    assert states(world) == ["running"] * 5
+    assert single.record.dag_id == CHILD_DAG
+
+
+def test_a_run_that_no_task_made_stays_and_the_others_are_ended(world: World) -> None:
+    from airflow.utils.types import DagRunTriggeredByType
+
+    one = make(world)
+    run_id = ITEMS.run_id(one.parent, 0, epoch=0, generation=7)
+    world.run(CHILD_DAG, run_id, "running", triggered_by=DagRunTriggeredByType.UI)
+    reconciling = open_reconciler(world)
+    assert len(reconciling.turn().done) == 4
+    assert not reconciling.turn().done
+    assert states(world) == ["failed"] * 4 + ["running"]
+
+
+def test_a_run_of_another_dag_under_such_a_run_id_stays(world: World) -> None:
+    one = make(world)
+    world.run(OTHER_DAG, ITEMS.run_id(one.parent, 0, epoch=0, generation=0), "running")
+    assert len(open_reconciler(world).turn().done) == 4
+    assert states(world, OTHER_DAG) == ["running"]
+
+
+def test_a_run_that_a_person_has_cleared_since_is_left_alone(world: World) -> None:
+    from datetime import datetime, timezone
+
+    one = make(world)
+    run_id = ITEMS.run_id(one.parent, 0, epoch=0, generation=1)
+    later = datetime.now(tz=timezone.utc) + timedelta(hours=1)
+    world.run(CHILD_DAG, run_id, "queued", clear_number=1, queued_at=later)
+    assert len(open_reconciler(world).turn().done) == 4
+    assert states(world)[-1] == "queued"
+
+
+def test_the_runs_of_a_deleted_parent_are_ended(world: World) -> None:
+    """The parent's Dag run is deleted while it is watched: what was read before is enough for a proof."""
+    one = make(world, state="running")
+    reconciling = open_reconciler(world)
+    assert not reconciling.turn().done
+    with world.open() as session:
+        for table in ("task_state_store", "task_instance", "dag_run"):
+            column = "dag_run_id" if table == "task_state_store" else "run_id"
+            value: Any = one.dag_run_id if table == "task_state_store" else one.parent.run_id
+            session.execute(sa.text(f"DELETE FROM {table} WHERE {column} = :value"), {"value": value})  # noqa: S608
+    assert len(reconciling.turn().done) == 4
+    assert states(world) == ["failed"] * 4
+
+
+@pytest.mark.parametrize("value", ["[]", "{", '{"asks": {"on_parent_end": "cancel"}, "kind": "ledger"}'])
+def test_a_ledger_that_cannot_be_understood_asks_for_nothing(world: World, value: str) -> None:
+    one = world.parent(None, state="failed", child_state=None)
+    world.write_key(one, KEY, value + " " * ("asks" not in value))
+    start(world, one.parent)
+    assert not open_reconciler(world).turn().done
+
+
+def test_an_action_in_a_ledger_is_none(world: World) -> None:
+    """There is none for many runs: whatever a task writes, nothing is cleared."""
+    make(world, state="running", asks=asking("resume"))
+    assert not open_reconciler(world).turn().done
