@@ -18,6 +18,7 @@ from airflow_durable.core.items import Board, Items, Status, pack_keys, unpack_k
 from airflow_durable.core.ledger import Ledger, dump, key_of, load, position_of
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
+from airflow_durable.core.reconcile import ChildNow, Reason, prove
 from airflow_durable.core.run_ids import MAX_LENGTH, child_run_id, date_in, is_generated
 from airflow_durable.core.survey import CountLimit, Survey
 from tests.schedules.many_world import (
@@ -104,6 +105,15 @@ def test_the_run_ids_of_a_ledger_prove_their_parent() -> None:
     assert not ledger.is_started_by(PARENT, KEYS.run_id(PARENT, 0, epoch=3, generation=0))
     assert not ledger.is_started_by(PARENT, child_run_id(PARENT, epoch=2, call=1, generation=0))
     assert not replace(ledger, epoch=-1).is_started_by(PARENT, run_ids[0])
+    child = ChildNow("child", run_ids[0], "running", 0, None, None, None, None, is_from_task=True)
+    assert prove([others[0], PARENT], (), ledger, child, calls=0) is None
+    for reason, forged in (
+        (Reason.UNPROVEN_NAME, replace(child, run_id="by_hand")),
+        (Reason.UNPROVEN_NAME, replace(child, dag_id="other")),
+        (Reason.UNPROVEN_ORIGIN, replace(child, is_from_task=False)),
+    ):
+        assert prove([PARENT], (), ledger, forged, calls=0) is reason
+    assert prove(others, (), ledger, child, calls=0) is Reason.UNPROVEN_NAME
 
 
 @pytest.mark.parametrize(
