@@ -17,7 +17,7 @@ from airflow_durable.core.model import Attempt, Mode, OnClear, Parent, Proof
 from airflow_durable.core.stored import load
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.task.calls import Call, Calls
-from airflow_durable.task.journal import NoJournal
+from airflow_durable.task.journal import NoJournal, StoreJournal
 from airflow_durable.task.request import (
     build_attempt,
     build_parent,
@@ -29,7 +29,7 @@ from airflow_durable.task.request import (
 )
 
 from .test_trigger_contract import read_golden
-from .versions import HAS_RUN_AFTER, needs_parameter, needs_run_after, refuses_dates_early
+from .versions import HAS_RUN_AFTER, needs_parameter, needs_run_after, needs_store, refuses_dates_early
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -317,3 +317,10 @@ def test_a_request_that_continues_after_a_deferral(version: str) -> None:
     request = rebuild_request(make(trigger_dag_id="other", allowed_states=["failed"]), record)
     assert (request.dag_id, request.run_id, request.call) == ("child", None, 1)
     assert (request.mode, request.allowed_states) == (Mode.DEFER, frozenset({"failed"}))
+
+
+@needs_store
+@pytest.mark.parametrize(("limit", "seconds"), [(None, 30.0), (timedelta(seconds=20), 5.0), (timedelta(hours=2), 30.0)])
+def test_the_wait_for_a_reset_leaves_time_for_the_reset(limit: timedelta | None, seconds: float) -> None:
+    call = Calls("ti-1", StoreJournal(None, "ti-1")).following()
+    assert build_request(make(execution_timeout=limit), call).reset_timeout_seconds == seconds

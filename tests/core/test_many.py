@@ -19,7 +19,7 @@ from airflow_durable.core.ledger import Ledger, dump, key_of, load, position_of
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
 from airflow_durable.core.reconcile import ChildNow, Reason, prove
-from airflow_durable.core.run_ids import MAX_LENGTH, child_run_id, date_in, is_generated
+from airflow_durable.core.run_ids import MAX_LENGTH, child_run_id, date_in, is_generated, tag_of_life
 from airflow_durable.core.survey import CountLimit, Survey
 from tests.schedules.many_world import (
     EPOCH,
@@ -114,6 +114,19 @@ def test_the_run_ids_of_a_ledger_prove_their_parent() -> None:
     ):
         assert prove([PARENT], (), ledger, forged, calls=0) is reason
     assert prove(others, (), ledger, child, calls=0) is Reason.UNPROVEN_NAME
+
+
+def test_a_pass_of_a_loop_is_told_from_that_of_another_region_by_our_date() -> None:
+    """Their run ids begin alike (3.4)."""
+    own = replace(PARENT, map_index=-1, loop_index=0, region="1", started_at=PARENT.run_after)
+    other = replace(own, region="2")
+    ledger = Ledger("child", "x", Proof.RUN_ID, Mode.WAIT, 3, 0)
+    tagged = PARENT.run_after.replace(microsecond=tag_of_life(other, 1))
+    run_id = KEYS.run_id(own, 0, epoch=0, generation=1)
+    child = ChildNow("child", run_id, "running", 0, None, None, None, tagged, is_from_task=True)
+    assert prove([own], (), ledger, child, calls=0) is Reason.UNPROVEN_NAME
+    assert prove([own], (), ledger, replace(child, run_after=None), calls=0) is Reason.UNPROVEN_NAME
+    assert prove([other], (), ledger, child, calls=0) is None
 
 
 @pytest.mark.parametrize(

@@ -299,3 +299,40 @@ def test_wherever_the_try_dies_it_is_reset_once(
         server.end_all("success")
         run_try(FakePort(server, attempt(3)), ASKED)
     assert (server.only_run().clear_number, server.states()) == (1, ["success"])
+
+
+def test_start_timeout_begins_when_the_run_starts_over() -> None:
+    """Not when it was asked for: else a run that has only just started over would be too late."""
+    request = replace(ASKED, reset_timeout_seconds=30.0, start_timeout_seconds=20.0)
+    server = failed(request)
+    reset_at: list[float] = []
+
+    def begin_late(server: Server) -> None:
+        run = server.only_run()
+        if run.clear_number == 1:
+            reset_at.append(server.seconds)
+            if server.seconds - reset_at[0] > 8:
+                run.state = "success"
+
+    server.on_sleep = begin_late
+    port = FakePort(server, attempt(2))
+    assert run_try(port, request, poke_interval=5.0).is_consumed
+    assert resets(port) == 1
+
+
+def test_another_run_of_the_name_is_reset_once_though_the_try_dies() -> None:
+    server = failed()
+
+    def replace_run(server: Server) -> None:
+        server.runs.clear()
+        server.create("child", Run("fixed", FIXED_DATE, "success", conf="theirs"))
+        server.on_sleep = _die
+
+    server.on_sleep = replace_run
+    first = FakePort(server, attempt(2))
+    with pytest.raises(Crash):
+        run_try(first, ASKED)
+    server.on_sleep = lambda server: server.end_all("success")
+    second = FakePort(server, attempt(3))
+    run_try(second, ASKED)
+    assert (resets(first), resets(second), server.only_run().clear_number) == (1, 0, 1)

@@ -23,6 +23,8 @@ from airflow_durable.core.model import Proof
 from airflow_durable.core.record import Record
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_durable.core.items import Items
     from airflow_durable.core.model import Attempt, ChildRun, Parent, Request
 
@@ -88,8 +90,22 @@ class Ledger(Record):
         )
 
     def is_started_by(self, parent: Parent, run_id: str) -> bool:
-        """Tell whether a run id is one of this parent's, in the epoch of this entry: no other parent asks for it."""
+        """
+        Tell whether a run id is one of this parent's, in the epoch of this entry: no other parent asks for it.
+
+        But for passes of a task loop with one number in several regions (3.4): see :func:`is_of_pass`.
+        """
         return self.epoch >= 0 and run_id.startswith(run_ids.items_prefix(parent, self.epoch))
+
+    def is_of_pass(self, parent: Parent, run_after: datetime | None) -> bool:
+        """
+        Tell whether a run is of this very pass of a task loop, by the date that is ours in it; True outside of a loop.
+
+        :param run_after: of the run.
+        """
+        if not parent.region:
+            return True
+        return run_after is not None and run_after.microsecond == run_ids.tag_of_life(parent, self.call)
 
     def is_of(self, items: Items) -> bool:
         """Tell whether it was written for these items, in this order."""

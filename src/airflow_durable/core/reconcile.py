@@ -274,7 +274,10 @@ def prove(  # noqa: PLR0911 - a rule a return
     if not child.is_from_task:
         return Reason.UNPROVEN_ORIGIN
     if isinstance(record, Ledger):
-        is_one = any(record.is_started_by(parent, child.run_id) for parent in identities)
+        is_one = any(
+            record.is_started_by(parent, child.run_id) and record.is_of_pass(parent, child.run_after)
+            for parent in identities
+        )
         return None if is_one and child.dag_id == record.dag_id else Reason.UNPROVEN_NAME
     if (child.dag_id, child.run_id) != (record.dag_id, record.run_id):
         return Reason.UNPROVEN_NAME

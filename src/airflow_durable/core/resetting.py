@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
+from airflow_durable.core import timeouts
 from airflow_durable.core.asks import Action, ActionKind, asks_of, without_action
 from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError
 from airflow_durable.core.model import ChildRun, Phase
@@ -83,7 +84,9 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
             break
         # It has ended meanwhile, or a person has marked it. It is to start over all the same.
         seen = changed
-    record = replace(record, asks=without_action(record.asks))
+    # The run starts over now, so the time that it may take begins now.
+    clock = timeouts.new_clock(request, port.now())
+    record = replace(record, asks=without_action(record.asks), clock=clock)
     calls.write(port, record)
     try:
         run = calls.look_up(port, record.dag_id, record.run_id)
@@ -91,11 +94,12 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
         raise error.after_asking() from error
     if run is not None and record.is_reset_done(run):
         return record, True
-    if run is not None:
+    if run is not None and record.is_reset_pending(run):
         seconds = request.reset_timeout_seconds
         port.report_trouble(ReconcilerMissingError(record.dag_id, record.run_id, seconds, is_reset=True))
     else:
         # It was deleted: the task's own request creates it, and what is created must not be taken for what was there.
-        record = replace(record, reset=None)
+        # Or there is another run of its name by now: that one is reset, once.
+        record = replace(record, reset=None if run is None else baseline_of(run))
         calls.write(port, record)
     return record, False

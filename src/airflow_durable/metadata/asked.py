@@ -8,9 +8,10 @@ record, and are never shown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -462,7 +463,8 @@ def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN4
     if key.region_id and key.map_index >= 0:
         # A loop's task sees its pass beside the map index, and a mapped one in a loop both (3.4).
         identities += tuple(
-            Parent(dag_id, run_id, key.task_id, index, after, loop_index=key.map_index) for index in (-1, key.map_index)
+            replace(plain, map_index=index, loop_index=key.map_index, region=str(UUID(key.region_id)))
+            for index in (-1, key.map_index)
         )
     return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities)
 

@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from airflow_durable.compat import Stats, conf
 from airflow_durable.core.model import UNFINISHED_STATES
-from airflow_durable.metadata.asked import Asked
+from airflow_durable.metadata.asked import LEDGER, Asked
 from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
@@ -123,7 +123,8 @@ def read_situation(session: Session, row_id: int, seen: Situation | None = None)
     """
     asked = Asked(load_tables(), session.execute)
     key = asked.key_of(row_id)
-    if key is None:
+    if key is None or key.call == LEDGER:
+        # What is decided here is about one child run.
         return None
     parent, journal = asked.parents({key}, is_locked=seen is not None).get(key), asked.journals({key}).get(key)
     if parent is None or journal is None or journal.record is None:

@@ -27,8 +27,8 @@ DEFAULT_INTERVAL_SECONDS = 5.0
 LEAST_INTERVAL_SECONDS = 0.1
 MAX_SHARE = 10
 """
-A turn that took long is followed by a pause of so many times its length: at most a tenth of a core is used, unless a
-turn takes longer than six seconds.
+To look for what is due takes at most a tenth of the time: where that took long, the pause is so many times as long,
+up to a minute.
 """
 
 LONGEST_PAUSE_SECONDS = 60.0
@@ -85,13 +85,16 @@ def run(
     failures = 0
     while not stop.is_set():
         began = time.monotonic()
+        looked_seconds = None
         try:
-            report(reconciler.turn())
-            failures = 0
+            turn = reconciler.turn()
+            report(turn)
+            failures, looked_seconds = 0, turn.looked_seconds
         except Exception:
             failures += 1
             log.exception("The reconciler could not look at what records ask for. It tries again.")
-        took = time.monotonic() - began
+        # What was done does not count: while there is something to do, others wait for it.
+        took = time.monotonic() - began if looked_seconds is None else looked_seconds
         stop.wait(min(max(pause * min(2**failures, 64), took * MAX_SHARE), max(pause, LONGEST_PAUSE_SECONDS)))
 
 

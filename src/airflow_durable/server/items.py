@@ -33,7 +33,7 @@ class ItemCache:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[tuple[int, bool], tuple[float, ItemCounts | None]] = {}
+        self._kept: dict[tuple[int, object, bool], tuple[float, ItemCounts | None]] = {}
 
     def fill(self, session: Session, waits: Iterable[Wait], *, has_names: bool = False) -> Iterator[Wait]:
         """Yield the waits, those with many children with their counts if the user may read the child's Dag."""
@@ -42,7 +42,8 @@ class ItemCache:
             yield replace(wait, items=self._get(session, wait, has_names=has_names)) if is_counted else wait
 
     def _get(self, session: Session, wait: Wait, *, has_names: bool) -> ItemCounts | None:
-        key, now = (wait.id, has_names), self._clock()
+        # With the parent: SQLite gives the ids of deleted rows out again.
+        key, now = (wait.id, wait.parent, has_names), self._clock()
         kept = self._kept.get(key)
         if kept is not None and now < kept[0]:
             return kept[1]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.reconcile import Act, Reason, decide
 from airflow_durable.metadata import logged_actions
 from airflow_durable.metadata.asked import Asked, CallKey
@@ -175,12 +176,23 @@ class Reader:
                 # Its Dag run was deleted, and its record with it.
                 self._watching.drop(key)
                 continue
+            if isinstance(watched.record, Ledger):
+                child = self._next_item(asked, watched, parent, now)
             verdict = decide(watched.entry, parent.now, child and child[1], now)
             if verdict.act is not Act.NOTHING and child:
                 due[key] = (watched, parent, child[1], verdict.act)
             elif verdict.is_settled:
                 self._watching.drop(key)
         return self._check(session, asked, due)
+
+    @staticmethod
+    def _next_item(asked: Asked, watched: Watched, parent: ParentRow, now: datetime) -> tuple[int, ChildNow] | None:
+        """Return the first active run of a ledger of which something is asked; None: there is none."""
+        if not isinstance(watched.record, Ledger):
+            return None
+        if decide(watched.entry, parent.now, None, now).reason is not Reason.CHILD_MISSING:
+            return None
+        return next(iter(asked.active_items(watched.record, parent, 0)), None)
 
     def _check(
         self, session: Session, asked: Asked, due: dict[CallKey, tuple[Watched, ParentRow, ChildNow, Act]]

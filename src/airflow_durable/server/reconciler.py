@@ -65,10 +65,12 @@ class Turn:
     What a turn did.
 
     :param watched: how many calls are on the list afterwards.
+    :param looked_seconds: how long it took to find out what is due.
     """
 
     watched: int = 0
     done: list[Done] = field(default_factory=list)
+    looked_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Reconciler:
         self.watching = WatchList(clock)
         self._reported: set[tuple[CallKey, Reason]] = set()
         self._failed: set[tuple[CallKey, type[Exception]]] = set()
+        self._ledgers_from = 0
 
     def turn(self) -> Turn:
         """Look once, and do what there is to do."""
@@ -118,9 +121,10 @@ class Reconciler:
             asked = Asked(load_tables(), session.execute)
             self.watching.update(asked)
             due = self._find_due(asked) if self.watching.calls else []
+        looked_seconds = time.monotonic() - began
         while self.watching.unreadable:
             self._report(self.watching.unreadable.pop(), Reason.UNPROVEN_DAMAGED)
-        turn = Turn()
+        turn = Turn(looked_seconds=looked_seconds)
         for one in due:
             try:
                 done = self._act(one)
@@ -143,16 +147,15 @@ class Reconciler:
         calls = self.watching.calls
         parents = asked.parents(calls)
         due: list[_Due] = []
+        ends: list[_Due] = []
         open_calls: list[tuple[CallKey, Watched, ParentNow]] = []
+        open_ledgers: list[tuple[CallKey, Watched, Verdict]] = []
         for key, watched in list(calls.items()):
             watched.parent = parents.get(key, watched.parent)
             parent = _now_of(key, parents)
             verdict = decide(watched.entry, parent, None, now)
             if verdict.reason is Reason.CHILD_MISSING and isinstance(watched.record, Ledger):
-                items_due = self._find_items(asked, key, watched, parent, now)
-                due += items_due
-                if not items_due and not watched.after and verdict.is_settled:
-                    self.watching.drop(key)
+                open_ledgers.append((key, watched, verdict))
             elif verdict.reason is Reason.CHILD_MISSING:
                 open_calls.append((key, watched, parent))
             elif verdict.is_settled:
@@ -162,8 +165,29 @@ class Reconciler:
             found = children.get((watched.record.dag_id, watched.record.run_id))
             verdict = decide(watched.entry, parent, found and found[1], now)
             if verdict.act is not Act.NOTHING and found:
-                due.append(_Due(key, *found))
+                (ends if verdict.act is Act.CANCEL else due).append(_Due(key, *found))
             elif verdict.is_settled:
+                self.watching.drop(key)
+        # Running tasks wait for a resume and a reset; what is to be ended can wait.
+        return due + ends + self._find_due_items(asked, open_ledgers, parents, now)
+
+    def _find_due_items(
+        self,
+        asked: Asked,
+        open_ledgers: list[tuple[CallKey, Watched, Verdict]],
+        parents: dict[CallKey, ParentRow],
+        now: datetime,
+    ) -> list[_Due]:
+        """Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn."""
+        due: list[_Due] = []
+        start = self._ledgers_from % max(1, len(open_ledgers))
+        for key, watched, verdict in open_ledgers[start:] + open_ledgers[:start]:
+            if len(due) >= ITEMS_AT_ONCE:
+                break
+            self._ledgers_from += 1
+            items_due = self._find_items(asked, key, watched, _now_of(key, parents), now)
+            due += items_due
+            if not items_due and not watched.after and verdict.is_settled:
                 self.watching.drop(key)
         return due
 
@@ -224,9 +248,10 @@ class Reconciler:
 
     def _find_rivals(self, due: _Due) -> list[ParentRow]:
         """Return the other parents whose records prove the same. A search, so no lock is held."""
-        record = self.watching.calls[due.key].record
-        if not record.is_fixed:
+        watched = self.watching.calls.get(due.key)
+        if watched is None or not watched.record.is_fixed:
             return []
+        record = watched.record
         with self._open_session() as session:
             return find_rivals(Asked(load_tables(), session.execute), due.key, record, due.child)
 
@@ -234,10 +259,11 @@ class Reconciler:
         """Decide again, on what is there while the child's row is locked; None: nothing is to be done."""
         asked = Asked(load_tables(), session.execute)
         parents = asked.parents({due.key}, is_locked=True)
-        row = parents.get(due.key)
-        if row is None:
-            return self._decide_deleted(session, due)
-        watched_proof = self.watching.calls[due.key].record.proof
+        row, watched = parents.get(due.key), self.watching.calls.get(due.key)
+        if row is None or watched is None:
+            # Not watched: another run of the ledger has shown that nothing is asked for any more.
+            return None if row else self._decide_deleted(session, due)
+        watched_proof = watched.record.proof
         journals = asked.journals({due.key})
         self.watching.take({due.key}, journals)
         journal = journals.get(due.key)
@@ -256,7 +282,7 @@ class Reconciler:
         unproven = find_unproven(session, Claim(due.key, row, journal, record), found[1], rivals)
         if unproven is not None:
             self._report(due.key, unproven, rivals if unproven is Reason.UNPROVEN_TWICE else ())
-            if not isinstance(record, Ledger):
+            if not isinstance(record, Ledger) or unproven is Reason.UNPROVEN_TEAM:
                 # Of a ledger the other runs are still to be ended.
                 self.watching.drop(due.key)
             return None
@@ -275,6 +301,7 @@ class Reconciler:
             return None
         parent, run = watched.parent, load_tables().dag_run.c
         if session.scalar(sa.select(run.id).where(run.dag_id == parent.dag_id, run.run_id == parent.run_id)):
+            self.watching.drop(due.key)
             return None
         verdict = decide(watched.entry, _DELETED, due.child, datetime.now(tz=timezone.utc))
         unproven = prove(parent.identities, (), watched.record, due.child, calls=0)
@@ -340,10 +367,11 @@ def _withdraw(session: Session, key: CallKey, journal: Journal) -> bool:
     It is done before anything of the run is changed, and what it would wait for is a single write.
     """
     try:
-        session.execute(Asked(load_tables(), session.execute).withdraw(key, journal))
+        written: Any = session.execute(Asked(load_tables(), session.execute).withdraw(key, journal))
     except IntegrityError:
         return False
-    return True
+    # None: the entry that asks was deleted meanwhile.
+    return bool(written.rowcount == 1)
 
 
 def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:

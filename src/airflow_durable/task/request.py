@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _RECONCILER_TIMEOUT_SECONDS = 120.0
 _RESET_TIMEOUT_SECONDS = 30.0
+_RESET_SHARE = 0.25
 
 INJECTED_KEY = "openlineage"
 """What the stock operator adds to the conf where OpenLineage runs: the parent's ids, which differ between tries
@@ -190,12 +191,19 @@ def _limits(operator: TriggerDagRunOperator, *, has_store: bool) -> dict[str, An
         "start_timeout_seconds": seconds_of(operator, "start_timeout"),
         "run_timeout_seconds": seconds_of(operator, "run_timeout"),
         "reconciler_timeout_seconds": _timeout_of("reconciler_timeout", _RECONCILER_TIMEOUT_SECONDS),
-        "reset_timeout_seconds": _timeout_of("reset_timeout", _RESET_TIMEOUT_SECONDS) if has_store else 0.0,
+        "reset_timeout_seconds": _reset_timeout_of(operator) if has_store else 0.0,
     }
 
 
 def _timeout_of(option: str, default: float) -> float:
     return max(0.0, float(airflow_conf.get("durable", option, fallback=default)))
+
+
+def _reset_timeout_of(operator: TriggerDagRunOperator) -> float:
+    """Return how long the reconciler is waited for: so short that ``execution_timeout`` leaves time for the rest."""
+    seconds = _timeout_of("reset_timeout", _RESET_TIMEOUT_SECONDS)
+    limit = getattr(operator, "execution_timeout", None)
+    return min(seconds, limit.total_seconds() * _RESET_SHARE) if isinstance(limit, timedelta) else seconds
 
 
 def _partition_key(operator: TriggerDagRunOperator, context: Context) -> str | None:

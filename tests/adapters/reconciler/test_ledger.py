@@ -208,3 +208,61 @@ def test_an_action_in_a_ledger_is_none(world: World) -> None:
     """There is none for many runs: whatever a task writes, nothing is cleared."""
     make(world, state="running", asks=asking("resume"))
     assert not open_reconciler(world).turn().done
+
+
+def test_what_running_tasks_wait_for_comes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(world)
+    world.parent(asking("resume"), state="running", child_state="failed", tasks={"first": "failed"})
+    order = []
+    monkeypatch.setattr(Reconciler, "_act", lambda _self, due: order.append(due.child.state))
+    Reconciler(world.open).turn()
+    assert order == ["failed", "running", "running", "running", "running"]
+
+
+def test_ledgers_share_a_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr(asked, "ITEMS_AT_ONCE", 3)
+    parents = [make(world).parent.run_id for _ in range(3)]
+    acting = Reconciler(world.open)
+    turns = [len(acting.turn().done) for _ in range(8)]
+    assert max(turns) <= 6, "one ledger's worth, and what was left of another"
+    assert sum(turns) == 4 * len(parents)
+
+
+def test_a_record_that_goes_in_a_turn_is_no_error(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = make(world)
+    right, calls = Reconciler._act, []
+
+    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
+        calls.append(due)
+        if len(calls) == 2:
+            world.forget(one)
+        return right(self, due)
+
+    monkeypatch.setattr(Reconciler, "_act", act)
+    Reconciler(world.open).turn()
+    assert len(calls) == 4
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_parent_of_the_same_name_is_not_looked_at_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make(world, state="running")
+    acting = Reconciler(world.open)
+    acting.turn()
+    row = world.run_row(one.parent.dag_id, one.parent.run_id)
+    world.delete_run(one.parent.dag_id, one.parent.run_id)
+    world.run(one.parent.dag_id, one.parent.run_id, "running", run_after=row["run_after"])
+    right, calls = Reconciler._act, []
+
+    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
+        calls.append(due)
+        return right(self, due)
+
+    monkeypatch.setattr(Reconciler, "_act", act)
+    acting.turn()
+    seen = len(calls)
+    acting.turn()
+    assert len(calls) == seen
+    assert set(states(world)) == {"running"}

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from tests.adapters.reconciler.test_ledger import ITEMS
+from tests.adapters.reconciler.test_ledger import make as make_ledger
 from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World, asking
 
@@ -136,6 +139,27 @@ def test_resume_waits_since_it_was_asked_for(application: Client, world: World) 
     assert [(one["act"], one["since"]) for one in found["requests"]] == [("resume", LONG_AGO.isoformat())]
     world.set_task(PARENT_DAG, made.parent.run_id, "trigger", "up_for_retry")
     assert said(application)["waiting"] == 0, "its try has ended"
+
+
+def test_ledger_waits_as_long_as_any_of_its_runs_is_active(application: Client, world: World) -> None:
+    """Not only the first item's."""
+    one = make_ledger(world, state="failed")
+    world.set_run(CHILD_DAG, ITEMS.run_id(one.parent, 0, epoch=0, generation=0), state="success")
+    assert said(application)["waiting"] == 1
+    for index in range(1, ITEMS.count):
+        world.set_run(CHILD_DAG, ITEMS.run_id(one.parent, index, epoch=0, generation=0), state="success")
+    assert said(application)["waiting"] == 0
+
+
+def test_nothing_can_be_done_for_a_person_about_a_ledger(application: Client, world: World) -> None:
+    """What is decided there is about one child run: a second one of an item could come of it."""
+    from airflow_durable.server import actions
+
+    make_ledger(world, state="running")
+    with world.open() as session:
+        row_id = session.scalar(sa.text("SELECT max(id) FROM task_state_store WHERE key LIKE 'durable_child_runs%'"))
+        assert actions.read_situation(session, row_id) is None
+    assert application("admin").get(f"/durable-waits/wait/{row_id}/actions").status_code == 404
 
 
 def test_what_is_not_proven_is_left_alone_and_is_no_queue(application: Client, world: World) -> None:
