@@ -492,7 +492,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"result": True}, "result=True of task 'trigger' is not supported"),
     ({"result": []}, "result of task 'trigger' must be a task id of the child Dag, or a list of them"),
     ({"result": ["a", 1]}, "result of task 'trigger' must be a task id"),
-    ({"partition_key": 7}, "partition_key of task 'trigger' must be a text"),
+    ({"partition_key": 7}, "partition_key of task 'trigger' must be a string"),
 ]
 
 

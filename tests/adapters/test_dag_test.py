@@ -121,5 +121,5 @@ def test_all_modes(tmp_path: Path) -> None:
     single, many = result["runs"][:4], result["runs"][4:]
     assert single[-1] == "fixed"
     assert all(GENERATED.fullmatch(run_id) for run_id in single[:-1])
-    assert [run_id.rpartition("_")[2] for run_id in many] == ["i0", "i1"] * 3
+    assert [run_id.rpartition("_")[2] for run_id in many] == ["n0", "n1"] * 3
     assert result["links"] == 4

@@ -47,7 +47,12 @@ def demo(
     ] = False,
     many: Annotated[
         int | None,
-        typer.Option(min=2, max=MOST_CHILDREN, help="Show one task with this many child runs in place of single ones."),
+        typer.Option(
+            min=2,
+            max=MOST_CHILDREN,
+            metavar="NUMBER",
+            help="Show one task with this many child runs in place of single ones.",
+        ),
     ] = None,
 ) -> None:
     """

@@ -50,6 +50,13 @@ LEDGER = 0
 """In the place of a call's number: those of calls start from 1."""
 
 
+class RowMark(NamedTuple):
+    """What tells a row of the store: SQLite gives the ids of deleted rows out again."""
+
+    row_id: int
+    updated_at: Any
+
+
 class CallKey(NamedTuple):
     """
     One call of a parent.
@@ -163,7 +170,7 @@ class Asked:
         is_open = ~self._store.table.c.value.like('%"phase": "consumed"%')
         return set(self._find(low, high, is_newest, is_open))
 
-    def new(self, after: int) -> list[tuple[int, CallKey | None]]:
+    def new(self, after: int) -> list[tuple[RowMark, CallKey | None]]:
         """
         Return the rows above an id that may ask for something, in their order, with their calls.
 
@@ -171,7 +178,7 @@ class Asked:
         """
         table = self._store.table
         statement = self._asking(table.c.id > after).order_by(table.c.id).limit(ROWS_AT_ONCE)
-        return [(row[0], _call_key(row[1:])) for row in self._execute(statement)]
+        return [(RowMark(row[0], row[6]), _call_key(row[1:])) for row in self._execute(statement)]
 
     def _find(self, low: int, high: int, *conditions: Condition) -> Iterator[CallKey]:
         table = self._store.table
@@ -183,7 +190,13 @@ class Asked:
         store = self._store
         columns = store.table.c
         return sa.select(
-            columns.id, columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key
+            columns.id,
+            columns.dag_run_id,
+            columns.task_id,
+            store.key.map_index,
+            store.key.region_id,
+            columns.key,
+            columns.updated_at,
         ).where(*conditions, is_asking(store.table.c.key), columns.value.like('%"asks": {%'))
 
     # What a decision rests on.

@@ -3,7 +3,7 @@ Which calls the reconciler watches, and how it finds them at a cost that does no
 
 At the start, and every hour, all of the store is searched, some thousand rows in each query. Between, each turn reads
 the rows above the id that was the highest half a minute ago: a transaction may commit its row after one with a higher
-id. What it has seen already it knows by the id.
+id. What it has seen already it knows by the id and the time at which the row was written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.reconcile import Entry
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
+    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow, RowMark
 
 LATE_COMMIT_SECONDS = 30.0
 FULL_SEARCH_SECONDS = 3_600.0
@@ -55,7 +55,7 @@ class WatchList:
         self.calls: dict[CallKey, Watched] = {}
         self.unreadable: list[CallKey] = []
         self._marks: deque[tuple[float, int]] = deque()
-        self._seen: set[int] = set()
+        self._seen: set[RowMark] = set()
         self._searched_at: float | None = None
 
     def update(self, asked: Asked) -> None:
@@ -93,7 +93,7 @@ class WatchList:
         while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
             self._marks.popleft()
         low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
-        self._seen = {row_id for row_id in self._seen if low < row_id <= last}
+        self._seen = {mark for mark in self._seen if low < mark.row_id <= last}
         return low
 
     @staticmethod
@@ -110,8 +110,8 @@ class WatchList:
         found: set[CallKey] = set()
         while True:
             rows = asked.new(low)
-            found |= {key for row_id, key in rows if key is not None and row_id not in self._seen}
-            self._seen |= {row_id for row_id, _ in rows}
+            found |= {key for mark, key in rows if key is not None and mark not in self._seen}
+            self._seen |= {mark for mark, _ in rows}
             if len(rows) < ROWS_AT_ONCE:
                 return found
-            low = rows[-1][0]
+            low = rows[-1][0].row_id
