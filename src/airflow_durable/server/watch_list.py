@@ -89,10 +89,18 @@ class WatchList:
         self.calls.pop(key, None)
 
     def _low(self, now: float, last: int) -> int:
-        """Return the id above which rows may be new. SQLite gives the ids of deleted rows out again."""
+        """
+        Return the id above which rows may be new.
+
+        SQLite gives the ids of deleted rows out again: where the highest is lower than before, what is new has the
+        highest of those that there are.
+        """
         while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
             self._marks.popleft()
-        low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
+        marks = [mark for _, mark in self._marks] or [last]
+        low = min(last, *marks)
+        if last < max(marks):
+            low = min(low, max(0, last - ROWS_AT_ONCE))
         self._seen = {mark for mark in self._seen if low < mark.row_id <= last}
         return low
 

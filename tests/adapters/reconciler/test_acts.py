@@ -249,3 +249,14 @@ def test_run_that_a_person_started_again_after_a_removed_parents_dag_run_had_end
     assert turn(world) == 0
     world.set_run(parent.record.dag_id, parent.record.run_id, queued_at=ended - timedelta(minutes=4))
     assert turn(world) == 1
+
+
+def test_a_request_in_the_place_of_a_deleted_one_is_found(world: World) -> None:
+    """SQLite gives the ids of deleted rows out again."""
+    acting = Reconciler(world.open)
+    for _ in range(3):
+        world.parent(state="running")
+    acting.turn()
+    world.clear()
+    one = world.parent(state="failed", tasks={"first": "running"})
+    assert [done.run_id for done in acting.turn().done] == [one.record.run_id]
