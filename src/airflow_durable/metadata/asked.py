@@ -147,6 +147,11 @@ class Asked:
         (row,) = self._execute(sa.select(sa.func.max(self._store.table.c.id)))
         return int(row[0] or 0)
 
+    def written_at(self, row_id: int) -> Any:  # noqa: ANN401 - as stored
+        """Return when a row was written; None: there is none."""
+        table = self._store.table
+        return next((row[0] for row in self._execute(sa.select(table.c.updated_at).where(table.c.id == row_id))), None)
+
     def chunk_end(self, low: int) -> int | None:
         """
         Return the id of the last one of the next :data:`IDS_AT_ONCE` rows above an id; None: there are none.

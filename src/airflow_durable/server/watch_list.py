@@ -13,14 +13,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_durable.metadata.asked import ROWS_AT_ONCE
+from airflow_durable.metadata.asked import ROWS_AT_ONCE, RowMark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_durable.core.reconcile import Entry
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow, RowMark
+    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
 
 LATE_COMMIT_SECONDS = 30.0
 FULL_SEARCH_SECONDS = 3_600.0
@@ -57,10 +57,13 @@ class WatchList:
         self._marks: deque[tuple[float, int]] = deque()
         self._seen: set[RowMark] = set()
         self._searched_at: float | None = None
+        self._newest: RowMark | None = None
+        self._is_rewound = False
 
     def update(self, asked: Asked) -> None:
         """Read what is new in the store."""
         now, last = self._clock(), asked.last_id()
+        self._note_newest(RowMark(last, asked.written_at(last)))
         if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
             found = self._search(asked, last)
             self._searched_at, self._seen, self._marks = now, set(), deque()
@@ -88,18 +91,24 @@ class WatchList:
         """Take a call off the list; its next entry puts it on again."""
         self.calls.pop(key, None)
 
-    def _low(self, now: float, last: int) -> int:
+    def _note_newest(self, newest: RowMark) -> None:
         """
-        Return the id above which rows may be new.
+        Note which row has the highest id.
 
-        SQLite gives the ids of deleted rows out again: where the highest is lower than before, what is new has the
-        highest of those that there are.
+        SQLite gives the ids of deleted rows out again. So where the highest is lower than before, or of another row,
+        what is new has the highest of those that there are.
         """
+        before, self._newest = self._newest, newest
+        self._is_rewound = before is not None and (
+            newest.row_id < before.row_id or (newest.row_id == before.row_id and newest != before)
+        )
+
+    def _low(self, now: float, last: int) -> int:
+        """Return the id above which rows may be new."""
         while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
             self._marks.popleft()
-        marks = [mark for _, mark in self._marks] or [last]
-        low = min(last, *marks)
-        if last < max(marks):
+        low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
+        if self._is_rewound:
             low = min(low, max(0, last - ROWS_AT_ONCE))
         self._seen = {mark for mark in self._seen if low < mark.row_id <= last}
         return low

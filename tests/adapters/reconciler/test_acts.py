@@ -251,10 +251,11 @@ def test_run_that_a_person_started_again_after_a_removed_parents_dag_run_had_end
     assert turn(world) == 1
 
 
-def test_a_request_in_the_place_of_a_deleted_one_is_found(world: World) -> None:
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_request_in_the_place_of_a_deleted_one_is_found(world: World, number: int) -> None:
     """SQLite gives the ids of deleted rows out again."""
     acting = Reconciler(world.open)
-    for _ in range(3):
+    for _ in range(number):
         world.parent(state="running")
     acting.turn()
     world.clear()
