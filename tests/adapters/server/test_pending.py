@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from tests.adapters.reconciler.test_ledger import ITEMS
-from tests.adapters.reconciler.test_ledger import make as make_ledger
 from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World, asking
 
@@ -143,7 +141,9 @@ def test_resume_waits_since_it_was_asked_for(application: Client, world: World) 
 
 def test_ledger_waits_as_long_as_any_of_its_runs_is_active(application: Client, world: World) -> None:
     """Not only the first item's."""
-    one = make_ledger(world, state="failed")
+    from tests.adapters.reconciler.test_ledger import ITEMS, make
+
+    one = make(world, state="failed")
     world.set_run(CHILD_DAG, ITEMS.run_id(one.parent, 0, epoch=0, generation=0), state="success")
     assert said(application)["waiting"] == 1
     for index in range(1, ITEMS.count):
@@ -154,8 +154,9 @@ def test_ledger_waits_as_long_as_any_of_its_runs_is_active(application: Client, 
 def test_nothing_can_be_done_for_a_person_about_a_ledger(application: Client, world: World) -> None:
     """What is decided there is about one child run: a second one of an item could come of it."""
     from airflow_durable.server import actions
+    from tests.adapters.reconciler.test_ledger import make
 
-    make_ledger(world, state="running")
+    make(world, state="running")
     with world.open() as session:
         row_id = session.scalar(sa.text("SELECT max(id) FROM task_state_store WHERE key LIKE 'durable_child_runs%'"))
         assert actions.read_situation(session, row_id) is None
