@@ -8,10 +8,9 @@ record, and are never shown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -20,8 +19,8 @@ from airflow_durable.core.asks import withdrawn
 from airflow_durable.core.errors import RecordDamagedError
 from airflow_durable.core.model import UNFINISHED_STATES, Parent
 from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow, is_plain, newest_of
-from airflow_durable.core.run_ids import items_prefix
 from airflow_durable.core.stored import dump, key_of, load, position_of
+from airflow_durable.metadata.identities import identities_of, is_item, item_prefixes
 from airflow_durable.metadata.record_keys import call_of, is_asking, is_entry
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 
@@ -144,13 +143,13 @@ class Asked:
 
     def last_id(self) -> int:
         """Return the highest id in the store; 0: it is empty."""
-        (row,) = self._execute(sa.select(sa.func.max(self._store.table.c.id)))
-        return int(row[0] or 0)
+        return self.newest().row_id
 
-    def written_at(self, row_id: int) -> Any:  # noqa: ANN401 - as stored
-        """Return when a row was written; None: there is none."""
-        table = self._store.table
-        return next((row[0] for row in self._execute(sa.select(table.c.updated_at).where(table.c.id == row_id))), None)
+    def newest(self) -> RowMark:
+        """Return the mark of the row with the highest id; its id is 0 if the store is empty."""
+        columns = self._store.table.c
+        statement = sa.select(columns.id, columns.updated_at).order_by(columns.id.desc()).limit(1)
+        return next((RowMark(*row) for row in self._execute(statement)), RowMark(0, None))
 
     def chunk_end(self, low: int) -> int | None:
         """
@@ -194,15 +193,9 @@ class Asked:
     def _asking(self, *conditions: Condition) -> Any:  # noqa: ANN401 - a select
         store = self._store
         columns = store.table.c
-        return sa.select(
-            columns.id,
-            columns.dag_run_id,
-            columns.task_id,
-            store.key.map_index,
-            store.key.region_id,
-            columns.key,
-            columns.updated_at,
-        ).where(*conditions, is_asking(store.table.c.key), columns.value.like('%"asks": {%'))
+        return sa.select(columns.id, *self._call_columns, columns.updated_at).where(
+            *conditions, is_asking(columns.key), columns.value.like('%"asks": {%')
+        )
 
     # What a decision rests on.
 
@@ -309,11 +302,10 @@ class Asked:
         has cleared since the parent's end.
         """
         run = self._tables.dag_run.c
-        prefixes = [items_prefix(identity, ledger.epoch) for identity in parent.identities]
         statement = self._runs().where(
             run.dag_id == ledger.dag_id,
             run.state.in_(UNFINISHED_STATES),
-            sa.or_(*(run.run_id.startswith(prefix, autoescape=True) for prefix in prefixes)),
+            is_item(run.run_id, item_prefixes(parent.identities, ledger.epoch)),
             run.id > after,
         )
         if parent.now.ended_at is not None:
@@ -321,6 +313,12 @@ class Asked:
             statement = statement.where(sa.not_(sa.func.coalesce(is_restarted, sa.false())))
         rows = self._execute(statement.order_by(run.id).limit(ITEMS_AT_ONCE))
         return [(row[0], _child(row)) for row in rows]
+
+    @property
+    def _call_columns(self) -> tuple[Any, ...]:
+        """What :func:`_call_key` reads, in its order."""
+        columns, key = self._store.table.c, self._store.key
+        return columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key
 
     def _runs(self) -> Any:  # noqa: ANN401 - a select
         run = self._tables.dag_run.c
@@ -339,18 +337,15 @@ class Asked:
 
     def key_of(self, row_id: int) -> CallKey | None:
         """Return the call that a row is of; None: there is none, or it is none of ours."""
-        columns = self._store.table.c
-        statement = sa.select(
-            columns.dag_run_id, columns.task_id, self._store.key.map_index, self._store.key.region_id, columns.key
-        ).where(columns.id == row_id)
+        statement = sa.select(*self._call_columns).where(self._store.table.c.id == row_id)
         return next((_call_key(row) for row in self._execute(statement)), None)
 
     def find(self, dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> dict[str, int]:
         """Return the id of the last row of one call of a parent, by region: in loops (3.4) one pass has many."""
         columns, key = self._store.table.c, self._store.key
-        statement = sa.select(
-            columns.dag_run_id, columns.task_id, key.map_index, key.region_id, columns.key, columns.id
-        ).where(key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index)
+        statement = sa.select(*self._call_columns, columns.id).where(
+            key.dag_id == dag_id, key.run_id == run_id, key.task_id == task_id, key.map_index == map_index
+        )
         rows = list(self._execute(statement.where(is_entry(self._store.table.c.key)).order_by(columns.id)))
         keys = ((row[5], _call_key(row)) for row in rows)
         return {key.region_id: row_id for row_id, key in keys if key is not None and key.call == call}
@@ -358,9 +353,9 @@ class Asked:
     def rows_of_parent(self, key: CallKey) -> list[int]:
         """Return the ids of all our rows of a parent, of all its calls."""
         columns, store = self._store.table.c, self._store
-        statement = sa.select(
-            columns.dag_run_id, columns.task_id, store.key.map_index, store.key.region_id, columns.key, columns.id
-        ).where(columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, is_entry(store.table.c.key))
+        statement = sa.select(*self._call_columns, columns.id).where(
+            columns.dag_run_id == key.dag_run_id, columns.task_id == key.task_id, is_entry(store.table.c.key)
+        )
         statement = statement.where(store.key.map_index == key.map_index)
         return sorted(
             row[5] for row in self._execute(statement) if (found := _call_key(row)) is not None and found[:4] == key[:4]
@@ -405,14 +400,7 @@ class Asked:
         """
         columns = self._store.table.c
         text = json.dumps({"run_id": record.run_id})[1:-1]
-        statement = sa.select(
-            columns.id,
-            columns.dag_run_id,
-            columns.task_id,
-            self._store.key.map_index,
-            self._store.key.region_id,
-            columns.key,
-        ).where(columns.updated_at.between(*window))
+        statement = sa.select(columns.id, *self._call_columns).where(columns.updated_at.between(*window))
         statement = statement.where(is_entry(self._store.table.c.key), columns.value.contains(text, autoescape=True))
         keys: set[CallKey] = set()
         low, last = 0, self.last_id()
@@ -477,14 +465,7 @@ def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN4
         ended_at = run_ended_at if state == "removed" else as_utc(latest[2])
         now = ParentNow(str(as_uuid(latest[0])), state, ended_at, as_text(run_state))
     plain = Parent(dag_id, run_id, key.task_id, key.map_index, after, started_at=started_at)
-    identities: tuple[Parent, ...] = (plain,)
-    if key.region_id and key.map_index >= 0:
-        # A loop's task sees its pass beside the map index, and a mapped one in a loop both (3.4).
-        identities += tuple(
-            replace(plain, map_index=index, loop_index=key.map_index, region=str(UUID(key.region_id)))
-            for index in (-1, key.map_index)
-        )
-    return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities)
+    return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities_of(plain, key.region_id))
 
 
 def _child(row: Any) -> ChildNow:  # noqa: ANN401 - a row

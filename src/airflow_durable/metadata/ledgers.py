@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from airflow_durable.core import run_ids
 from airflow_durable.core.model import ENDED_STATES, Parent
+from airflow_durable.metadata.identities import identities_of, is_item, item_prefixes
 from airflow_durable.metadata.model import DagRun
 from airflow_durable.metadata.record_keys import escape
 from airflow_durable.metadata.values import as_text, as_utc
@@ -229,32 +229,20 @@ class Region:
     def __init__(self, key: InstanceKey, ledger: Ledger, row_id: int, run_after: datetime) -> None:
         self.dag_id = ledger.dag_id
         self._row_id = row_id
-        self.prefixes = tuple(
-            run_ids.items_prefix(parent, max(0, ledger.epoch)) for parent in _identities(key, run_after)
-        )
+        parent = Parent(*key[:4], run_after)
+        self.prefixes = item_prefixes(identities_of(parent, key.region_id), ledger.epoch)
         """How their run ids begin; more than one where the row leaves open how the task sees itself (3.4)."""
 
     def conditions(self, run: Any) -> tuple[Condition, ...]:  # noqa: ANN401 - columns
         """Return the conditions that a run is one of them."""
-        return run.dag_id == self.dag_id, run.id > self._row_id, self._begins(run.run_id, "")
+        return run.dag_id == self.dag_id, run.id > self._row_id, is_item(run.run_id, self.prefixes)
 
     def is_later(self, run_id: Any) -> Condition:  # noqa: ANN401 - a column
         """Return the condition that it is not the first run of its item."""
-        return self._begins(run_id, f"%{escape('_r')}")
+        return is_item(run_id, self.prefixes, f"%{escape('_r')}")
 
     def split(self, run_id: str) -> tuple[str, int] | None:
         """Return which item a run is of, as its run id shows it, and how many came before it."""
         begin = next((prefix for prefix in self.prefixes if run_id.startswith(prefix)), None)
         found = None if begin is None else _ITEM.fullmatch(run_id.removeprefix(begin))
         return (found["key"] or found["position"], int(found["generation"] or 0)) if found else None
-
-    def _begins(self, run_id: Any, then: str) -> Condition:  # noqa: ANN401 - a column
-        return sa.or_(*(run_id.like(f"{escape(prefix)}{then}%", escape="!") for prefix in self.prefixes))
-
-
-def _identities(key: InstanceKey, run_after: datetime) -> tuple[Parent, ...]:
-    """Return how the task may see itself; in a loop (3.4) the row leaves it open."""
-    plain = Parent(key.dag_id, key.run_id, key.task_id, key.map_index, run_after)
-    if not key.region_id or key.map_index < 0:
-        return (plain,)
-    return (plain, *(replace(plain, map_index=index, loop_index=key.map_index) for index in (-1, key.map_index)))

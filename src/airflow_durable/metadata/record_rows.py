@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from airflow_durable.core.model import Phase
 from airflow_durable.metadata.model import UNFINISHED_STATES, InstanceKey, TaskKey
 from airflow_durable.metadata.reads import KEYS_AT_ONCE, as_key
-from airflow_durable.metadata.record_keys import call_of, escape, is_entry, is_ledger_entry
+from airflow_durable.metadata.record_keys import call_of, escape, is_asking, is_entry
 from airflow_durable.metadata.values import as_text, as_utc, is_of
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class RecordRows:
 
     def _is_entry(self, store: Store) -> Condition:
         key = store.table.c.key
-        return sa.or_(is_entry(key), is_ledger_entry(key)) if self._has_ledgers else is_entry(key)
+        return is_asking(key) if self._has_ledgers else is_entry(key)
 
     def _is_parent_of(self, store: Store) -> Condition:
         return sa.and_(self._latest.key.match(store.key), self._latest.is_included)

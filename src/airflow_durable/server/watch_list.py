@@ -13,14 +13,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_durable.metadata.asked import ROWS_AT_ONCE, RowMark
+from airflow_durable.metadata.asked import ROWS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_durable.core.reconcile import Entry
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
+    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow, RowMark
 
 LATE_COMMIT_SECONDS = 30.0
 FULL_SEARCH_SECONDS = 3_600.0
@@ -62,8 +62,9 @@ class WatchList:
 
     def update(self, asked: Asked) -> None:
         """Read what is new in the store."""
-        now, last = self._clock(), asked.last_id()
-        self._note_newest(RowMark(last, asked.written_at(last)))
+        now, newest = self._clock(), asked.newest()
+        self._note_newest(newest)
+        last = newest.row_id
         if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
             found = self._search(asked, last)
             self._searched_at, self._seen, self._marks = now, set(), deque()
