@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_durable.compat import DagRunTriggerException, conf
+from airflow_durable.compat import conf
 from airflow_durable.durations import read_interval
 from airflow_durable.operators.parameters import ON_PARENT_END, check_all
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
-from airflow_durable.stock import DagIsPaused, StockTriggerDagRunOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_durable.core.many import Many
-    from airflow_durable.task.many_port import AirflowManyPort
+    from airflow_durable.task.many_execution import ManyExecution
 
-# What only a running task needs is imported by the methods that run: a Dag file with this operator is parsed again and
-# again.
+# What a running task does is in task/, and is imported by the methods that run: a Dag file with this operator is parsed
+# again and again.
 
 _ON_CLEAR = ("auto", "failed", "all")
 
@@ -173,7 +171,7 @@ class TriggerDagRunsOperator(BaseOperator):
         """
         from airflow_durable.task.failures import guarded
 
-        return guarded(context, lambda: self._begin(context))
+        return guarded(context, self._execution(context).begin)
 
     def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """
@@ -183,153 +181,14 @@ class TriggerDagRunsOperator(BaseOperator):
         """
         from airflow_durable.task.failures import guarded
 
-        return guarded(context, lambda: self._resume(context, event))
+        return guarded(context, lambda: self._execution(context).resume(event))
 
-    def _begin(self, context: Context) -> Any:  # noqa: ANN401 - see the class
-        from airflow_durable.core import many as core
-
-        many = self._open(context)
-        core.begin(many)
-        if not many.goal.items.count:
-            self.log.info("There are no items, so no run is started.")
-        return self._drive(context, many)
-
-    def _resume(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
-        from airflow_durable import task_sdk
-        from airflow_durable.core import many as core
-        from airflow_durable.task.many_wait import read_event
-
-        many = self._open(context)
-        ledger, board, ends = read_event(event, many.goal.items, self.trigger_dag_id)
-        is_left_over = task_sdk.is_event_left_over(deferred_in_try=ledger.last_try, try_number=context["ti"].try_number)
-        if board is None or is_left_over or ledger.dag_id != many.goal.request.dag_id:
-            # Other items than before the deferral: this try begins again, from the ledger.
-            return self._begin(context)
-        many.ledger, many.board = ledger, board
-        if core.is_list_changed(many):
-            return self._begin(context)
-        self._port_of(many).restore(event["ledger"])
-        return self._drive(context, many, ends)
-
-    def _drive(self, context: Context, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see the class
-        """Start what there is room for, and wait, until nothing is left to be done; then take the outcome."""
-        from airflow_durable.core import many as core
-        from airflow_durable.core.many_errors import ItemsFailedError
-        from airflow_durable.task import many_wait
-
-        port = self._port_of(many)
-        try:
-            self._send_and_wait(many, port, ends)
-        except ItemsFailedError:
-            port.report_end(many)
-            raise
-        port.report_end(many)
-        returned = many_wait.results_of(many, self.result) if self.result else many_wait.summary_of(many)
-        core.finish(many)
-        if self.result:
-            context["ti"].xcom_push(key="summary", value=many_wait.summary_of(many))
-        return returned
-
-    def _send_and_wait(self, many: Many, port: AirflowManyPort, ends: Iterable[tuple[int, str | None]]) -> None:
-        from airflow_durable import task_sdk
-        from airflow_durable.core import many as core
-        from airflow_durable.task import many_wait
-
-        core.note_ends(many, ends)
-        patience_seconds = read_interval(self.poke_interval) or 0.0
-        while True:
-            core.send(many)
-            if many.board.is_over:
-                return
-            port.report_progress(many)
-            if self.deferrable and task_sdk.can_defer():
-                self._defer(many, port, patience_seconds)
-            core.note_ends(many, many_wait.wait(many, patience_seconds, port.report_watch))
-
-    def _defer(self, many: Many, port: AirflowManyPort, patience_seconds: float) -> None:
-        """Wait in the triggerer, if a trigger can carry what is to be known of the items; else return."""
-        from airflow_durable.task.many_wait import trigger_of
-
-        trigger = trigger_of(many, patience_seconds, port.position())
-        if trigger is not None:
-            self.defer(trigger=trigger, method_name="execute_complete")
-        self.log.warning(
-            "What is to be known of the items is too large for a deferral, so the wait continues in the worker."
-        )
-
-    def _open(self, context: Context) -> Many:
-        from airflow_durable.core.errors import RequestInvalidError
-        from airflow_durable.core.many import Many
-        from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
-        from airflow_durable.task.many_report import ManyReporter
-        from airflow_durable.task.many_request import build_goal, read_items
-        from airflow_durable.task.observability import tags_of
-        from airflow_durable.task.request import build_attempt
+    def _execution(self, context: Context) -> ManyExecution:
+        from airflow_durable.task.many_execution import ManyExecution
 
         task = context["task"]
-        if not isinstance(task, TriggerDagRunsOperator) or task.task_id != self.task_id:
-            # The run ids follow from the task: those of two calls would be the same.
-            message = "TriggerDagRunsOperator has to be a task of its own, not called by the code of another one."
-            raise RequestInvalidError(message)
-        attempt = build_attempt(context)
-        items, confs = read_items(self)
-        journal = open_ledger_journal(context)
-        goal = build_goal(self, items, attempt, has_store=journal.has_store)
-        port = AirflowManyPort(
-            context,
-            journal,
-            ManyReporter(self.log, type(self).__name__, tags_of(context)),
-            confs,
-            lambda run_id: self._ask_stock(context, run_id),
-        )
-        return Many(port, goal, attempt)
-
-    @staticmethod
-    def _port_of(many: Many) -> AirflowManyPort:
-        from typing import cast
-
-        return cast("AirflowManyPort", many.port)
-
-    def _ask_stock(self, context: Context, run_id: str) -> DagRunTriggerException:
-        """
-        Let the stock operator build its request for one run, and return it: the others are like it.
-
-        It checks whether the Dag is paused, and adds the OpenLineage parent to an empty conf.
-
-        :raises ChildDagPausedError: with ``fail_when_dag_is_paused``.
-        :raises SubmissionRefusedError: with ``fail_when_dag_is_paused``, if there is no such Dag.
-        """
-        from airflow_durable import task_sdk
-        from airflow_durable.exceptions import ChildDagPausedError
-        from airflow_durable.stock import PARAMETERS
-
-        wanted: dict[str, Any] = {
-            "trigger_dag_id": self.trigger_dag_id,
-            "trigger_run_id": run_id,
-            "conf": {},
-            "note": self.note,
-            "fail_when_dag_is_paused": self.fail_when_dag_is_paused,
-            "openlineage_inject_parent_info": self.openlineage_inject_parent_info,
-        }
-        given = {name: value for name, value in wanted.items() if name in PARAMETERS}
-        stock = StockTriggerDagRunOperator(task_id=self.task_id, **given)
-        # The function itself: Airflow's guard around it warns of an operator that another one calls.
-        run = getattr(StockTriggerDagRunOperator.execute, "__wrapped__", StockTriggerDagRunOperator.execute)
-        failure: Exception
-        try:
-            with task_sdk.undisturbed():
-                run(stock, context)
-        except DagRunTriggerException as request:
-            return request
-        except DagIsPaused:
-            failure = ChildDagPausedError(self.trigger_dag_id, run_id)
-        except Exception as error:
-            if not task_sdk.is_from_server(error):
-                raise
-            failure = task_sdk.as_submission_error(self.trigger_dag_id, run_id, error)
-        else:
-            failure = RuntimeError("The stock TriggerDagRunOperator did not raise its request.")
-        raise failure
+        is_own_task = isinstance(task, TriggerDagRunsOperator) and task.task_id == self.task_id
+        return ManyExecution(self, context, is_own_task=is_own_task)
 
 
 def _is_count(given: object, *, least: int) -> bool:

@@ -39,7 +39,26 @@ def ask_stock(  # noqa: PLR0913 - the identity of a run, and whom to ask
     assign(operator, trigger_dag_id=dag_id, trigger_run_id=run_id, logical_date=logical_date)
     is_failing = operator.fail_when_dag_is_paused
     operator.fail_when_dag_is_paused = is_failing and is_pause_checked
-    failure: Exception | None = None
+    try:
+        return take_request(run_stock, dag_id, run_id, is_server_asked=is_pause_checked)
+    finally:
+        operator.fail_when_dag_is_paused = is_failing
+        # The stock operator replaced some by what it made of them.
+        assign(operator, trigger_dag_id=dag_id, trigger_run_id=run_id, logical_date=logical_date)
+
+
+def take_request(
+    run_stock: Callable[[], Any], dag_id: str, run_id: str, *, is_server_asked: bool = True
+) -> DagRunTriggerException:
+    """
+    Run the stock operator, and return the request that it raises.
+
+    :param is_server_asked: it may ask the server on the way, and be refused.
+    :raises ChildDagPausedError: as :func:`ask_stock`.
+    :raises SubmissionRefusedError: as :func:`ask_stock`.
+    :raises SubmissionUnknownError: as :func:`ask_stock`.
+    """
+    failure: Exception
     try:
         with task_sdk.undisturbed():
             run_stock()
@@ -48,17 +67,15 @@ def ask_stock(  # noqa: PLR0913 - the identity of a run, and whom to ask
     except DagIsPaused:
         failure = ChildDagPausedError(dag_id, run_id)
     except Exception as error:
-        if not is_pause_checked or not task_sdk.is_from_server(error):
+        if not is_server_asked or not task_sdk.is_from_server(error):
             raise
         failure = task_sdk.as_submission_error(dag_id, run_id, error)
-    finally:
-        operator.fail_when_dag_is_paused = is_failing
-        # The stock operator replaced some by what it made of them.
-        assign(operator, trigger_dag_id=dag_id, trigger_run_id=run_id, logical_date=logical_date)
-    if failure is not None:
-        raise failure
-    message = "The stock TriggerDagRunOperator did not raise its request: this provider version is not supported."
-    raise RuntimeError(message)
+    else:
+        failure = RuntimeError(
+            "The stock TriggerDagRunOperator did not raise its request: this provider version is not supported."
+        )
+    # Out of the except block: what is raised in it has the error, and its text, as its context.
+    raise failure
 
 
 def assign(operator: TriggerDagRunOperator, **values: Any) -> None:  # noqa: ANN401 - as many types as parameters
