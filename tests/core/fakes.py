@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import protocol, waiting
-from airflow_durable.core.errors import JournalWriteError
+from airflow_durable.core.errors import JournalWriteError, LookUpFailedError
 from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, OnClear, Outcome, Parent, Request
 from airflow_durable.core.stored import dump, key_of, load
 from airflow_durable.task.journal import StoreJournal
@@ -467,3 +467,24 @@ def crash_while_waiting(server: Server, request: Request, *, at: Attempt | None 
 
 def _die(server: Server) -> None:
     raise Crash
+
+
+AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
+FORBIDDEN = Fault(LookUpFailedError("child", "x", "forbidden", is_transient=False))
+
+
+def child_failed(request: Request, *, server: Server | None = None) -> Server:
+    """Return a server whose parent's first try died while it waited; then its child failed."""
+    server = server or Server()
+    crash_while_waiting(server, request)
+    server.end_all("failed")
+    return server
+
+
+def reconcile(server: Server) -> None:
+    """Act as the reconciler, once: by the newest entry alone."""
+    asks = server.record().asks
+    for run in server.runs.values():
+        if asks and asks.action and (run.clear_number, run.state) == (asks.action.clear_number, asks.action.state):
+            run.state, run.clear_number = "queued", run.clear_number + 1
+            server.on_sleep = lambda server: server.end_all("success")

@@ -19,17 +19,20 @@ from airflow_durable.core.errors import (
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, Phase, Request
 
 from .fakes import (
+    AWAY,
+    FORBIDDEN,
     Crash,
     FakePort,
-    Fault,
     Run,
     Server,
     _die,
     ask,
     ask_fixed_id,
     attempt,
+    child_failed,
     cleared,
     crash_while_waiting,
+    reconcile,
     run_try,
 )
 
@@ -40,25 +43,11 @@ if TYPE_CHECKING:
 
 FAIL = replace(ask(), on_child_failure=OnChildFailure.FAIL)
 RESUME = replace(ask(), on_child_failure=OnChildFailure.RESUME, reconciler_timeout_seconds=5.0)
-AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
-FORBIDDEN = Fault(LookUpFailedError("child", "x", "forbidden", is_transient=False))
 
 
 def failed(request: Request = FAIL, *, server: Server | None = None) -> Server:
     """Return a server whose parent's first try died while it waited; then its child failed."""
-    server = server or Server()
-    crash_while_waiting(server, request)
-    server.end_all("failed")
-    return server
-
-
-def reconcile(server: Server) -> None:
-    """Act as the reconciler, once: by the newest entry alone."""
-    asks = server.record().asks
-    for run in server.runs.values():
-        if asks and asks.action and (run.clear_number, run.state) == (asks.action.clear_number, asks.action.state):
-            run.state, run.clear_number = "queued", run.clear_number + 1
-            server.on_sleep = lambda server: server.end_all("success")
+    return child_failed(request, server=server)
 
 
 def decided(server: Server) -> list[Decision]:

@@ -11,8 +11,11 @@ from airflow_durable.core.asks import ActionKind, OnParentEnd
 from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError
 from airflow_durable.core.model import Decision, Mode, OnClear, Request
 
+from . import fakes
 from .fakes import (
+    AWAY,
     FIXED_DATE,
+    FORBIDDEN,
     Crash,
     FakePort,
     Fault,
@@ -23,6 +26,7 @@ from .fakes import (
     ask_fixed_id,
     ask_unprovable,
     attempt,
+    child_failed,
     cleared,
     crash_while_waiting,
     run_try,
@@ -35,26 +39,18 @@ if TYPE_CHECKING:
 
 ASKED = replace(ask_fixed_id(), is_reset=True, reset_timeout_seconds=5.0)
 DATED = replace(ask_fixed_date(), is_reset=True, reset_timeout_seconds=5.0)
-AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
-FORBIDDEN = Fault(LookUpFailedError("child", "x", "forbidden", is_transient=False))
 
 
 def failed(request: Request = ASKED) -> Server:
     """Return a server whose parent's first try died while it waited; then its child failed."""
-    server = Server()
-    crash_while_waiting(server, request)
-    server.end_all("failed")
-    return server
+    return child_failed(request)
 
 
 def reconcile(server: Server) -> None:
-    """Act as the reconciler, once: by the newest entry alone."""
+    """Act as the reconciler, once: a reset is what is asked for, if anything is."""
     asks = server.record().asks
-    for run in server.runs.values():
-        if asks and asks.action and (run.clear_number, run.state) == (asks.action.clear_number, asks.action.state):
-            assert asks.action.kind is ActionKind.RESET
-            run.state, run.clear_number = "queued", run.clear_number + 1
-            server.on_sleep = lambda server: server.end_all("success")
+    assert asks is None or asks.action is None or asks.action.kind is ActionKind.RESET
+    fakes.reconcile(server)
 
 
 def resets(port: FakePort) -> int:

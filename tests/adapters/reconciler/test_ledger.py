@@ -20,6 +20,8 @@ from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, Asking, World, asking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_durable.core.model import Parent
 
 ITEMS = Items.of_keys(["north", "south", "east coast", "west"])
@@ -210,6 +212,19 @@ def test_an_action_in_a_ledger_is_none(world: World) -> None:
     assert not open_reconciler(world).turn().done
 
 
+def watch_acts(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None] = lambda _: None) -> list[Any]:
+    """Return what reconcilers try to do, from now on; call something before each, with how many there are."""
+    right, calls = Reconciler._act, []
+
+    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
+        calls.append(due)
+        before(len(calls))
+        return right(self, due)
+
+    monkeypatch.setattr(Reconciler, "_act", act)
+    return calls
+
+
 def test_what_running_tasks_wait_for_comes_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     make(world)
     world.parent(asking("resume"), state="running", child_state="failed", tasks={"first": "failed"})
@@ -233,15 +248,7 @@ def test_a_record_that_goes_in_a_turn_is_no_error(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = make(world)
-    right, calls = Reconciler._act, []
-
-    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
-        calls.append(due)
-        if len(calls) == 2:
-            world.forget(one)
-        return right(self, due)
-
-    monkeypatch.setattr(Reconciler, "_act", act)
+    calls = watch_acts(monkeypatch, lambda number: world.forget(one) if number == 2 else None)
     Reconciler(world.open).turn()
     assert len(calls) == 4
     assert not [record for record in caplog.records if record.exc_info]
@@ -254,13 +261,7 @@ def test_a_parent_of_the_same_name_is_not_looked_at_in_each_turn(world: World, m
     row = world.run_row(one.parent.dag_id, one.parent.run_id)
     world.delete_run(one.parent.dag_id, one.parent.run_id)
     world.run(one.parent.dag_id, one.parent.run_id, "running", run_after=row["run_after"])
-    right, calls = Reconciler._act, []
-
-    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
-        calls.append(due)
-        return right(self, due)
-
-    monkeypatch.setattr(Reconciler, "_act", act)
+    calls = watch_acts(monkeypatch)
     acting.turn()
     seen = len(calls)
     acting.turn()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from fastapi.testclient import TestClient
 
+    from tests.support.asking_parents import World
+
     Client = Callable[[str | None], TestClient]
 
 ROLES = {"admin": "ADMIN", "viewer": "VIEWER", "limited": "VIEWER", "nobody": ""}
@@ -85,3 +87,24 @@ def rows(application: Client) -> Iterator[Rows]:
         yield made
         session.rollback()
         made.clear()
+
+
+@pytest.fixture(scope="module")
+def asking_parents(application: Client) -> World:
+    """Make the Dags of parents that ask for something."""
+    from airflow import settings
+
+    from tests.support.asking_parents import World
+
+    assert settings.engine is not None
+    world = World(settings.engine)
+    world.make_dags()
+    return world
+
+
+@pytest.fixture
+def world(asking_parents: World) -> Iterator[World]:
+    """Return these parents, none of them there yet."""
+    asking_parents.clear()
+    yield asking_parents
+    asking_parents.clear()

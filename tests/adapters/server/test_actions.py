@@ -11,7 +11,7 @@ from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from fastapi.testclient import TestClient
 
@@ -22,23 +22,6 @@ if TYPE_CHECKING:
 pytestmark = needs_store
 HEADER = "X-Durable-Action"
 TASKS = {"first": "success", "second": "failed", "apart": "success"}
-
-
-@pytest.fixture(scope="module")
-def made(application: Client) -> World:
-    from airflow import settings
-
-    assert settings.engine is not None
-    world = World(settings.engine)
-    world.make_dags()
-    return world
-
-
-@pytest.fixture
-def world(made: World) -> Iterator[World]:
-    made.clear()
-    yield made
-    made.clear()
 
 
 def plans_of(client: TestClient, asking: Asking) -> tuple[int, dict[str, Any]]:

@@ -13,29 +13,10 @@ from tests.adapters.versions import needs_store
 from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World, asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .conftest import Client
 
 pytestmark = needs_store
 LONG_AGO = datetime.now(tz=timezone.utc) - timedelta(hours=2)
-
-
-@pytest.fixture(scope="module")
-def made(application: Client) -> World:
-    from airflow import settings
-
-    assert settings.engine is not None
-    world = World(settings.engine)
-    world.make_dags()
-    return world
-
-
-@pytest.fixture
-def world(made: World) -> Iterator[World]:
-    made.clear()
-    yield made
-    made.clear()
 
 
 @pytest.fixture(autouse=True)
