@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskTry
 
 MOST_NAMED = 20
-"""So many failed items are listed; JSON has up to 100."""
+"""The most failed items that are listed; JSON has up to 100."""
 
 VERSION = 1
 """Of the JSON's schema. Within a version fields are added, never changed or removed."""

@@ -5,7 +5,7 @@ A task cannot end a run, clear only what failed in it, or clear it under a condi
 API's ``/clear`` clears the whole run, whatever its state). So it writes down what is wanted, and the reconciler does
 it: by what the newest entry of the call says, and in one transaction that holds what it decided from.
 
-Two actions there are: to resume a failed run, and to reset one under a fixed identity.
+There are two actions: to resume a failed run, and to reset one under a fixed identity.
 
 **An action is wanted** only while it is in the newest entry of its call, while the task instance that wrote the entry
 is still the parent's current one, and while the run has the recorded ``clear_number`` and state. To do it moves
@@ -100,7 +100,8 @@ def withdrawn(stored: Mapping[str, Any]) -> dict[str, Any]:
     Return the stored form of the entry that follows one with an action, by the stored form of that one.
 
     Both may write it: the task, which withdraws the action, and the reconciler, in the transaction that does it. There
-    is one key for it, so who comes second waits for the first. So what is withdrawn is not done afterwards.
+    is one key for it, so the second waits for the first, and what is withdrawn is not done afterwards. After a reset
+    the task's own entry differs in its clock, which starts again; it takes the place of the reconciler's.
     """
     asks = {name: value for name, value in stored.get("asks", {}).items() if name != "action"}
     others = {name: value for name, value in stored.items() if name != "asks"}

@@ -150,7 +150,7 @@ def _is_resumed(
     record: Record, request: Request, seen: ChildRun, clear: Clear | None, *, is_upstream_newer: bool | None
 ) -> bool:
     """
-    Tell whether the failed run continues from where it failed.
+    Return whether the failed run continues from where it failed.
 
     It keeps its conf. So a task that now asks for another conf gets a fresh run, where there can be one. And the
     reconciler acts only on what it can prove: not on a run that this parent merely reset, or knows only from a reply.

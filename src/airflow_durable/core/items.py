@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_durable.core.model import Parent
 
 NUMBERS_PLAIN = 50
-"""So many exceptions of a board are stored so that people can read them."""
+"""Up to this many exceptions of a board are stored in a form that people can read."""
 
 BY_POSITION = "position"
 """The digest of items that have no keys: their number says all."""

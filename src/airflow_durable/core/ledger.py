@@ -46,7 +46,7 @@ class ItemRecord(Record):
     is_tagged: bool = False
 
     def is_author_of(self, run: ChildRun, attempt: Attempt) -> bool:
-        """Tell whether the run under the item's run id is one that this parent started."""
+        """Return whether the run under the item's run id is one that this parent started."""
         if run.clear_number is None:
             return super().is_author_of(run, attempt)
         if self.is_tagged and run.run_after is not None:
@@ -91,7 +91,7 @@ class Ledger(Record):
 
     def is_started_by(self, parent: Parent, run_id: str) -> bool:
         """
-        Tell whether a run id is one of this parent's, in the epoch of this entry: no other parent asks for it.
+        Return whether a run id is one of this parent's, in the epoch of this entry: no other parent asks for it.
 
         But for passes of a task loop with one number in several regions (3.4): see :func:`is_of_pass`.
         """
@@ -99,7 +99,9 @@ class Ledger(Record):
 
     def is_of_pass(self, parent: Parent, run_after: datetime | None) -> bool:
         """
-        Tell whether a run is of this very pass of a task loop, by the date that is ours in it; True outside of a loop.
+        Return whether a run is of this very pass of a task loop, by the date that we chose for it.
+
+        Outside of a loop there is one pass: True.
 
         :param run_after: of the run.
         """
@@ -108,7 +110,7 @@ class Ledger(Record):
         return run_after is not None and run_after.microsecond == run_ids.tag_of_life(parent, self.call)
 
     def is_of(self, items: Items) -> bool:
-        """Tell whether it was written for these items, in this order."""
+        """Return whether it was written for these items, in this order."""
         return (self.count, self.digest) == (items.count, items.digest)
 
 

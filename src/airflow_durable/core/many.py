@@ -60,7 +60,7 @@ class Wake:
 
     def is_due(self, *, ended: int, failed: int, left: int, since_first_seconds: float) -> bool:
         """
-        Tell whether the wait has to end.
+        Return whether the wait has to end.
 
         :param ended: how many runs have ended in this wait, the failed and the deleted ones included.
         :param failed: how many of them failed, or were deleted.
@@ -121,7 +121,7 @@ def note_ends(many: Many, ends: Iterable[tuple[int, str | None]]) -> None:
     Take note of what became of runs. It may be told twice, and of runs that are not waited for any more.
 
     A state that is neither active nor known has ended a run: the poller found that nothing happens in it any more. It
-    is no success, so the item has failed; a wait that goes on for it would never end.
+    is no success, so the item has failed; to wait longer would be to wait forever.
 
     :param ends: items, and the state of their present run; None: it does not exist any more.
     :raises ItemsFailedError: more items have failed than are tolerated.

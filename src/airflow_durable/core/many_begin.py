@@ -183,7 +183,7 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
 
 def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
     """
-    Tell whether something upstream ran again since this run was asked for: its logical date is the moment of that.
+    Return whether something upstream ran again since this run was asked for: its logical date is the moment of that.
 
     Not since the ledger was written. A try that starts all anew after a clear may die half-way: what it has started is
     of after the upstream task, and the next try keeps it.
@@ -193,7 +193,7 @@ def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
 
 def is_list_changed(many: Many) -> bool:
     """
-    Tell whether items without keys have moved while the task was deferred: then it has to begin again.
+    Return whether items without keys have moved while the task was deferred: then it has to begin again.
 
     Only where some are yet to be sent. Those that have been were of one list.
     """
@@ -203,7 +203,7 @@ def is_list_changed(many: Many) -> bool:
 
 def _is_moved(many: Many, indices: Sequence[int]) -> bool:
     """
-    Tell whether items without keys have moved since they were sent, as far as a few of them tell.
+    Return whether items without keys have moved since they were sent, as far as a few of them tell.
 
     An item that was put in or taken out moves all behind it, so the first and the last one tell nearly always.
     """
@@ -218,7 +218,7 @@ def _is_moved(many: Many, indices: Sequence[int]) -> bool:
 
 
 def _is_count_enough(many: Many, generation: int) -> bool:
-    """Tell whether a run that exists is known to be this parent's."""
+    """Return whether a run that exists is known to be this parent's."""
     if generation == 0 and many.ledger.is_clean and many.ledger.is_of(many.goal.items):
         return True
     # 3.0 and 3.1 say no more of a run than its state. There a first try, which sent nothing, takes none for its own.
@@ -226,7 +226,7 @@ def _is_count_enough(many: Many, generation: int) -> bool:
 
 
 def _is_proven(many: Many) -> bool:
-    """Tell whether each run that exists was proven to be this parent's, so that later tries can believe a count."""
+    """Return whether each run that exists was proven to be this parent's, so that later tries can believe a count."""
     return many.port.has_details and not many.has_others
 
 

@@ -45,7 +45,7 @@ class ManyPort(Protocol):
         """Return the port for one item: it submits with the item's conf, and compares with it. It stores nothing."""
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
-        """Tell whether a task upstream of the parent ran again after this moment; None: that cannot be known."""
+        """Return whether a task upstream of the parent ran again after this moment; None: that cannot be known."""
 
     def now(self) -> datetime:
         """Return the present, in UTC, to the microsecond."""

@@ -68,7 +68,7 @@ class Port(Protocol):
 
     def is_upstream_newer(self, than: datetime | None) -> bool | None:
         """
-        Tell whether a task upstream of the parent ran again after this moment; None: that cannot be known.
+        Return whether a task upstream of the parent ran again after this moment; None: that cannot be known.
 
         :param than: None: not known either.
         """

@@ -305,7 +305,7 @@ def proving_window(record: Record, child: ChildNow) -> tuple[datetime, datetime]
 
 
 def _is_written_ahead(entries: Sequence[Entry], record: Record, seen: datetime, created_at: datetime | None) -> bool:
-    """Tell whether the entry that names the date is of before the run, and of when the clock had that date."""
+    """Return whether the entry that names the date is of before the run, and of when the clock had that date."""
     written = [entry.written_at for entry in entries if entry.record and _names(entry.record, record, seen)]
     if seen not in record.dates or not written or created_at is None:
         return False

@@ -256,7 +256,7 @@ class Record:
         return self._was_reset(run)
 
     def _was_reset(self, run: ChildRun) -> bool:
-        """Return whether its reset was asked for: from then on it is ours, whoever made it."""
+        """Return whether its reset was asked for. A run that this task reset counts as its own, whoever started it."""
         return self.reset is not None and self.reset.is_of(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
@@ -264,7 +264,7 @@ class Record:
         return self.reset is not None and self.reset.is_of(run) and self.reset.clear_number == (run.clear_number or 0)
 
     def is_reset_done(self, run: ChildRun) -> bool:
-        """Tell whether it has, or a person has cleared the run since."""
+        """Return whether it has reached the run, or a person has cleared the run since."""
         return self._was_reset(run) and not self.is_reset_pending(run)
 
 

@@ -51,9 +51,9 @@ def reset(port: Port, request: Request, record: Record, found: ChildRun) -> Reco
 
 def _is_asked(port: Port, request: Request, record: Record, found: ChildRun) -> bool:
     """
-    Tell whether the reconciler is asked. It acts only on what it can prove.
+    Return whether the reconciler is asked. It acts only on what it can prove.
 
-    So not about a foreign run, one that this parent merely had reset, or one whose record was lost.
+    So it is not asked about a foreign run, one that this parent merely reset, or one whose record was lost.
     """
     is_waited_for = port.has_store and request.reset_timeout_seconds > 0
     return is_waited_for and found.clear_number is not None and record.is_proven_by_run(found)
@@ -70,7 +70,7 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
     acts (:func:`.asks.withdrawn`). So once it is written, the reconciler has acted, or never will, and what the run is
     like *then* says whether it is still to be reset.
 
-    :returns: the record as last written; and whether the run has started over, whoever cleared it.
+    :returns: the record as last written; and whether somebody has cleared the run, so that it has started over.
     """
     waited_seconds = 0.0
     while True:
@@ -82,7 +82,7 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
         )
         if not isinstance(changed, ChildRun) or not record.is_reset_pending(changed):
             break
-        # It has ended meanwhile, or a person has marked it. It is to start over all the same.
+        # It has ended meanwhile, or a person has marked it. It still has to start over.
         seen = changed
     # The run starts over now, so the time that it may take begins now.
     clock = timeouts.new_clock(request, port.now())

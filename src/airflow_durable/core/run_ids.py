@@ -92,8 +92,8 @@ def items_prefix(parent: Parent, epoch: int) -> str:
     """
     Return how the run ids of all children of a task with many begin, and those of no other task.
 
-    What tells them from every other run are 60 bits of the parent and the epoch. So who has but the parent and a run id
-    knows whether the run is one of these, whatever its item is, and a database finds them all.
+    They hold 60 bits of a digest of the parent and the epoch. So the parent and a run id are enough to know whether the
+    run is one of these, whatever its item is, and a database can find them all.
     """
     digest = _digest([_identity(parent), epoch, "items"])
     return f"manual__{_in_utc(parent.run_after)}_{digest}{f'_e{epoch}' if epoch else ''}_"
@@ -110,8 +110,8 @@ def item_run_id(prefix: str, key: str | None, index: int, generation: int) -> st
         manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_n17                           the 18th item of those without keys
         manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest-coast-p5e7wd4j3sqb      the item with the key "west coast"
 
-    A key is shown whole, up to 60 letters, digits, ``.`` and ``-``. Of another one as much is shown as there is room,
-    and a digest of it. A key that looks like one of those is told by a digest, too: so no two keys have one run id.
+    A key of up to 60 letters, digits, ``.`` and ``-`` is shown whole. Of any other key the beginning is shown, followed
+    by a digest of the key. So is a key that itself looks like that: so no two keys have the same run id.
 
     :param prefix: :func:`items_prefix`.
     :param key: None: the item has none, and its position is what identifies it.

@@ -43,7 +43,7 @@ ROWS_AT_ONCE = 1_000
 CALLS_AT_ONCE = 300
 
 ITEMS_AT_ONCE = 100
-"""So many runs of one ledger are returned at a time."""
+"""The most runs of ledgers that are returned, and ended, at a time."""
 
 LEDGER = 0
 """In the place of a call's number: those of calls start from 1."""

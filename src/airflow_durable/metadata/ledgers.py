@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.tables import Condition, Tables
 
 MOST_FAILED = 100
-"""So many failed items are named."""
+"""The most failed items that are named."""
 
 MOST_LATER = 5_000
-"""So many runs that are not the first of their item are read to find the present one of each."""
+"""The most runs, of those that are not the first of their item, that are read to find the present run of each."""
 
 _ITEM = re.compile(r"(?:i(?P<key>[A-Za-z0-9.-]{1,60})|n(?P<position>\d+))(?:_r(?P<generation>[1-9]\d*))?")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MOST_EXPORTED = 10_000
 MOST_LISTED = 100
-"""So many of the reconciler's requests, and of its latest actions, are returned."""
+"""The most of the reconciler's requests, and of its latest actions, that are returned."""
 
 COLUMNS = (
     "id",

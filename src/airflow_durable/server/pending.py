@@ -38,7 +38,7 @@ OVERDUE = timedelta(minutes=1)
 
 MOST_LOGGED = 100
 MOST_PROVEN = 100
-"""So many requests are checked in each read for whether they may be done; the others count as waiting."""
+"""The most requests that one read checks for whether they may be done; the others count as waiting."""
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 MOST_REQUESTS = 5
-"""So many of the reconciler's requests, and of its latest actions, are listed."""
+"""The most of the reconciler's requests, and of its latest actions, that are listed."""
 
 MOST_FAILED = 20
-"""So many failed items of a task with many children are listed."""
+"""The most failed items of a task with many children that are listed."""
 
 _HOURS_UNTIL_DAYS = 48
 _SECONDS_PER_HOUR = 3600

@@ -24,7 +24,7 @@ NOTE_SECONDS = 60.0
 """The log says how the whole stands no more often than that."""
 
 SLICE = 250
-"""So many waits are begun before the event loop, which others share, has its turn again."""
+"""The most waits that are begun before the event loop, which others share, has its turn again."""
 
 
 class Watch:
