@@ -8,30 +8,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_durable.demo.api import PublicApi
+from airflow_durable.demo import steps
 from airflow_durable.demo.engine import ScratchAirflow
+from airflow_durable.demo.steps import STEP_LIMIT_SECONDS
 from airflow_durable.metadata.model import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_durable.demo.steps import Report
     from airflow_durable.metadata.model import DagRun, TaskTry
     from airflow_durable.metadata.scratch import ScratchDatabase
-
-    Report = Callable[[str], None]
 
 DAGS_FOLDER = Path(__file__).parent / "dags"
 KINDS = ("stock", "durable", "switched")
 """The third is written like the first, with the stock operator, and made durable by the configuration alone."""
 WORK_SECONDS = 30
-STEP_LIMIT_SECONDS = 300.0
 RUN_ID = "demo"
 TASK_ID = "run_child"
 
 _OPTIONS = {
-    "core.parallelism": "8",
-    "scheduler.task_instance_heartbeat_timeout": "8",
-    "scheduler.task_instance_heartbeat_timeout_detection_interval": "1",
+    **steps.OPTIONS,
     "durable.stock_operators": "durable",
     "durable.stock_operators_only": "demo_switched_parent",
 }
@@ -93,13 +90,9 @@ def compare(
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
     """
     began = time.monotonic()
-    report("Starting Airflow: API server, scheduler (LocalExecutor on SQLite), Dag processor, triggerer.")
     with ScratchAirflow(home, dag_folders={"demo": DAGS_FOLDER}, options=_OPTIONS) as airflow:
-        airflow.start()
-        airflow.wait_for_dags({f"demo_{kind}_{role}" for kind in KINDS for role in ("parent", "child")})
-        api = PublicApi(airflow.url)
-        version = api.version()
-        report(f"Airflow {version} is ready after {time.monotonic() - began:.0f} s.")
+        dag_ids = {f"demo_{kind}_{role}" for kind in KINDS for role in ("parent", "child")}
+        api, version = steps.start(airflow, dag_ids, report)
         for kind in KINDS:
             api.trigger(f"demo_{kind}_parent", RUN_ID, {"seconds": WORK_SECONDS})
         api.close()
@@ -122,11 +115,7 @@ def _crash_when_children_run(airflow: ScratchAirflow, report: Report) -> dict[st
     report("All child runs are running.")
     killed_at = {}
     for kind in KINDS:
-        pid = _parent(database, kind).pid
-        if pid is None:
-            message = f"Airflow's database has no process id of the {kind} parent, though its child runs."
-            raise RuntimeError(message)
-        pids = airflow.kill_worker(pid)
+        pids = steps.kill_worker_of(airflow, _parent(database, kind), f"{kind} parent")
         killed_at[kind] = datetime.now(tz=timezone.utc)
         report(f"Killed the worker of the {kind} parent by SIGKILL (processes {', '.join(map(str, pids))}).")
     return killed_at

@@ -8,29 +8,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_durable.demo.api import PublicApi
+from airflow_durable.demo import steps
 from airflow_durable.demo.engine import ScratchAirflow
+from airflow_durable.demo.steps import STEP_LIMIT_SECONDS
 from airflow_durable.layout import make_table
 from airflow_durable.metadata.model import ENDED_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_durable.demo.steps import Report
     from airflow_durable.metadata.scratch import ScratchDatabase
-
-    Report = Callable[[str], None]
 
 DAGS_FOLDER = Path(__file__).parent / "many_dags"
 PARENT, CHILD, RUN_ID = "demo_many_parent", "demo_many_child", "demo"
-STEP_LIMIT_SECONDS = 300.0
 SECONDS_A_CHILD = 3.0
 """How long a child may take from its start to its end, on a busy machine and on SQLite."""
-
-_OPTIONS = {
-    "core.parallelism": "8",
-    "scheduler.task_instance_heartbeat_timeout": "8",
-    "scheduler.task_instance_heartbeat_timeout_detection_interval": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,8 @@ def run_many(
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not do its part.
     """
     began = time.monotonic()
-    report("Starting Airflow: API server, scheduler (LocalExecutor on SQLite), Dag processor, triggerer.")
-    with ScratchAirflow(home, dag_folders={"demo": DAGS_FOLDER}, options=_OPTIONS) as airflow:
-        airflow.start()
-        airflow.wait_for_dags({PARENT, CHILD})
-        api = PublicApi(airflow.url)
-        version = api.version()
-        report(f"Airflow {version} is ready after {time.monotonic() - began:.0f} s.")
+    with ScratchAirflow(home, dag_folders={"demo": DAGS_FOLDER}, options=steps.OPTIONS) as airflow:
+        api, version = steps.start(airflow, {PARENT, CHILD}, report)
         api.trigger(PARENT, RUN_ID, {"items": [{"name": f"item-{number}"} for number in range(items)]})
         api.close()
         report(f"Triggered the parent. It starts {items} child runs and waits for all of them.")
@@ -142,10 +130,7 @@ def _crash_in_the_middle(
 
     airflow.wait_for(is_half, "half of the child runs", STEP_LIMIT_SECONDS + items * SECONDS_A_CHILD)
     (parent,) = database.latest_tries(PARENT, RUN_ID)
-    if parent.pid is None:
-        message = "Airflow's database has no process id of the parent, though its children run."
-        raise RuntimeError(message)
-    pids = airflow.kill_worker(parent.pid)
+    pids = steps.kill_worker_of(airflow, parent, "parent")
     killed_at, count = datetime.now(tz=timezone.utc), len(database.runs(CHILD))
     killed = ", ".join(map(str, pids))
     report(f"Killed the worker by SIGKILL after {count} of {items} child runs (processes {killed}).")
