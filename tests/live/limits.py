@@ -52,6 +52,15 @@ def _keep_no_record(stage: Stage) -> None:
     assert stage.sent("PUT", stage.record_path) == 0
 
 
+def _keep_no_record_deferred(stage: Stage) -> None:
+    stage.start()
+    stage.wait_for_parent("deferred", 1)
+    stage.mark_child()
+    stage.wait_for_parent("success", 1)
+    assert len(stage.children()) == 1
+    assert stage.sent("PUT", stage.record_path) == 0
+
+
 def _wait_out(stage: Stage) -> None:
     """Let the cleared parent wait for its old child's end, and start a fresh one only then."""
     if stage.is_deferrable:
@@ -249,19 +258,24 @@ _NOTHING = "nothing: no record is written or read"
 _NO_RECONCILER = f"{_NO_STORE}, so nothing can be asked of the reconciler: the parameters are refused."
 _RECONCILED = (
     "resumed",
-    "resumed_deferred",
     "ended_with_failed",
     "ended_with_marked_failed",
-    "ended_with_marked_success",
     "ended_with_run",
     "kept_by_retry",
     "kept_by_clear",
     "kept_by_termination",
     "reconciler_killed",
 )
+_RECONCILED_DEFERRED = ("resumed_deferred", "ended_with_marked_success")
+
+
+def _not_applicable(reason: str, body: Callable[[Stage], None] = _keep_no_record) -> Limit:
+    return Limit("3.3", _NOTHING, reason, body, is_applicable=False)
+
 
 LIMITS = {
-    **{name: Limit("3.3", _NOTHING, _NO_RECONCILER, _keep_no_record, is_applicable=False) for name in _RECONCILED},
+    **dict.fromkeys(_RECONCILED, _not_applicable(_NO_RECONCILER)),
+    **dict.fromkeys(_RECONCILED_DEFERRED, _not_applicable(_NO_RECONCILER, _keep_no_record_deferred)),
     "fixed_id": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_date": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock),
     "fixed_id_before_reply": Limit("3.3", _FAILS, _NO_AUTHOR, _fail_as_stock_before_reply),
@@ -275,13 +289,13 @@ LIMITS = {
     "marked_deferred": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_deferred),
     "child_failed_and_cleared": Limit("3.2", _WAITED_OUT, _NO_CONF, _wait_out_of_cleared_child),
     "fixed_id_used_up": Limit("3.3", "it fails, as with the stock operator", _NO_AUTHOR, _fail_as_stock_after_clear),
-    "record_discarded": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
-    "record_discarded_child_done": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "record_discarded": _not_applicable(_NO_RECORD),
+    "record_discarded_child_done": _not_applicable(_NO_RECORD),
     "clear_child_done": Limit("3.3", "the finished work is done again", _NO_CONSUMPTION, _do_work_again),
-    "killed_after_consumption": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
-    "superseded_before_record": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
-    "journal_away": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
-    "record_damaged": Limit("3.3", _NOTHING, _NO_RECORD, _keep_no_record, is_applicable=False),
+    "killed_after_consumption": _not_applicable(_NO_RECORD),
+    "superseded_before_record": _not_applicable(_NO_RECORD),
+    "journal_away": _not_applicable(_NO_RECORD),
+    "record_damaged": _not_applicable(_NO_RECORD),
     "connection_broken": Limit("3.2", _COSTS_ATTEMPT, _FRAGILE_SUPERVISOR, _lose_attempt_to_absent_server),
     "partition": Limit(
         "3.2",
