@@ -107,9 +107,9 @@ test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them,
 	MANY_SCHEDULES=full $(BIN)/pytest tests/schedules/test_many.py
 
 .PHONY: bench-many
-bench-many: $(VENV)/.dev ## Measure many children of one task: their start, their wait, recovery, memory.
+bench-many: $(VENV)/.dev ## Measure many children of one task: start, wait, recovery, memory (NUMBER=10000 DATABASE=postgresql for more).
 	$(BIN)/python -W ignore -m bench.many_simulated
-	$(BIN)/python -W ignore -m bench.many $(or $(NUMBER),1000)
+	$(BIN)/python -W ignore -m bench.many $(or $(NUMBER),1000) --database $(or $(DATABASE),sqlite)
 
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).

@@ -179,6 +179,54 @@ def watch(count: int, *, ended_a_minute: int, minutes: int) -> dict[str, Any]:
     }
 
 
+def drain(count: int, *, ended_a_minute: int | None, times: int) -> dict[str, Any]:
+    """
+    Let all of these runs end, and see how long after the last of them the wait ends.
+
+    :param ended_a_minute: None: all at once, at some moment.
+    :param times: how often; each time the runs end in another order, at other moments.
+    """
+    late = sorted(_drain_once(count, ended_a_minute, seed) for seed in range(times))
+    return {
+        "items": count,
+        "ended_a_minute": ended_a_minute or "all at once",
+        "times": times,
+        "seconds_after_the_last_end_p50": round(late[len(late) // 2], 1),
+        "seconds_after_the_last_end_max": round(late[-1], 1),
+    }
+
+
+def _drain_once(count: int, ended_a_minute: int | None, seed: int) -> float:
+    server, chance, loop = Server(), random.Random(seed), FastLoop()  # noqa: S311 - no secret
+    runs = {index: Items(count).run_id(PARENT, index, epoch=0, generation=0) for index in range(count)}
+    server.start(runs.values())
+    moments = [0.0] * count
+    if ended_a_minute is not None:
+        moments = sorted(chance.uniform(0.0, count / ended_a_minute * 60) for _ in range(count))
+    order = list(runs.values())
+    chance.shuffle(order)
+
+    async def live() -> float:
+        wake = many.Wake(count, is_more_to_send=False, enough=1, patience_seconds=60.0)
+        watch = Watch("child", runs, {"failed"}, wake, lambda *_: None)
+        task = loop.create_task(watch.run(server, STATES, 60.0))
+        await asyncio.sleep(chance.uniform(60.0, 120.0))
+        begun = loop.time()
+        for moment, run_id in zip(moments, order, strict=True):
+            if moment > loop.time() - begun:
+                await asyncio.sleep(begun + moment - loop.time())
+            server.states["child", run_id] = "success"
+        last = loop.time()
+        await task
+        return loop.time() - last
+
+    seconds = loop.run_until_complete(live())
+    # The poller notices, in its next turn, that nobody waits.
+    loop.run_until_complete(asyncio.sleep(1000))
+    loop.close()
+    return seconds
+
+
 def measure_waits(count: int) -> dict[str, Any]:
     """Measure what one wait for this many runs takes in memory, beside their run ids."""
     server = Server()
@@ -223,6 +271,11 @@ def main() -> None:
             watch(10_000, ended_a_minute=120, minutes=10),
             watch(1_000, ended_a_minute=0, minutes=10),
             watch(300, ended_a_minute=120, minutes=2),
+        ],
+        "last_end": [
+            drain(10_000, ended_a_minute=100, times=10),
+            drain(10_000, ended_a_minute=None, times=10),
+            drain(1_000, ended_a_minute=100, times=10),
         ],
         "memory_of_the_wait": [measure_waits(10_000)],
     }

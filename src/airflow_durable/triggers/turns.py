@@ -163,6 +163,8 @@ class Turns:
         batch.group.limit.note_success(size, _now())
         if active < len(run_ids):
             counted[batch] = Cell(run_ids, len(run_ids) - active)
+        if batch.is_patient and 2 * active <= len(run_ids):
+            _hasten_next(batch)
 
     async def _begin(self, group: Group, counted: dict[Batch, Cell]) -> None:
         def report(run_id: str, outcome: str | LookUpFailedError | None) -> None:
@@ -208,7 +210,7 @@ class Turns:
         for batch in search.batches:
             batch.is_searched = False
             if batch.waits and not batch.failures:
-                batch.due = _now() + self._interval(batch) * jitter()
+                batch.due = self._next_due(batch)
 
     def _give_up(self, search: Search) -> None:
         """End a search that fails: what it has not found is found when its batches are polled again."""
@@ -341,7 +343,7 @@ class Turns:
         batch.refused_since = None
         batch.succeeded_at = _now()
         if batch.waits:
-            batch.due = _now() + self._interval(batch) * jitter()
+            batch.due = self._next_due(batch)
         self._note_success()
 
     def _note_success(self) -> None:
@@ -350,9 +352,32 @@ class Turns:
             for batch in self._batches:
                 batch.due = min(batch.due, _now())
 
-    def _interval(self, batch: Batch) -> float:
-        """Return the time until the next poll of this batch, in seconds."""
-        return self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, _now())
+    def _next_due(self, batch: Batch) -> float:
+        """
+        Return when this batch is polled next.
+
+        The polls of one task's many children are spread evenly: together they are one wait, and what ends in one of
+        its batches is a reason to look at the next.
+        """
+        now = _now()
+        interval = self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, now) * jitter()
+        others = [other.due for other in batch.group.batches if other is not batch]
+        if not batch.is_patient or not others:
+            return now + interval
+        return min(now + interval, max(now, *others) + interval / (len(others) + 1))
+
+
+def _hasten_next(batch: Batch) -> None:
+    """
+    Let the next batch of a group be polled at once, where half of the runs of this one have ended since its last poll.
+
+    Runs of one task that end so fast may all have ended. Each such batch pays for one poll more, so ends that are few
+    cost nothing.
+    """
+    others = [other for other in batch.group.batches if other is not batch and other.can_change]
+    if others:
+        soonest = min(others, key=lambda other: other.due)
+        soonest.due = min(soonest.due, _now())
 
 
 def _proceed(steps: Steps[None], answer: Any) -> Any:  # noqa: ANN401 - as many types as there are requests
