@@ -339,7 +339,7 @@ RETRY_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_fixed and not case.is_author,
     ),
     *_OTHER_LIFE,
-    Row("It has a recorded reset that has not arrived yet.", lambda case: case.is_reset_pending),
+    Row("It was to be reset, and that has not happened yet.", lambda case: case.is_reset_pending),
     Row("It exists, in any state, and the mode is fire-and-forget.", lambda case: case.is_forgotten),
     Row(
         "It has failed, and its run id is generated, or is not the one that the task now asks for.",
@@ -392,8 +392,8 @@ CLEAR_ROWS: tuple[Row[RunCase], ...] = (
 
 CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
     *_CLEAR_UNSEEN,
-    Row("It has nothing that shows that this task started it.", lambda case: not case.is_author),
-    Row("It has a recorded reset that has not arrived yet.", lambda case: case.is_reset_pending),
+    Row("It shows nothing to prove that this task started it.", lambda case: not case.is_author),
+    Row("It was to be reset, and that has not happened yet.", lambda case: case.is_reset_pending),
     Row(
         "It has done its part, the task's success had been marked, and `reset_dag_run` is set.",
         lambda case: case.is_done and case.is_anew and case.is_reset_asked and case.is_same_identity,
@@ -411,7 +411,7 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_done and case.is_same_request and case.is_newer is False,
     ),
     Row(
-        "It has done its part, the task now asks for another run id, and its success had been marked.",
+        "It has done its part, the task now asks for another run id, and the task's success had been marked.",
         lambda case: case.is_done and case.is_anew,
     ),
     Row(
