@@ -16,8 +16,8 @@ DIFFERENCES = (
             "`trigger_run_id` lead to it"
         ),
         why=(
-            "Callbacks and people learn which run is in the way. No retry follows, like in the stock "
-            "operator: it could change nothing."
+            "Callbacks and people learn which run is in the way. As with the stock operator, no retry follows: "
+            "it would change nothing."
         ),
         shows=(
             Shown("outcome", "the logical date is taken, reset", stock="up_for_retry", durable="failed", since="3.3"),
@@ -73,7 +73,10 @@ DIFFERENCES = (
     Difference(
         what="`reset_dag_run`",
         stock="the request has the flag",
-        durable="the first request does not have it; if the run is there already, a second one has it",
+        durable=(
+            "the first request does not have it; if the run exists already, the reconciler resets it, or a second "
+            "request that has the flag"
+        ),
         why=("A request that is repeated after a lost reply would otherwise clear the run that it has created."),
         shows=(
             Shown("request", "a reset with a generated run id"),
@@ -100,7 +103,7 @@ DIFFERENCES = (
     Difference(
         what="The next try after a request that failed",
         stock="a new run id",
-        durable="the same run id, unless its run has failed; a run that is there is adopted",
+        durable="the same run id, unless its run has failed; a run that exists is adopted",
         why="One parent task has one healthy child run.",
         shows=(
             Shown(
@@ -181,9 +184,9 @@ DIFFERENCES = (
         what="A crash of the worker while the child runs, or before the child's success was reported",
         stock="the next try starts a second run; with a fixed run id it fails, is skipped, or resets the run",
         durable=(
-            "the next try continues with the run that is there, under its link and XCom; a person's clear "
-            "does the same, or before Airflow 3.2 (which does not show the run's conf) waits for it to end "
-            "and starts a new one"
+            "the next try continues with that run, under its link and XCom, and so does a person's clear; before "
+            "Airflow 3.2, which does not show a run's conf, a clear waits for the end of the run and then "
+            "starts a new one"
         ),
         why="This is what the operator is for.",
         shows=(

@@ -12,13 +12,13 @@ DIFFERENCES = (
             "`manual__<date>_<12 letters and digits>`, and `_r1`, `_e1` or `_c2` where it is not the parent "
             "task's first run"
         ),
-        why="It follows from the parent task, so the run is found even where the record of it is lost.",
+        why="It is computed from the parent task, so the run is found even if the record of it is lost.",
         shows=(Shown("form", "*"),),
     ),
     Difference(
         what="The `run_after` of a run with a fixed `logical_date` (Airflow 3.3)",
-        stock="the present, as the server chooses it",
-        durable="the present, at most a second earlier, with microseconds that are the parent task's own",
+        stock="the current time of the server",
+        durable="the current time or up to a second earlier, with microseconds that are the parent task's own",
         why=(
             "It shows later that this task started the run, and not another one with the same date. Give a "
             "`run_after` to choose it yourself."
@@ -330,7 +330,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        what="A `poke_interval` that is a text or negative, of a task that waits",
+        what="A `poke_interval` that is a string or negative, of a task that waits",
         stock="fails after the run was requested; a negative one of a deferred task works like 0",
         durable="a ValueError when the Dag file is parsed",
         why="The mistake shows before anything is started.",

@@ -6,9 +6,9 @@ from .model import Difference, Shown
 
 DIFFERENCES = (
     Difference(
-        what="Requests to the API server besides the one that triggers",
+        what="Requests to the API server, apart from the one that starts the run",
         stock="the look-ups of the wait",
-        durable="two more for a whole wait, three with a `run_after`; a few look-ups on a retry",
+        durable="two more for a whole wait, three with a fixed run id or date and a `run_after`; some look-ups on a retry",
         why=(
             "The run id is recorded before the run is requested, and its outcome before the task succeeds, "
             "so a crash between any two requests loses nothing."
@@ -55,7 +55,7 @@ DIFFERENCES = (
         what="The child run is deleted while the task is deferred",
         stock="the task waits forever",
         durable="the try fails, and the next one starts the run again",
-        why="No other run would ever end this wait.",
+        why="Otherwise the wait would never end.",
         shows=(
             Shown(
                 "outcome",
