@@ -83,7 +83,7 @@ SCENARIOS: dict[str, Scenario] = {
         (Play(1, faults={("submit", 0): Fault.DIE_AFTER}), _RETRY, Play(2, meanwhile=_A_SUCCEEDS)),
     ),
     "reply-lost": Scenario(
-        "The reply is lost, nobody dies",
+        "The reply is lost, and nothing dies",
         (Play(1, faults={("submit", 0): Fault.LOSE_REPLY}, meanwhile=_A_SUCCEEDS),),
     ),
     "waiting": Scenario("Killed while it waits", (Play(1, meanwhile=("die",)), _RETRY, Play(2, meanwhile=_A_SUCCEEDS))),
