@@ -22,50 +22,53 @@ Measured against the stock operator, on the same machine, one after the other. `
 
 {machine}; {versions}.
 
-If a figure was measured more than once, it is the median, with the lowest and the highest in brackets. A ratio is the
-median of the ratios of the runs. Another machine gives other figures; the ratios should be similar.
+If something was measured more than once, the figure is the median, with the lowest and the highest value in
+parentheses. A ratio is the median of the ratios of the runs. Another machine gives other figures, but the ratios should
+be similar.
 """
 
-_ABOUT_WAITS = """One real triggerer, unless the row says more, and a real PostgreSQL. The waits are written into the
-database as Airflow would have stored them. Each minute 100 children, of three tasks each, end at random moments, one
-second after the last of their tasks. The database counts look-ups and transactions. *Needed* is one look-up for each
-wait every 5 s. A parent has resumed when the database has it scheduled again. After its trigger has fired, the rest is
-Airflow's: its runner reports once a second, and the supervisor's next turn resumes the parent. A parent that had not
-resumed five minutes later is not in the latencies.
+_ABOUT_WAITS = """Measured on one real triggerer, unless the row says more, with a real PostgreSQL. The waits are
+written into the database as Airflow would have stored them. Each minute 100 children, of three tasks each, end at
+random moments, one second after the last of their tasks. The database counts look-ups and transactions. *Needed* is one
+look-up for each wait every 5 s. A parent has resumed when it is scheduled again in the database. After its trigger has
+fired, the rest of the time is Airflow's: its runner reports once a second, and the supervisor's next turn resumes the
+parent. A parent that had not resumed five minutes later is not part of the latencies.
 """
 
-_ABOUT_OUTAGES = """The table of the Dag runs is locked for the time given. Meanwhile all children end, three of five
-with success and two with failure. One by one, this would take at least one look-up for each wait.
+_ABOUT_OUTAGES = """The table of the Dag runs is locked for the given time. Meanwhile all children end: three of five
+succeed, and two fail. To look them up one by one would take at least one look-up for each wait.
 """
 
 _TASKS = {"few": "", "many": ", children with 15 tasks (6 of them mapped)", "none": ", children without tasks"}
 
-_ABOUT_SYNC = """On a simulated clock, with the default `poke_interval` of 60 s. Each row is for durations from 10 %
-less to 10 % more. Stock is Airflow's own handler, ours is the protocol. A request takes no time.
+_ABOUT_SYNC = """Measured on a simulated clock, with the default `poke_interval` of 60 s. Each row is for durations from
+10 % less to 10 % more. *Stock* is Airflow's own handler, *ours* is the protocol. A request takes no time.
 
-To notice the end of a child at most a tenth of its duration late, a wait has to check about fifty times in the first
-ten minutes; stock checks ten times. For children of about 45 minutes and more it checks less than twice as often as
-stock in all. A retry that finds its child finished has decided after two requests: the record and the look-up. The
-third marks the outcome as consumed. Without it, the next retry could not be distinguished from a person's clear.
+To notice the end of a child after at most a tenth of its duration, a wait has to check about fifty times in the first
+ten minutes. The stock operator checks ten times. For children of about 45 minutes and more our operator checks less
+than twice as often as the stock one in total. A retry whose child has ended decides after two requests: the record and
+the look-up. A third one marks the outcome as consumed. Without this mark, the next retry could not be distinguished
+from a person's clear.
 """
 
 
-_ABOUT_SYNC_LIVE = """SQLite and the LocalExecutor, with the default `poke_interval` of 60 s. The ends are those in the
-database. A child's run takes some seconds longer than its task works: its worker has to start, and the scheduler has to
-notice the end. A parent's end includes what its worker does after its last check.
+_ABOUT_SYNC_LIVE = """Measured with SQLite and the LocalExecutor, and the default `poke_interval` of 60 s. The end times
+are those in the database. A child run takes some seconds longer than its task works, because its worker has to start
+and the scheduler has to notice the end. A parent's end includes what its worker does after its last check.
 """
 
 
-_ABOUT_COSTS = """Processor time, of {imports} pairs for the import and of {parses} for the rest, with the quartiles in
-brackets. A Dag file is parsed as the Dag processor does it, in a fork of a process that has the plugins loaded and has
-imported the `airflow.*` modules that the file names. The durable operator adds time when the file is executed: it is
-one more class with an `__init__`, around which Airflow merges `default_args` and the Dag's params once more, and it has
-checks of its own. A Dag with many params pays more.
+_ABOUT_COSTS = """Processor time of {imports} pairs for the import and of {parses} for the rest, with the quartiles in
+parentheses. A Dag file is parsed as the Dag processor does it: in a fork of a process that has loaded the plugins and
+has imported the `airflow.*` modules that the file names. The durable operator adds time when the file is executed,
+because it is one more class with an `__init__`. Airflow merges `default_args` and the Dag's params once more for it,
+and it has checks of its own. This costs more in a Dag with many params.
 """
 
 
-_ABOUT_SWITCH = """`[durable] stock_operators` on one Dag file of the stock operator, in turn, in forks of one process:
-{parses} rounds, and {starts} starts. Processor time in seconds; in brackets the quartiles. The ratios are of one round.
+_ABOUT_SWITCH = """One Dag file with the stock operator is parsed with each value of `[durable] stock_operators` in
+turn, in forks of one process: {parses} rounds, and {starts} starts. Processor time in seconds, with the quartiles in
+parentheses. The ratios compare figures of the same round.
 """
 
 

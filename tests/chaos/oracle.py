@@ -34,14 +34,14 @@ class Wrong(str, Enum):
     """What can be wrong. The values stand in the report."""
 
     DUPLICATE = "a child run was started beside a healthy one"
-    LOST_WORK = "success without a successful child run of its own"
+    LOST_WORK = "a parent succeeded without a successful child run of its own"
     ENDED_THOUGH_WANTED = "a child run was ended although its parent still wanted it"
-    LEFT_RUNNING = "the child run of a parent that is over was not ended"
+    LEFT_RUNNING = "the child run of a parent that had ended for good was not ended"
     RESUMED_TOO_OFTEN = "a child run was cleared more often than it had failed"
     FINISHED_TASK_REPEATED = "a finished task of a child run was cleared"
-    NOT_RESUMED = "a failed child run was not resumed but replaced"
+    NOT_RESUMED = "a failed child run was replaced instead of resumed"
     WRONG_RESULT = "the parent did not return what its child returned"
-    WRONG_END = "the parent ended otherwise than it had to"
+    WRONG_END = "the parent ended in another state than it should"
     NEVER_ENDED = "the parent did not end"
 
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 _FIGURES = {
     "parents": "parents",
-    "retried_parents": "of them retried at least once",
+    "retried_parents": "parents that were retried at least once",
     "attempts": "tries",
     "children": "child runs",
     "duplicates": "**duplicates**: child runs started beside a healthy one of the same parent",
     "healthy_resets": "resets of a healthy child run",
-    "late_resets": "the same, where the reset request itself was delayed or repeated (a known limit)",
+    "late_resets": "resets of a healthy child run by a delayed or repeated request (a known limit)",
     "abandoned": "healthy child runs abandoned",
-    "wrong_ends": "parents that ended wrong",
-    "lost_work": "of them with **lost work**: a success without a successful child of its own request",
+    "wrong_ends": "wrong ends of parents",
+    "lost_work": "wrong ends with **lost work**: a success without a successful child of its own request",
     "never_ended": "parents that never ended",
 }
 _PACKAGES = (
@@ -112,7 +112,7 @@ def _make_fault_table(result: Result) -> str:
         struck = [victims[name][who] if kind in COUNTED else "" for who in KINDS]
         rows.append([kind.value, result.faults[kind], *struck, sum(overlaps[name].values()) or ""])
     rows.append(["all", sum(result.faults.values()), "", "", ""])
-    return _table(["fault", "times", "durable tries struck", "stock tries struck", "overlapping"], rows)
+    return _table(["fault", "times", "durable tries hit", "stock tries hit", "overlapping"], rows)
 
 
 def _make_mode_table(result: Result) -> str:
@@ -128,10 +128,10 @@ def _make_mode_table(result: Result) -> str:
 def _make_life_figures(found: Sentence) -> str:
     rows: list[list[object]] = [
         ["parents", found.parents],
-        ["of them cleared, marked or deleted by a person, or with a worker that died in the last try", found.struck],
+        ["parents that were cleared, marked or deleted, or whose worker died in the last try", found.struck],
         ["tries", found.tries],
         ["child runs", found.children],
-        ["child runs ended with their parent", found.ended],
+        ["child runs that were ended with their parent", found.ended],
         ["resumes of a failed child run", found.resumed],
         ["child runs that outlived a deleted parent (a known limit)", found.left_by_deleted],
     ]
@@ -149,7 +149,7 @@ def _make_examples(totals: dict[str, Count]) -> str:
     for kind in KINDS:
         if examples := totals[kind].examples:
             lines = "\n".join(f"- {example}" for example in examples[:8])
-            parts.append(f"## Where the {kind} operator broke the promise, for example\n\n{lines}\n\n")
+            parts.append(f"## Examples of where the {kind} operator broke the promise\n\n{lines}\n\n")
     return "".join(parts)
 
 

@@ -231,7 +231,7 @@ def _leave_process_of_partition(stage: Stage) -> None:
 
 
 _NO_STORE = "There is no task state store before 3.3"
-_NO_RECORD = f"{_NO_STORE}: run ids are derived and nothing is recorded, so the case cannot arise."
+_NO_RECORD = f"{_NO_STORE}: run ids are computed and nothing is recorded, so this cannot happen."
 _NO_CONSUMPTION = (
     f"{_NO_STORE}, so it is not known whether a child's outcome was already used: after a clear the outcome of a child "
     f"that has ended is not used, and a fresh run is started."
@@ -245,17 +245,17 @@ _NO_AUTHOR = (
     f"does what the stock one does, and logs a warning."
 )
 _FRAGILE_SUPERVISOR = (
-    "The supervisor of 3.0 and 3.1 ends with a connection that stays broken (sdk/execution_time/supervisor.py, "
-    "handle_requests), and the try with it."
+    "In 3.0 and 3.1 a connection that stays broken ends the supervisor (sdk/execution_time/supervisor.py, "
+    "handle_requests), and with it the try."
 )
 
 _FAILS = "the retry fails, as with the stock operator; the child stays active"
 _WAITED_OUT = "the task waits for the end of the child, then starts a fresh run"
 _RESETS = "the retry resets the child once more"
 _COSTS_ATTEMPT = "it costs a try; the next one adopts the child"
-_NOTHING = "nothing: no record is written or read"
+_NOTHING = "no record is written or read"
 
-_NO_RECONCILER = f"{_NO_STORE}, so nothing can be asked of the reconciler: the parameters are refused."
+_NO_RECONCILER = f"{_NO_STORE}, so a task cannot ask the reconciler for anything: the parameters are refused."
 _RECONCILED = (
     "resumed",
     "ended_with_failed",
@@ -299,7 +299,7 @@ LIMITS = {
     "connection_broken": Limit("3.2", _COSTS_ATTEMPT, _FRAGILE_SUPERVISOR, _lose_attempt_to_absent_server),
     "partition": Limit(
         "3.2",
-        "one child all the same, but the process that was cut off may stay, idle, as long as its executor's worker",
+        "there is one child, too, but the process that was cut off may stay, idle, as long as its executor's worker",
         _FRAGILE_SUPERVISOR,
         _leave_process_of_partition,
     ),

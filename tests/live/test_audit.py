@@ -1,5 +1,5 @@
 """
-The audit of a real Airflow: the stock operator really made duplicates in it, and things that only look like them.
+The audit of a real Airflow in which the stock operator has made duplicates, and things that only look like them.
 
 Both ways to read it are asked, and have to say the same.
 """
@@ -63,7 +63,7 @@ ALL_PARENTS = (
 @pytest.mark.matrix
 @scenario
 def test_audited_shared(stage: Stage) -> None:
-    """One child Dag, four ways to start it: a stock parent that is retried, another, a durable one, and a person."""
+    """Two retried stock parents, a durable one and a person start runs of the same child Dag."""
     rival, durable = Stage(stage.lab, "audited_shared"), Stage(stage.lab, "audited_shared")
     rival.parent_dag, durable.parent_dag = "audited_shared_rival", "audited_shared_durable"
     for parent in (stage, rival, durable):
@@ -85,7 +85,7 @@ def test_audited_shared(stage: Stage) -> None:
 @pytest.mark.matrix
 @scenario
 def test_audited_subclass(stage: Stage) -> None:
-    """An operator of another name makes duplicates, too: here two."""
+    """A subclass of the stock operator makes duplicates, too: here two."""
     stage.start()
     for tries in (1, 2):
         stage.wait_until_waiting(tries)
@@ -100,7 +100,7 @@ def test_audited_subclass(stage: Stage) -> None:
 @pytest.mark.matrix
 @scenario
 def test_audited_mapped(stage: Stage) -> None:
-    """Two mapped parents lose their workers together: the conf tells whose run is whose."""
+    """Two mapped parents lose their workers at the same time: the conf shows which run belongs to which."""
     stage.start()
     for tries in (1, 2):
         for map_index in range(2):
@@ -118,7 +118,7 @@ def test_audited_mapped(stage: Stage) -> None:
 @pytest.mark.matrix
 @scenario
 def test_audited_forgotten(stage: Stage) -> None:
-    """Fire-and-forget starts its child twice."""
+    """A stock parent that does not wait starts its child twice."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_for_parent("success", 2)
@@ -145,7 +145,7 @@ def test_audited_crashed_cleared(stage: Stage) -> None:
 @pytest.mark.matrix
 @scenario
 def test_audited_child_failed(stage: Stage) -> None:
-    """The child failed, so the retry is right to start another."""
+    """The child failed, so the retry rightly starts another one: no duplicate."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.mark_child("failed")
@@ -159,7 +159,7 @@ def test_audited_child_failed(stage: Stage) -> None:
 @pytest.mark.matrix
 @scenario
 def test_audited_rerun(stage: Stage) -> None:
-    """A person wants the work done again."""
+    """A person clears a parent that had succeeded, to have the work done again: no duplicate."""
     stage.start()
     stage.finish(1)
     stage.clear_parent()
@@ -183,7 +183,7 @@ def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, D
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
 def test_duplicates_are_found(audited: dict[str, DetailedSource], way: str) -> None:
-    """Each duplicate is found once, named rightly, and as sure as it can be."""
+    """The audit finds each duplicate once, names it correctly, and says how sure that is."""
     found = [
         (one.sureness.value, one.parent.dag_id, one.parent.map_index, one.attempt.try_number)
         for one in _audit(audited[way], *ALL_PARENTS).findings
@@ -201,7 +201,7 @@ def test_duplicates_are_found(audited: dict[str, DetailedSource], way: str) -> N
 
 @pytest.mark.matrix
 def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited: dict[str, DetailedSource]) -> None:
-    """The later one is the one it names, and was made later."""
+    """Of two runs the audit reports the one that the parent does not name, which was started first."""
     for name in ("audited_shared", "audited_forgotten"):
         (finding,) = _audit(audited["database"], f"{name}_parent").findings
         (named,) = lab.airflow.database.xcoms("trigger_run_id", f"{name}_parent", finding.parent.task_id).values()
@@ -213,7 +213,7 @@ def test_the_lost_run_is_the_one_that_the_parent_does_not_name(lab: Lab, audited
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_no_duplicate_is_not_found(audited: dict[str, DetailedSource], way: str) -> None:
-    """A retry after the child failed, a rerun by a person, parents that share a child Dag, a durable parent."""
+    """The audit does not report a retry after the child failed, a rerun by a person, or a durable parent."""
     parents = ("audited_child_failed_parent", "audited_rerun_parent", "audited_shared_rival", "audited_shared_durable")
     report = _audit(audited[way], *parents)
     assert report.findings == ()
@@ -223,7 +223,7 @@ def test_what_is_no_duplicate_is_not_found(audited: dict[str, DetailedSource], w
 
 @pytest.mark.matrix
 def test_both_ways_agree(audited: dict[str, DetailedSource]) -> None:
-    """The database and the REST API tell the same, to the last field."""
+    """The audit of the database and that over the REST API agree in every field."""
     one, other = (
         build_json(_audit(source, *ALL_PARENTS), source="", airflow_version=source.airflow_version, filters={})
         for source in audited.values()
@@ -234,7 +234,7 @@ def test_both_ways_agree(audited: dict[str, DetailedSource]) -> None:
 
 @pytest.mark.matrix
 def test_no_durable_parent_is_ever_reported(audited: dict[str, DetailedSource]) -> None:
-    """Whatever other tests are doing to their parents in the same Airflow meanwhile."""
+    """The audit never reports a durable parent, whatever other tests do to their parents meanwhile."""
     report = audit(audited["database"], now=NOW)
     reported = {finding.parent.dag_id for finding in report.findings}
     assert all(dag_id.startswith(("audited_", "stock")) for dag_id in reported)
@@ -245,7 +245,7 @@ def test_no_durable_parent_is_ever_reported(audited: dict[str, DetailedSource]) 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
 def test_the_command_tells_the_same(lab: Lab, audited: dict[str, DetailedSource], way: str) -> None:
-    """As a person or CI runs it: it fails if asked to, and shows no conf, which may hold secrets."""
+    """The command `airflow-durable audit` fails on findings if asked to, and shows no conf."""
     filters = ("--dag", "audited_shared_parent", "--dag", "audited_mapped_parent")
     printed = _run(lab, way, "--json", "--fail-on-findings", *filters, exit_code=1)
     assert SECRET not in printed
@@ -259,7 +259,7 @@ def test_the_command_tells_the_same(lab: Lab, audited: dict[str, DetailedSource]
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["parent", "durable"])
 def test_one_parent_is_told(lab: Lab, audited: dict[str, DetailedSource], name: str, way: str) -> None:
-    """Its tries, its child, the crash, and what it decided (where that is recorded: 3.3), or what it lost."""
+    """The command `inspect` shows a parent's tries, crash and child, and its decisions (3.3) or its lost run."""
     key = InstanceKey(f"audited_shared_{name}", RUN_ID, "run_child", -1)
     found = inspection.inspect(audited[way], key, now=NOW)
     told = inspection.build_json(found)
@@ -280,13 +280,13 @@ def test_one_parent_is_told(lab: Lab, audited: dict[str, DetailedSource], name: 
 @pytest.mark.matrix
 @pytest.mark.parametrize("way", WAYS)
 def test_no_parent_that_has_ended_is_listed(audited: dict[str, DetailedSource], way: str) -> None:
-    """As waiting; all of these have."""
+    """The command `list` shows no parent that has ended."""
     assert find_waiting(audited[way], now=NOW, dag_ids=ALL_PARENTS) == []
 
 
 @pytest.mark.matrix
 def test_the_doctor_says_the_same_of_each_task(lab: Lab, audited: dict[str, DetailedSource]) -> None:
-    """By the database and by the REST API, as far as that shows it."""
+    """The command `doctor` says the same from the database and over the REST API, as far as that shows it."""
     kinds = {"SchedulerJob", "TriggererJob", "DagProcessorJob"}
 
     found: list[Facts] = []
@@ -316,7 +316,7 @@ def test_the_doctor_says_the_same_of_each_task(lab: Lab, audited: dict[str, Deta
 
 @pytest.mark.matrix
 def test_a_wrong_token_is_told(lab: Lab) -> None:
-    """And no token at all."""
+    """With a wrong token, or with none, the command says so."""
     assert "The token is wrong" in _run(lab, "api", exit_code=3, token="wrong")
     assert "AIRFLOW_DURABLE_TOKEN" in _run(lab, "api", exit_code=3, token="")
 

@@ -1,4 +1,4 @@
-"""What becomes of a child that fails or takes too long, and what its tasks return."""
+"""What happens to a child that fails or takes too long, and what its tasks return."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .lab import Stage, scenario
 
 @scenario
 def test_child_failure_is_the_end(stage: Stage) -> None:
-    """With ``on_child_failure="fail"`` a failed child is not replaced, though the worker has died before."""
+    """With `on_child_failure="fail"` a failed child is not replaced, even if the worker has died before."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()
@@ -18,7 +18,7 @@ def test_child_failure_is_the_end(stage: Stage) -> None:
 
 @scenario
 def test_start_timeout_is_over(stage: Stage) -> None:
-    """The child stays queued, as its Dag is paused: the task fails, without another try, and says so."""
+    """With `start_timeout`, the child stays queued because its Dag is paused: the task fails, without another try."""
     stage.start()
     stage.wait_for_parent("failed", 1)
     assert [run.state for run in stage.children()] == ["queued"]
@@ -27,7 +27,7 @@ def test_start_timeout_is_over(stage: Stage) -> None:
 
 @scenario
 def test_start_timeout_is_over_deferred(stage: Stage) -> None:
-    """The same in the triggerer."""
+    """The same for a deferred task."""
     stage.start()
     stage.wait_for_parent("failed", 1)
     assert [run.state for run in stage.children()] == ["queued"]
@@ -36,7 +36,7 @@ def test_start_timeout_is_over_deferred(stage: Stage) -> None:
 
 @scenario
 def test_run_timeout_is_over(stage: Stage) -> None:
-    """The child runs, and does not end: the task fails, without another try, and says so."""
+    """With `run_timeout`, the child does not end: the task fails, without another try."""
     stage.start()
     stage.wait_for_parent("failed", 1)
     assert [run.state for run in stage.children()] == ["running"]
@@ -57,7 +57,7 @@ def test_causes_are_named(stage: Stage) -> None:
 
 @scenario
 def test_deferred_after_a_while(stage: Stage) -> None:
-    """The task waits in its worker, and then in the triggerer."""
+    """With `defer_after` the task waits on its worker first, and then in the triggerer."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.wait_for_parent("deferred", 1)
@@ -68,7 +68,7 @@ def test_deferred_after_a_while(stage: Stage) -> None:
 
 @scenario
 def test_result_is_returned(stage: Stage) -> None:
-    """What the child's tasks return is what the task returns: a list of a mapped one, a dict of several."""
+    """With `result` the task returns what the child's tasks return: a list for a mapped one, a dict for several."""
     stage.start()
     stage.wait_for_parent("success", 1)
     assert stage.xcom("return_value") == {"work": {"rows": 7}, "parts": [10, 20]}

@@ -31,7 +31,7 @@ def test_clear_child_running(stage: Stage) -> None:
 
 @scenario
 def test_clear_child_done(stage: Stage) -> None:
-    """The parent crashed and had no retries left, and its child has finished since: the outcome is used."""
+    """The parent crashed and had no retries left, and its child has succeeded since: that outcome is used."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

@@ -1,4 +1,4 @@
-"""A fixed run id or logical date: the task finds its own run again; somebody else's run is left to stock's rules."""
+"""A fixed run id or logical date: the task finds its own run again, and treats another's like the stock operator."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ NUMBER = int(os.environ.get("MANY_CHILDREN", "60"))
 
 @scenario
 def test_many_deferred(stage: Stage) -> None:
-    """The worker dies three times while it starts the runs, the triggerer once while it waits for them."""
+    """The worker dies three times while the task starts the runs, and the triggerer once while it waits for them."""
     _kill_while_starting(stage)
     stage.start()
     stage.wait_for_parent("deferred")
@@ -31,7 +31,7 @@ def test_many_deferred(stage: Stage) -> None:
 
 @scenario
 def test_many_waiting(stage: Stage) -> None:
-    """The worker dies three times while it starts the runs, and waits for them itself."""
+    """The worker dies three times while the task starts the runs; the task waits for them on its worker."""
     _kill_while_starting(stage)
     stage.start()
     _expect_one_each(stage)

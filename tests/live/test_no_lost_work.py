@@ -121,7 +121,7 @@ def test_record_discarded(stage: Stage) -> None:
 
 @scenario
 def test_record_discarded_child_done(stage: Stage) -> None:
-    """The same, and its child has ended since: nobody knows whether its outcome was taken: a fresh run."""
+    """The same, but its child has ended since: nobody knows whether its outcome was used, so a fresh run is started."""
     stage.start()
     stage.wait_until_waiting(1)
     stage.kill_worker()

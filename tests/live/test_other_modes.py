@@ -18,7 +18,7 @@ def test_fire_and_forget(stage: Stage) -> None:
 
 @scenario
 def test_deferred(stage: Stage) -> None:
-    """The worker that resumes after the deferral dies before it has recorded the outcome: the retry uses that."""
+    """The worker that resumes the task dies before it has recorded the outcome: the retry uses that outcome."""
     # Where nothing is recorded: before it reports success. Its deferral was the first state that it reported.
     method, path = ("PUT", stage.record_path) if stage.lab.has_store else ("PATCH", stage.state_path)
     stage.inject(Action.KILL_BEFORE, method, path, after=1)

@@ -1,4 +1,4 @@
-"""What a parent asks for and a task cannot do: the reconciler in the API server does it, once, or leaves it alone."""
+"""What a task asks for and cannot do itself: the reconciler in the API server does it once, or not at all."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _resume(stage: Stage, state: str) -> None:
 
 @scenario
 def test_resumed(stage: Stage) -> None:
-    """A failed child continues as the same run, once, when the parent is retried."""
+    """With `on_child_failure="resume"` the parent's retry lets the same child run continue, once."""
     _resume(stage, "running")
 
 
 @scenario
 def test_resumed_deferred(stage: Stage) -> None:
-    """The same with deferrable=True."""
+    """The same for a deferrable task."""
     _resume(stage, "deferred")
 
 
@@ -64,7 +64,7 @@ def test_ended_with_marked_failed(stage: Stage) -> None:
 
 @scenario
 def test_ended_with_marked_success(stage: Stage) -> None:
-    """The child of a deferred parent that a person marked as success is ended: its outcome was not taken."""
+    """The child of a deferred parent that a person marked as success is ended, because its outcome was not used."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.mark_parent("success")

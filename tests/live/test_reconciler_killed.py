@@ -1,4 +1,4 @@
-"""The API server that the reconciler runs in is killed at each moment that matters: what is asked for is done once."""
+"""The API server with the reconciler is killed at each moment that matters: what is asked for is done once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _children(stage: Stage) -> list[tuple[str | None, int]]:
 
 @scenario
 def test_reconciler_killed(stage: Stage) -> None:
-    """The reconciler's API server is killed before it ends or resumes a child, in the middle of it, and after it."""
+    """The API server is killed before the reconciler ends or resumes a child, while it does, and afterwards."""
     host, ended, resumed = stage.lab.host, stage, Stage(stage.lab, "reconciler_killed_resumed")
     for parent in (ended, resumed):
         parent.start()

@@ -1,4 +1,4 @@
-"""Without `durable` the operator does what the stock one does. These scenarios show that the others can fail."""
+"""Without `durable` the operator behaves like the stock one. So these tests would notice a second run."""
 
 from __future__ import annotations
 

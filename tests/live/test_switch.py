@@ -1,4 +1,4 @@
-"""Stock operators under the switch ``[durable] stock_operators = durable``: no Dag file says anything of it."""
+"""Stock operators that `[durable] stock_operators = durable` makes durable: no Dag file mentions it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_switched(stage: Stage) -> None:
 
 @scenario
 def test_switched_mapped(stage: Stage) -> None:
-    """So does a mapped one, for the run of its own index."""
+    """A mapped stock task is killed while it waits: its retry waits for the run of its own map index."""
     _crash_while_waiting(stage, map_index=1)
     stage.wait_for_children(2)
     for run in stage.children():
@@ -39,7 +39,7 @@ def test_switched_mapped(stage: Stage) -> None:
 
 @scenario
 def test_switched_deferred(stage: Stage) -> None:
-    """The worker dies when the run was started and the deferral not yet asked for."""
+    """The worker of a stock task dies after the run was started and before the deferral: the retry finds the run."""
     stage.inject(Action.KILL_BEFORE, "PATCH", stage.state_path)
     stage.start()
     stage.wait_for_parent("deferred", 2)
@@ -50,7 +50,7 @@ def test_switched_deferred(stage: Stage) -> None:
 
 @scenario
 def test_switched_generated(stage: Stage) -> None:
-    """A generated Dag's task does not wait, and is killed before it learns that its run was started."""
+    """A generated Dag's task does not wait, and is killed before the reply: the retry finds the run."""
     stage.inject(Action.KILL_AFTER, "POST", stage.submit_path)
     stage.start()
     stage.wait_for_parent("success", 2)
@@ -59,7 +59,7 @@ def test_switched_generated(stage: Stage) -> None:
 
 @scenario
 def test_switched_group(stage: Stage) -> None:
-    """A task in a task group."""
+    """A stock task in a task group is killed: its retry waits for the same run."""
     _crash_while_waiting(stage)
     stage.finish(2)
     assert len(stage.children()) == 1
@@ -67,7 +67,7 @@ def test_switched_group(stage: Stage) -> None:
 
 @scenario
 def test_switched_executing(stage: Stage) -> None:
-    """A subclass that changes its request before ``super().execute()``."""
+    """A subclass that changes its request before `super().execute()`: its retry waits for the same run."""
     _crash_while_waiting(stage)
     stage.finish(2)
     (child,) = stage.children()
@@ -76,7 +76,7 @@ def test_switched_executing(stage: Stage) -> None:
 
 @scenario
 def test_switched_completing(stage: Stage) -> None:
-    """A subclass that returns a value from ``execute_complete``."""
+    """A subclass whose `execute_complete` returns a value dies before it defers: its retry waits for the same run."""
     stage.inject(Action.KILL_BEFORE, "PATCH", stage.state_path)
     stage.start()
     stage.wait_for_parent("deferred", 2)
@@ -88,7 +88,7 @@ def test_switched_completing(stage: Stage) -> None:
 
 @scenario
 def test_switched_mixed(stage: Stage) -> None:
-    """A mapped subclass with a mixin, and with a parameter of its own."""
+    """A mapped subclass with a mixin and a parameter of its own: its retry waits for the same run."""
     _crash_while_waiting(stage, map_index=0)
     stage.mark_child()
     stage.wait_for_parent("success", 2, map_index=0)
@@ -98,7 +98,7 @@ def test_switched_mixed(stage: Stage) -> None:
 
 @scenario
 def test_switched_without_retries(stage: Stage) -> None:
-    """The deployment's own ``task_policy`` runs after the switch: here it gives the task the retry that it lacks."""
+    """The deployment's own `task_policy` runs after the switch, and here adds the missing retry."""
     _crash_while_waiting(stage)
     stage.finish(2)
     assert len(stage.children()) == 1
@@ -116,7 +116,7 @@ def _crash_as_stock(stage: Stage) -> None:
 
 @scenario
 def test_stock_excepted(stage: Stage) -> None:
-    """A pattern of ``stock_operators_except`` fits the Dag."""
+    """A task whose Dag matches a pattern of `stock_operators_except` stays a stock one."""
     _crash_as_stock(stage)
     stage.finish(2)
     assert stage.record() is None
@@ -124,7 +124,7 @@ def test_stock_excepted(stage: Stage) -> None:
 
 @scenario
 def test_stock_by_policy(stage: Stage) -> None:
-    """The deployment's own ``task_policy`` has the last word: it sets ``durable = False``."""
+    """A task for which the deployment's own `task_policy` sets `durable = False` stays a stock one."""
     _crash_as_stock(stage)
     stage.finish(2)
     assert stage.record() is None
@@ -135,7 +135,7 @@ def test_stock_by_policy(stage: Stage) -> None:
 
 @scenario
 def test_stock_until_switched(stage: Stage) -> None:
-    """Turned on while a stock try waits: its retry starts a second run, like stock's, and is durable from there."""
+    """The switch is turned on while a stock try waits: its retry starts a second run, and is durable from then on."""
     stage.turn_off()
     stage.start()
     stage.wait_until_waiting(1)
@@ -150,7 +150,7 @@ def test_stock_until_switched(stage: Stage) -> None:
 
 @scenario
 def test_switched_on_while_deferred(stage: Stage) -> None:
-    """Turned on while a stock task is deferred: the stock trigger's event ends it."""
+    """The switch is turned on while a stock task is deferred: the stock trigger's event ends the wait."""
     stage.turn_off()
     stage.start()
     stage.wait_for_parent("deferred", 1)
@@ -162,7 +162,7 @@ def test_switched_on_while_deferred(stage: Stage) -> None:
 
 @scenario
 def test_switched_off_while_deferred(stage: Stage) -> None:
-    """Turned off while a durable task is deferred: the stock operator reads the event of our trigger."""
+    """The switch is turned off while a durable task is deferred: the stock operator understands its trigger's event."""
     stage.start()
     stage.wait_for_parent("deferred", 1)
     stage.turn_off()

@@ -27,7 +27,7 @@ def test_killed_while_waiting(stage: Stage) -> None:
 
 @scenario
 def test_supervisor_killed(stage: Stage) -> None:
-    """The supervisor dies and the task process does not: that process ends, and does not wait beside its retry."""
+    """The supervisor dies but not the task's process: that process ends, and does not wait beside its retry."""
     stage.start()
     stage.wait_until_waiting(1)
     first_pid = stage.parent().pid
@@ -199,7 +199,7 @@ def test_server_away(stage: Stage) -> None:
 
 @scenario
 def test_connection_broken(stage: Stage) -> None:
-    """The API server cannot be reached for longer than Airflow's client tries: the wait continues."""
+    """The API server is out of reach for longer than Airflow's client repeats a request: the wait continues."""
     stage.start()
     stage.wait_until_waiting(1)
     fault = stage.inject(Action.REFUSE, "GET", stage.look_up_path, times=None)

@@ -18,18 +18,17 @@ _UNIT_FOLDERS = ("core", "adapters", "sidebyside")
 _HEAD = """\
 # Every supported Airflow
 
-What the tests do on each Airflow that is supported, each in an environment of its own with the pins in `constraints/`:
-with the newest standard provider, and with the one that was newest when that Airflow came out, as its own constraints
-have it. Written by `make matrix`; not to be edited. One Airflow alone:
-`make matrix MATRIX="--airflow 3.0.6 --provider own"`.
+The results of the tests on each supported Airflow: with the newest standard provider, and with the one that the
+constraints of that Airflow pin. Each runs in an environment of its own, with the pins in `constraints/`. `make matrix`
+writes this page; do not edit it. For one Airflow alone: `make matrix MATRIX="--airflow 3.0.6 --provider own"`.
 """
 _LIVE_HEAD = """\
 ## What happens after a crash
 
-Each row says what was seen on a real Airflow whose workers, triggerer and connections were killed or cut at an exact
-moment. The name in brackets is that of its test in `tests/live`. A column is an Airflow and its standard provider.
-*pass* means that it happens there. *cannot* is a limit of that Airflow. A note at the end of this page says what
-happens instead; the test asserts that, and fails otherwise.
+Each row describes what happens on a real Airflow whose workers, triggerer and connections are killed or cut at an exact
+moment. The name in parentheses is that of the test in `tests/live`. Each column is an Airflow and its standard
+provider. *pass* means that the test saw this happen there. *cannot* is a limit of that Airflow: the note with that
+number, at the end of this page, says what happens instead. The test checks that, too, and fails otherwise.
 """
 
 

@@ -8,7 +8,9 @@ DIFFERENCES = (
     Difference(
         what="Requests to the API server, apart from the one that starts the run",
         stock="the look-ups of the wait",
-        durable="two more for a whole wait, three with a fixed run id or date and a `run_after`; some look-ups on a retry",
+        durable=(
+            "two more for a whole wait, three with a fixed run id or date and a `run_after`; some look-ups on a retry"
+        ),
         why=(
             "The run id is recorded before the run is requested, and its outcome before the task succeeds, "
             "so a crash between any two requests loses nothing."
