@@ -296,7 +296,7 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
         "one parent Dag, by duration": page(all_of, top, longest, dag_id=parent_dag(7)),
         "count of all": lambda: all_of.count(Filters()),
         "count of one parent Dag": lambda: all_of.count(Filters(dag_id=parent_dag(7))),
-        "what needs attention, read anew": lambda: attention.take_snapshot(session),
+        "what needs attention, read again": lambda: attention.take_snapshot(session),
         "export of 10,000": lambda: list(all_of.iterate(Filters(), 10_000)),
         "a child Dag that may not be read": page(all_of, top, child_dag_id="none"),
         "waiting now": page(all_of, top, state="waiting"),
@@ -306,7 +306,7 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
         "a child run's tab": lambda: all_of.of_child_run(child_dag(records // 2), child_run(records // 2)),
         "the same, of a fixed run id": lambda: all_of.of_child_run(child_dag(1), "fixed"),
         "a parent run's tab": lambda: all_of.of_parent_run(parent_dag(records // 2), f"run_{records // 2}"),
-        "totals, counted anew": lambda: totals.count(session),
+        "totals, counted again": lambda: totals.count(session),
     }
 
 

@@ -115,7 +115,7 @@ DECISIONS: Mapping[Decision, DecisionWords] = {
     Decision.SUCCEED_AGAIN: DecisionWords(
         "success repeated", "An earlier try had recorded its success, and died before it could report it"
     ),
-    Decision.TERMINAL_RESUBMIT: DecisionWords("started anew", "The child run had failed: started a new one"),
+    Decision.TERMINAL_RESUBMIT: DecisionWords("new run", "The child run had failed: started a new one"),
     Decision.RESUME: DecisionWords("resumed", "The child run had failed: asked for its failed tasks to run again"),
     Decision.GIVE_UP: DecisionWords("gave up", "The child run had failed: failed, too, and started nothing"),
     Decision.WAIT_OUT: DecisionWords(

@@ -193,7 +193,8 @@ def test_a_task_with_many_children_shows_how_they_stand(connection: sa.Connectio
     found = look(connection)
     text = " ".join(render(found).split())
     assert (
-        "The child runs of Dag child: 2 of 5 done, 1 failed, 1 running, 1 to start. Their outcome is not used" in text
+        "The child runs of Dag child: 2 of 5 done, 1 failed, 1 running, 1 not started. Their outcome is not used"
+        in text
     )
     assert f"c {run_ids[2]}" in text
     items = build_json(found)["items"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.audit.search import audit
@@ -81,6 +81,7 @@ def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> In
     many = record if isinstance(record, Ledger) else None
     keys = [*(records.runs_in(record) if record and not many else ()), *([claimed] if claimed else [])]
     items = source.item_counts(parent, many) if many else None
+    items = items and replace(items, is_over=attempts[-1].state in ENDED_STATES)
     lost: tuple[Finding, ...] = ()
     if stored is None and len(attempts) > 1:
         found = audit(source, now=now, dag_ids=[parent.dag_id]).findings

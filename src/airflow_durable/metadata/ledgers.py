@@ -64,6 +64,7 @@ class ItemCounts:
     :param active: runs that are queued or running.
     :param to_start: items without a run.
     :param is_estimate: which failed runs were replaced by later ones is not known: at most so many items failed.
+    :param is_over: the parent has ended, so an item without a run gets none any more.
     """
 
     total: int
@@ -75,11 +76,12 @@ class ItemCounts:
     last_at: datetime | None = None
     is_estimate: bool = False
     failed_items: tuple[FailedItem, ...] = ()
+    is_over: bool = False
 
     @property
     def state(self) -> str:
         """The state of the whole, as of a Dag run."""
-        if self.active or self.to_start:
+        if self.active or (self.to_start and not self.is_over):
             return "running"
         return "failed" if self.failed else "success"
 
@@ -96,21 +98,29 @@ class ItemCounts:
         }
 
     def describe(self) -> str:
-        """``6,412 of 10,000 done, 31 failed, 200 running, 3,357 to start``."""
+        """
+        Return the counts in words: ``6,412 of 10,000 done, 31 failed, 200 running, 3,357 to start``.
+
+        If the parent has ended, the last part is ``3,357 not started``.
+        """
         failed = f"{'at most ' if self.is_estimate else ''}{self.failed:,} failed"
         parts = [
             f"{self.done:,} of {self.total:,} done",
             failed if self.failed else "",
             f"{self.active:,} running" if self.active else "",
-            f"{self.to_start:,} to start" if self.to_start else "",
+            f"{self.to_start:,} {'not started' if self.is_over else 'to start'}" if self.to_start else "",
         ]
         return ", ".join(filter(None, parts))
 
     def as_run(self, ledger: Ledger) -> DagRun:
-        """Return the whole as one Dag run, from its first start to its last end."""
-        end = None if self.active else self.last_at
-        state = self.state if self.first_at else None
-        return DagRun(ledger.dag_id, ledger.run_id, state, self.first_at, self.first_at, end)
+        """
+        Return the whole as one Dag run, from its first start to its last end.
+
+        It has succeeded if the task has taken its outcome, failures that it tolerates included.
+        """
+        state = "success" if self.state == "failed" and ledger.is_consumed else self.state
+        end = None if state == "running" else self.last_at
+        return DagRun(ledger.dag_id, ledger.run_id, state if self.first_at else None, self.first_at, self.first_at, end)
 
 
 @dataclass

@@ -67,14 +67,21 @@ _LABELS = {
 }
 
 
-def find_ending(
-    one: TaskTry, run: DagRun | None, loss: Loss | None, now: datetime, limits: HeartbeatLimits
+def find_ending(  # noqa: PLR0913 - all that it follows from
+    one: TaskTry,
+    run: DagRun | None,
+    loss: Loss | None,
+    now: datetime,
+    limits: HeartbeatLimits,
+    *,
+    is_many: bool = False,
 ) -> Ending | None:
     """
     Return how a try ended; None: it succeeded, was skipped, goes on, or has not begun.
 
     :param run: the child run that it waited for, if that is there and may be seen.
     :param loss: what the audit log says of its worker, if the user may know.
+    :param is_many: the run stands for all children of a task with many.
     """
     if one.start_date is None:
         return None
@@ -86,7 +93,7 @@ def find_ending(
         return None
     noticed_at = loss.at if loss else _noticed_without_log(one, limits)
     if noticed_at is None:
-        return _find_other(one, run)
+        return _find_other_of_many(one, run) if is_many else _find_other(one, run)
     died_at = max(one.start_date, min(_last_heard(one, loss, noticed_at, limits), noticed_at))
     return Ending(Cause.CRASHED, describe_crash(died_at, noticed_at, now), died_at, noticed_at)
 
@@ -95,9 +102,28 @@ def _find_other(one: TaskTry, run: DagRun | None) -> Ending:
     if is_cut_off_before(one, run):
         words = "ended while its child run continued: it timed out, was stopped, or a person ended it"
         return Ending(Cause.CUT_OFF, words)
-    if run and run.state == "failed" and run.end_date and one.end_date and run.end_date <= one.end_date:
+    if _has_failed_before(one, run):
         return Ending(Cause.CHILD_FAILED, "failed, as its child run had failed")
+    return _find_failed(one)
+
+
+def _find_other_of_many(one: TaskTry, run: DagRun | None) -> Ending:
+    # A task with many children may end by itself while some of them continue.
+    if is_cut_off_before(one, run):
+        why = "too many items had failed, it timed out, was stopped, or a person ended it"
+        return Ending(Cause.FAILED, f"ended while some of its child runs continued: {why}")
+    if _has_failed_before(one, run):
+        return Ending(Cause.CHILD_FAILED, "failed, as child runs had failed")
+    return _find_failed(one)
+
+
+def _find_failed(one: TaskTry) -> Ending:
     return Ending(Cause.FAILED, f"ended as {str(one.state).replace('_', ' ')}: the reason is in its log")
+
+
+def _has_failed_before(one: TaskTry, run: DagRun | None) -> bool:
+    has_failed = run is not None and run.state == "failed"
+    return has_failed and bool(run and run.end_date and one.end_date and run.end_date <= one.end_date)
 
 
 def is_cut_off_before(one: TaskTry, run: DagRun | None) -> bool:

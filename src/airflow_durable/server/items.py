@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_durable.metadata.ledgers import LedgerCounts
+from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.metadata.tables import load_tables
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ class ItemCache:
     def fill(self, session: Session, waits: Iterable[Wait], *, has_names: bool = False) -> Iterator[Wait]:
         """Yield the waits, those with many children with their counts if the user may read the child's Dag."""
         for wait in waits:
-            is_counted = wait.ledger is not None and not wait.is_child_hidden
-            yield replace(wait, items=self._get(session, wait, has_names=has_names)) if is_counted else wait
+            if wait.ledger is None or wait.is_child_hidden:
+                yield wait
+                continue
+            counts = self._get(session, wait, has_names=has_names)
+            yield replace(wait, items=counts and replace(counts, is_over=wait.state in ENDED_STATES))
 
     def _get(self, session: Session, wait: Wait, *, has_names: bool) -> ItemCounts | None:
         # With the parent: SQLite gives the ids of deleted rows out again.

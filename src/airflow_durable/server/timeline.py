@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.server.endings import find_ending, is_over
 from airflow_durable.server.model import TAKEOVERS
 from airflow_durable.wording import HeartbeatLimits
@@ -158,7 +159,8 @@ def draw(  # noqa: PLR0913 - all that the picture shows
     for one in tries:
         entry = entries.get(one.try_number)
         run = runs.get(entry.run_id) if entry else None
-        endings[one.try_number] = find_ending(one, run, (losses or {}).get(one.try_number), now, limits)
+        loss = (losses or {}).get(one.try_number)
+        endings[one.try_number] = find_ending(one, run, loss, now, limits, is_many=isinstance(record, Ledger))
     spans = [(item.start_date, item.end_date) for item in tries]
     spans += [(item.start_date, item.end_date) for item in runs.values()]
     moments = [moment for span in spans for moment in span] + [run.queued_at for run in runs.values()]

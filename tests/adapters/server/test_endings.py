@@ -86,3 +86,14 @@ def test_dead_parent_is_said_to_be_dead_before_airflow_notices() -> None:
 def test_other_ends(one: TaskTry, run: DagRun | None, cause: Cause | None) -> None:
     found = ending(one, run)
     assert (found and found.cause) == cause
+
+
+def test_many_children_that_go_on_do_not_say_why_the_try_ended() -> None:
+    """The task may have failed by itself: more items had failed than it tolerates."""
+    found = find_ending(FAILED, GONE_ON, None, minutes(30), LIMITS, is_many=True)
+    assert found is not None
+    assert found.cause is Cause.FAILED
+    assert found.words.startswith("ended while some of its child runs continued: too many items had failed, ")
+    found = find_ending(FAILED, FAILED_BEFORE, None, minutes(30), LIMITS, is_many=True)
+    assert found is not None
+    assert (found.cause, found.words) == (Cause.CHILD_FAILED, "failed, as child runs had failed")

@@ -50,6 +50,54 @@ def test_one_row_with_a_bar_for_the_whole(application: Client, rows: Rows) -> No
         assert "5 of 10 done" in get(application, path), path
 
 
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", "upstream_failed", "removed", "success"])
+def test_no_item_is_to_start_once_the_parent_has_ended(application: Client, rows: Rows, state: str) -> None:
+    many = Many.make(rows, TEN, state=state)
+    many.start(range(5), "success")
+    many.start([5], "failed")
+    for path in ("/", f"/wait/{many.wait_id}"):
+        text = text_of(get(application, path))
+        assert "5 of 10 done, 1 failed , 4 not started" in text, path
+        assert "to start" not in text, path
+    assert "All child runs, failed. " in get(application, f"/wait/{many.wait_id}")
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "up_for_retry", "queued"])
+def test_the_whole_goes_on_while_items_are_to_start(application: Client, rows: Rows, state: str) -> None:
+    """Also in the moment in which no run is active."""
+    many = Many.make(rows, TEN, state=state)
+    many.start(range(4), "success")
+    detail = get(application, f"/wait/{many.wait_id}")
+    assert "4 of 10 done, 6 to start" in text_of(detail)
+    assert re.search(r"All child runs, running\. \{[^}]*\} to now", detail)
+
+
+def test_tolerated_failures_are_no_failure_of_the_whole(application: Client, rows: Rows) -> None:
+    taken, open_one = (
+        Many.make(rows, TEN, state=state, task_id=state, is_consumed=state == "success")
+        for state in ("success", "deferred")
+    )
+    for many in (taken, open_one):
+        many.start(range(9), "success")
+        many.start([9], "failed")
+    assert "All child runs, success. " in get(application, f"/wait/{taken.wait_id}")
+    assert "9 of 10 done, 1 failed" in text_of(get(application, f"/wait/{taken.wait_id}"))
+    assert "All child runs, failed. " in get(application, f"/wait/{open_one.wait_id}")
+
+
+def test_a_failed_try_leads_to_its_failed_items_and_to_no_run_that_may_be_fine(application: Client, rows: Rows) -> None:
+    many = Many.make(rows, TEN, state="failed")
+    many.start(range(9), "success")
+    many.start([9], "failed")
+    detail = get(application, f"/wait/{many.wait_id}")
+    assert "Failed child run<" not in detail
+    assert 'class="item"' in detail
+
+
 def test_a_failed_item_that_was_started_again_counts_once(application: Client, rows: Rows) -> None:
     many = Many.make(rows, TEN, generation=2)
     many.start(range(10), "failed")
