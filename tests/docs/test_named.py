@@ -190,7 +190,7 @@ def test_readme_quotes_the_chaos_report() -> None:
     assert resets is not None
     faults, parents, duplicates, wrong, stock_duplicates, stock_wrong = start.groups()
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"{faults} faults struck an Airflow with {parents} durable parents" in readme
+    assert f"{faults} faults hit an Airflow with {parents} durable parents" in readme
     assert f"{duplicates} duplicate child runs and {wrong} wrong ends" in readme
     assert re.search(rf"\b{resets.group(1)} healthy child runs? w(as|ere) reset", readme)
     assert f"{stock_duplicates} duplicates and {stock_wrong} wrong ends" in readme

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from airflow_durable.demo.engine import ScratchAirflow
 from tests.docs.blocks import DOCS, blocks
+from tests.support import asking_parents
 from tests.support.waits_rows import Rows
 
 from .exporter import StatsdStandIn
@@ -91,6 +92,18 @@ class _World:
             rows.wait("over", child=("over_child", "child"), state="success", is_consumed=True, child_state="success")
         engine.dispose()
 
+    def insert_requests(self) -> None:
+        """Make two parents that have ended and ask to end their children: one an hour ago, and one without proof."""
+        engine = sa.create_engine(self.airflow.options["database.sql_alchemy_conn"])
+        asking = asking_parents.World(engine)
+        asking.make_dags()
+        due = asking.parent(state="failed")
+        long_ago = datetime.now(timezone.utc) - timedelta(hours=1)
+        asking.set_task(asking_parents.PARENT_DAG, due.parent.run_id, "trigger", "failed", end_date=long_ago)
+        asking.run(asking_parents.OTHER_DAG, "by_hand")
+        asking.parent(state="failed", child_state=None, dag_id=asking_parents.OTHER_DAG, run_id="by_hand")
+        engine.dispose()
+
 
 def _yaml_of_page(key: str) -> dict[str, Any]:
     """Return the page's YAML block that has this key."""
@@ -130,6 +143,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_World]:
             "core.simple_auth_manager_all_admins": "False",
             "core.simple_auth_manager_users": f"{_USER['username']}:viewer",
             "core.simple_auth_manager_passwords_file": str(passwords),
+            # What is asked of the reconciler has to wait for it.
+            "durable.reconciler": "False",
         }
         airflow = scopes.enter_context(ScratchAirflow(home, dag_folders={"none": home / "dags"}, options=options))
         airflow.start(("api-server",))
@@ -152,7 +167,8 @@ def test_scrape_queries_and_alerts(world: _World) -> None:
     _check_files(prometheus)
     # Nothing waits, and nothing has been counted: no alert.
     world.send_counters(1)
-    world.wait_for_value("max(airflow_durable_waiting)", 0)
+    for name in ("waiting", "reconciler_queue", "reconciler_lag_seconds", "reconciler_left_alone"):
+        world.wait_for_value(f"max(airflow_durable_{name})", 0)
     world.wait_for_value("sum(airflow_resumable_job_reconnect_attempt)", 3)
     prometheus.wait_for(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "the alert rules")
     assert prometheus.alerts() == {}
@@ -162,9 +178,10 @@ def test_scrape_queries_and_alerts(world: _World) -> None:
     assert "401" in prometheus.targets()["nobody"]["lastError"]
 
     world.insert_waits()
+    world.insert_requests()
     world.send_counters(25)
     expected = {"waiting": 3, "parents_without_heartbeat": 1, "children_queued": 1, "children_paused": 1}
-    for name, value in expected.items():
+    for name, value in (expected | {"reconciler_queue": 1, "reconciler_left_alone": 1}).items():
         world.wait_for_value(f"max(airflow_durable_{name})", value)
     totals = httpx.get(
         f"{world.airflow.url}/durable-waits/api/totals",
@@ -173,6 +190,8 @@ def test_scrape_queries_and_alerts(world: _World) -> None:
         timeout=60,
     ).raise_for_status()
     _check_oldest(prometheus, totals.json()["oldest_wait_seconds"])
+    (lag_seconds,) = prometheus.values("max(airflow_durable_reconciler_lag_seconds)")
+    assert lag_seconds >= timedelta(hours=1).total_seconds()
     _check_dashboard(prometheus)
     due = {rule["name"] for rule in prometheus.rules()}
     prometheus.wait_for(lambda: prometheus.alerts().keys() == due, "all alerts")
