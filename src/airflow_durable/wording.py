@@ -108,7 +108,9 @@ DECISIONS: Mapping[Decision, DecisionWords] = {
     Decision.RESUBMIT: DecisionWords(
         "sent again", "The recorded child run was missing: requested it again, under the same run id"
     ),
-    Decision.RECONNECT: DecisionWords("reconnected", "Found the child run of an earlier try, and waits for it"),
+    Decision.RECONNECT: DecisionWords(
+        "reconnected", "Found the child run of an earlier try, and continued to wait for it"
+    ),
     Decision.ALREADY_SUCCEEDED: DecisionWords(
         "already done", "The child run of an earlier try had already finished: started nothing"
     ),
