@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core.asks import ActionKind, OnParentEnd
-from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError
+from airflow_durable.core.errors import (
+    LookUpFailedError,
+    ReconcilerMissingError,
+    StartTimeoutError,
+    SubmissionUnknownError,
+)
 from airflow_durable.core.model import Decision, Mode, OnClear, Request
 
 from . import fakes
@@ -297,6 +302,40 @@ def test_wherever_the_try_dies_it_is_reset_once(
     assert (server.only_run().clear_number, server.states()) == (1, ["success"])
 
 
+@pytest.mark.parametrize("on_clear", [OnClear.FRESH, OnClear.AUTO])
+@pytest.mark.parametrize("request_", [ASKED, DATED])
+def test_what_this_clear_had_started_is_not_reset_again(request_: Request, on_clear: OnClear) -> None:
+    """The run was created, its reply was lost, and the repeated request got a 409."""
+    request = replace(request_, on_clear=on_clear)
+    server = Server()
+    run_try(FakePort(server, attempt(1)), request)
+    server.runs.clear()
+    lost = Fault(SubmissionUnknownError("child", "fixed", "no answer"), is_after=True)
+    port = FakePort(server, cleared(2), faults={"submit": [lost]})
+    assert run_try(port, request).is_consumed
+    assert "reset" not in port.calls
+    assert (server.only_run().clear_number, server.states()) == (0, ["success"])
+
+
+def test_a_run_of_before_the_clear_is_reset_though_it_arrives_late() -> None:
+    """It has our tag, but not the date that was sent after the clear."""
+    request = replace(ASKED, on_clear=OnClear.FRESH)
+    server = Server()
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(1), crash_at=1), request)
+    late = server.record()
+
+    class LatePort(FakePort):
+        """The request of the try before the clear arrives before this one's."""
+
+        def submit(self, record: Record) -> bool:
+            server.create("child", self._new_run(late))
+            return super().submit(record)
+
+    run_try(LatePort(server, cleared(2)), request)
+    assert server.only_run().clear_number == 1
+
+
 def test_start_timeout_begins_when_the_run_starts_over() -> None:
     """Not when it was asked for: else a run that has only just started over would be too late."""
     request = replace(ASKED, reset_timeout_seconds=30.0, start_timeout_seconds=20.0)
@@ -314,6 +353,42 @@ def test_start_timeout_begins_when_the_run_starts_over() -> None:
     port = FakePort(server, attempt(2))
     assert run_try(port, request, poke_interval=5.0).is_consumed
     assert resets(port) == 1
+
+
+def test_start_timeout_of_a_run_that_the_reconciler_reset_is_over_once() -> None:
+    """The reset itself was taken for a clear by a person: so the timeout began once more when it was over."""
+    request = replace(ASKED, start_timeout_seconds=20.0)
+    server = failed(request)
+    reset_at = server.seconds
+    server.on_sleep = _reset_and_leave
+    with pytest.raises(StartTimeoutError):
+        run_try(FakePort(server, attempt(2)), request, poke_interval=5.0)
+    assert server.only_run().state == "queued"
+    assert server.seconds - reset_at < 2 * 20.0
+
+
+def _reset_and_leave(server: Server) -> None:
+    reconcile(server)
+    server.on_sleep = lambda server: None
+
+
+@pytest.mark.parametrize("is_recreated", [False, True])
+def test_start_timeout_of_what_the_task_starts_over_itself_is_over_once(*, is_recreated: bool) -> None:
+    request = replace(ASKED, start_timeout_seconds=20.0)
+    server = failed(request)
+    server.only_run().clear_number = 3
+
+    def delete(server: Server) -> None:
+        server.runs.clear()
+        if is_recreated:
+            server.create("child", Run("fixed", FIXED_DATE, "success", conf="theirs"))
+        server.on_sleep = lambda server: None
+
+    server.on_sleep = delete
+    began = server.seconds
+    with pytest.raises(StartTimeoutError):
+        run_try(FakePort(server, attempt(2)), request, poke_interval=5.0)
+    assert server.seconds - began < 2 * 20.0
 
 
 def test_another_run_of_the_name_is_reset_once_though_the_try_dies() -> None:

@@ -34,7 +34,7 @@ from airflow_durable.core.model import Attempt, ChildRun, Decision, Look, Mode, 
 from airflow_durable.core.stored import dump, load
 from airflow_durable.server_errors import Failure
 from airflow_durable.task import journal
-from tests.schedules.world import Ask, Kept, moment_of
+from tests.schedules.world import LEAP, QUEUED, Ask, Kept, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +64,8 @@ class Call(NamedTuple):
     """
     What a try asks of the world: at this it stands until the explorer gives it an outcome.
 
-    :param kind: ``get``, ``set``, ``look``, ``count``, ``newer``, ``submit``, ``reset``, ``result``; and how it ends:
-        ``defer``, ``succeed``, ``fail``.
+    :param kind: ``get``, ``set``, ``look``, ``count``, ``newer``, ``tasks``, ``submit``, ``reset``, ``result``; and how
+        it ends: ``defer``, ``succeed``, ``fail``.
     :param key: of the store; or the run's.
     :param what: what is stored, or left to the trigger.
     :param states: of runs that are counted, or in which the trigger fires.
@@ -91,11 +91,13 @@ class Reply(NamedTuple):
     :param error: the name of the failure as in :data:`_ERRORS`; empty: the call succeeds.
     :param is_lasting: the same call, repeated after a pause, fails in the same way: the server stays away for the whole
         burst.
+    :param clock: how often the clock had moved by then.
     """
 
     value: Answer = None
     error: str = ""
     is_lasting: bool = False
+    clock: int = 0
 
 
 class _StoreError(Exception):
@@ -116,6 +118,11 @@ _ERRORS: dict[str, Callable[[Call], Exception]] = {
     "unreadable": lambda call: ResultUnreadableError(call.dag_id, call.key, "task", "no answer"),
     "unknown": lambda call: SubmissionUnknownError(call.dag_id, call.key, "no answer"),
 }
+
+_HASTE = timedelta(seconds=10)
+
+_MORE_THAN_A_MINUTE = timedelta(seconds=61)
+"""What could not be known of a timeout is asked again after a minute."""
 
 ENDS = frozenset({"defer", "succeed", "fail"})
 STATES = ("running", "success", "failed")
@@ -161,6 +168,7 @@ class Start(NamedTuple):
     :param upstream: see :class:`.world.Task`.
     :param is_waiting_first: a deferrable task waits a while before it defers.
     :param has_result: what the child has returned is wanted.
+    :param clock: how often the clock had moved when it began.
     :param resumed: what ended a deferral: the record, the child's state (None: missing), and whether it ended because a
         timeout can be over (then the state says nothing); None: not resumed.
     """
@@ -174,6 +182,7 @@ class Start(NamedTuple):
     has_details: bool
     is_waiting_first: bool = False
     has_result: bool = False
+    clock: int = 0
     resumed: tuple[Kept, str | None, bool] | None = None
 
 
@@ -182,24 +191,48 @@ class Step:
     Where a try stands after a history of outcomes. One object for each history.
 
     :ivar call: what it asks next.
+    :ivar is_paused: it has paused since its call before.
+    :ivar previous: what it asked before that.
     :ivar is_repetition: it has just asked the same, and paused.
     :ivar lasting: how often in a row this call has failed in a lasting way.
     :ivar seen: each run as its latest look-up told of it (None: missing). For the oracle.
+    :ivar looked_at: of which run the latest look-up was.
     """
 
-    __slots__ = ("_is_harmless", "_next", "call", "is_repetition", "lasting", "outcomes", "seen", "start")
+    __slots__ = (
+        "_is_harmless",
+        "_next",
+        "call",
+        "is_paused",
+        "is_repetition",
+        "lasting",
+        "looked_at",
+        "outcomes",
+        "previous",
+        "seen",
+        "start",
+    )
 
     def __init__(self, start: Start, outcomes: tuple[Reply, ...], before: Step | None) -> None:
         self._next: dict[Reply, Step] = {}
         self.start = start
         self.outcomes = outcomes
-        self.call, has_slept = _execute(start, outcomes)
-        self.is_repetition = before is not None and has_slept and self.call == before.call
+        self.call, self.is_paused = _execute(start, outcomes)
+        self.is_repetition = before is not None and self.is_paused and self.call == before.call
+        self.previous = before.call if before is not None else None
         self.lasting = 0
         if before is not None and self.is_repetition and outcomes[-1].is_lasting:
             self.lasting = before.lasting + 1
         self._is_harmless: bool | None = None
+        self.looked_at: tuple[str, str] = before.looked_at if before is not None else ("", "")
+        if before is not None and before.call.kind == "look":
+            self.looked_at = (before.call.dag_id, before.call.key)
         self.seen = _seen(before, outcomes[-1]) if before is not None else _seen_at(start)
+
+    @property
+    def clock(self) -> int:
+        """How often the clock had moved when it was last told something."""
+        return self.outcomes[-1].clock if self.outcomes else self.start.clock
 
     def after(self, outcome: Reply) -> Step:
         """Return where the try stands after its call's outcome."""
@@ -224,8 +257,10 @@ class Step:
         if self.call.kind in ENDS:
             return True
         if self.call.kind in SUPERSEDED:
-            return self.after(SUPERSEDED[self.call.kind]).is_harmless
+            return self.after(SUPERSEDED[self.call.kind]._replace(clock=self.clock)).is_harmless
         request = self.start.wanted[0].request
+        if request.start_timeout_seconds is not None:
+            return self._is_polling_only()
         is_asking = request.on_child_failure is OnChildFailure.RESUME or request.reset_timeout_seconds > 0
         if self.call.kind == "look" and (not self.call.is_detailed or (is_asking and self.is_repetition)):
             numbers = range(MOST_CLEARS) if self.call.is_detailed else (None,)
@@ -234,6 +269,30 @@ class Step:
                 answers = [answer for answer in answers if answer != self.outcomes[-1]]
             return all(self.after(answer).is_harmless for answer in answers)
         return False
+
+    def _is_polling_only(self, *, is_second: bool = False) -> bool:
+        """
+        Tell the same where there is a ``start_timeout``: what it does depends on the clock, too.
+
+        A poll may be followed by a check of the timeout, and then by the next poll, as often as the clock moves and the
+        run starts over. So it is executed up to the next poll, and not any further.
+        """
+        kind, clock = self.call.kind, self.clock
+        is_poll = kind == "look" and not self.call.is_detailed
+        if kind in ENDS or (is_second and is_poll):
+            return True
+        if kind in SUPERSEDED:
+            return self.after(SUPERSEDED[kind]._replace(clock=clock))._is_polling_only(is_second=is_second)
+        if kind == "tasks":
+            answers = [Reply(value, clock=clock) for value in (None, keep({"task": None}), keep({"task": "running"}))]
+        elif is_poll:
+            answers = [Reply(ChildRun(state), clock=clock + 1) for state in (QUEUED, *STATES)] + [Reply(None)]
+        elif kind == "look" and self.previous == self.call._replace(is_detailed=False):
+            # It looks more closely at the run that it has just polled.
+            answers = [Reply(ChildRun(state, number), clock=clock) for state in (QUEUED, *STATES) for number in (0, 1)]
+        else:
+            return False
+        return all(self.after(it)._is_polling_only(is_second=True) for it in answers)
 
 
 class Tree:
@@ -264,6 +323,7 @@ class ReplayPort:
         self._start = start
         self._outcomes = outcomes
         self._moments = 0
+        self._clock = start.clock
         self.journal: journal.Journal = (
             journal.StoreJournal(self, f"{start.attempt.parent.map_index}-{start.number}")
             if start.has_store
@@ -280,6 +340,7 @@ class ReplayPort:
         if outcome is None:
             raise _StopError(call)
         self.has_slept = False
+        self._clock = outcome.clock
         if outcome.error:
             raise _ERRORS[outcome.error](call)
         return outcome.value
@@ -323,9 +384,12 @@ class ReplayPort:
         """Ask for what ran upstream."""
         return self._ask(Call("newer", moment=than))  # type: ignore[return-value] # what this answers
 
-    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """Tell that something has failed: what a failed run is like."""
-        return {"task": "failed"}
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None] | None:
+        """Ask whether a first task has begun, where there is a limit to that. Else: what a failed run is like."""
+        if self._pace is _HASTE:
+            return {"task": "failed"}
+        kept = self._ask(Call("tasks", run_id, dag_id, call=self._call))
+        return kept.value if isinstance(kept, Kept) else None
 
     def result(self, record: Record) -> Kept:
         """Read what the run has returned."""
@@ -363,7 +427,14 @@ class ReplayPort:
         hours = 2 * start.execution + (1 if start.resumed else 0)
         # A task instance that was removed and restored begins another try under its id.
         minutes = 5 * start.attempt.try_number
-        return moment_of(start.number) + timedelta(hours=hours, minutes=minutes, seconds=10 * self._moments)
+        began = moment_of(start.number) + timedelta(hours=hours, minutes=minutes)
+        return began + self._clock * LEAP + self._moments * self._pace
+
+    @property
+    def _pace(self) -> timedelta:
+        """Return how much later it is each time that the time is asked for."""
+        is_timed = self._start.wanted[0].request.start_timeout_seconds is not None
+        return _MORE_THAN_A_MINUTE if is_timed else _HASTE
 
     def sleep(self, seconds: float) -> None:
         """Note that it paused."""

@@ -101,6 +101,7 @@ def _lives(plain: Configuration) -> Iterator[Kind]:
     yield Kind(failing._replace(has_store=False), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR,))
     timed = plain._replace(run_timeout=timedelta(hours=6))
     yield Kind(timed, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAULTS, CRASH_AND_PERSON))
+    yield from _starts(plain)
     returning = plain._replace(has_result=True)
     yield Kind(returning, (FAULT, CLEAR), (CRASH_AND_CLEAR, FAULTS, CRASH_AND_FAILURE))
     if plain.mode is Mode.DEFER:
@@ -146,6 +147,26 @@ def _lives(plain: Configuration) -> Iterator[Kind]:
     yield Kind(resuming._replace(edits=("conf",)), (Budget(failures=1, edits=1),), (FAILURE_AND_CLEAR,))
 
 
+def _starts(plain: Configuration) -> Iterator[Kind]:
+    """Yield what becomes of a child that takes too long to begin."""
+    late = plain._replace(start_timeout=timedelta(days=50))
+    is_deferred = plain.mode is Mode.DEFER
+    crash = Budget(faults=1, leaps=1)
+    yield Kind(
+        late,
+        (Budget(failures=1, leaps=1), Budget(people=1, leaps=1), *((crash,) if is_deferred else ())),
+        (crash, Budget(leaps=2), Budget(clears=1, leaps=1), Budget(faults=1, failures=1, leaps=1)),
+    )
+    yield Kind(late._replace(on_parent_end=OnParentEnd.CANCEL), (Budget(leaps=1),), (crash,))
+    yield Kind(late._replace(has_store=False), (Budget(leaps=1),), (crash,))
+    yield Kind(late._replace(on_child_failure=OnChildFailure.RESUME), (), (Budget(failures=1, leaps=2),))
+    reset = late._replace(identity=RUN_ID, is_reset=True)
+    yield Kind(reset, (Budget(failures=1, leaps=1),), (Budget(faults=1, failures=1, leaps=1),))
+    yield Kind(reset._replace(is_reset_asked=True), (Budget(failures=1, leaps=1),), (Budget(failures=1, leaps=2),))
+    if is_deferred:
+        yield Kind(late._replace(is_waiting_first=True), (Budget(leaps=1),), (crash,))
+
+
 def _fixed(mode: Mode) -> Iterator[Kind]:
     for identity in FIXED:
         fixed = Configuration(mode, identity)
@@ -169,7 +190,9 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
             ),
         )
         yield Kind(asked._replace(foreign="run"), (CLEAR,), (CRASH_AND_FAILURE,))
-        yield Kind(asked._replace(on_clear=OnClear.FRESH), (CLEAR,), ())
+        fresh = fixed._replace(is_reset=True, on_clear=OnClear.FRESH)
+        yield Kind(fresh, (CLEAR,), (CRASH_AND_CLEAR, Budget(clears=1, people=1)))
+        yield Kind(fresh._replace(is_reset_asked=True), (CLEAR,), (CRASH_AND_CLEAR,))
         yield Kind(fixed, (REMAKE,), (CRASH_AND_REMAKE,))
         for edit in ("conf", "dag", "run id", "date", "generated", "reset"):
             yield Kind(fixed._replace(edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))

@@ -10,7 +10,7 @@ from tests.schedules import properties
 from tests.schedules.attempts import Reply, keep
 from tests.schedules.configurations import NO_DAG
 from tests.schedules.requests import Action, Effect, Request, checked, create, reset
-from tests.schedules.world import SUCCESS, Sender, Sent, moment_of, see
+from tests.schedules.world import QUEUED, STARTED, SUCCESS, Sender, Sent, moment_of, see
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def step(world: World, configuration: Configuration, process: Process) -> Iterat
 
 def go_on(world: World, process: Process, outcome: Reply) -> World:
     """Take a try on, past its call."""
-    after = process._replace(step=process.step.after(outcome))
+    after = process._replace(step=process.step.after(outcome._replace(clock=world.clock)))
     return world._replace(processes=tuple(after if other is process else other for other in world.processes))
 
 
@@ -96,9 +96,10 @@ def _set(world: World, configuration: Configuration, process: Process) -> Iterat
 
 def _marked(world: World, process: Process, stored: World) -> World:
     """Note for the oracle that this is what the try does last, but for reading, before it reports success."""
-    following = process.step.after(Reply())
+    following = process.step.after(Reply(clock=world.clock))
     while following.call.kind == "get":
-        following = following.after(Reply(stored.tasks[process.parent].get(following.call.key)))
+        kept = stored.tasks[process.parent].get(following.call.key)
+        following = following.after(Reply(kept, clock=world.clock))
     if following.call.kind != "succeed":
         return world
     account = world.ledgers[process.parent]
@@ -121,11 +122,11 @@ def _look(world: World, configuration: Configuration, process: Process) -> Itera
     call = standing.call
     run = world.run(call.dag_id, call.key)
     wanted = standing.start.wanted[call.call - 1]
-    answer = Reply(see(run, wanted.request.dag_id, wanted.conf, is_detailed=call.is_detailed))
+    answer = Reply(see(run, wanted.request.dag_id, wanted.conf, is_detailed=call.is_detailed), clock=world.clock)
     # A poll that is told what it was told before: it would sleep and poll again, and the world would be the same
     # but for the time waited. So it is left out until there is something new to tell.
     if not (standing.is_repetition and standing.outcomes[-1] == answer):
-        label = f"{process.name}: look-up of {short(call.key)}: {run.state if run else 'missing'}"
+        label = f"{process.name}: look-up of {short(call.key)}: {run.shown_state if run else 'missing'}"
         yield Action(label, "step", go_on(world, process, answer))
     is_polling = standing.is_repetition and not call.is_detailed and wanted.request.mode is Mode.DEFER
     if configuration.is_waiting_first and is_polling and standing.outcomes[-1] == answer:
@@ -159,6 +160,16 @@ def _result(world: World, configuration: Configuration, process: Process) -> Ite
     label = f"{process.name}: result of {short(call.key)}{'' if is_there else ': missing'}"
     yield Action(label, "step", go_on(world, process, reply))
     yield from _fault(world, process, "cannot be read", Reply(error="unreadable"))
+
+
+def _tasks(world: World, configuration: Configuration, process: Process) -> Iterator[Action]:
+    call = process.step.call
+    run = world.run(call.dag_id, call.key)
+    states = {"task": None if run is not None and run.stage in {QUEUED, STARTED} else "running"}
+    told = "begun" if states["task"] else "not begun"
+    label = f"{process.name}: the tasks of {short(call.key)} have {told}"
+    yield Action(label, "step", go_on(world, process, Reply(keep(states))))
+    yield from _fault(world, process, "are not known just now", Reply(None))
 
 
 def _newer(world: World, configuration: Configuration, process: Process) -> Iterator[Action]:
@@ -240,6 +251,7 @@ _STEPS = {
     "look": _look,
     "count": _count,
     "newer": _newer,
+    "tasks": _tasks,
     "result": _result,
     "submit": _submit,
     "reset": _reset,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.model import Mode, OnChildFailure, OnClear, Request
 from tests.schedules.attempts import Wanted
-from tests.schedules.world import ACTIVE, BEGINNING, FAILED, SUCCESS, Budget, Run
+from tests.schedules.world import ACTIVE, BEGINNING, FAILED, QUEUED, SUCCESS, Budget, Run
 
 CHILD = "child"
 OTHER_CHILD = "other child"
@@ -55,6 +55,7 @@ class Configuration(NamedTuple):
     :param is_discarding: a clear may discard the record (3.4); and the record may be lost at any moment.
     :param is_misread: a read may say that there is no such key.
     :param run_timeout: less than a day, and more than a try takes: it is over in a later try, and in none before.
+    :param start_timeout: more than all tries take, and less than the clock moves by.
     :param is_waiting_first: ``defer_after``: a deferrable task waits a while before it defers.
     :param has_result: the task returns what its child has returned.
     :param is_reset_asked: a reset is asked of the reconciler before the task sends it.
@@ -84,6 +85,7 @@ class Configuration(NamedTuple):
     has_upstream: bool = False
     on_child_failure: OnChildFailure = OnChildFailure.FRESH
     run_timeout: timedelta | None = None
+    start_timeout: timedelta | None = None
     is_waiting_first: bool = False
     has_result: bool = False
     is_reset_asked: bool = False
@@ -107,6 +109,11 @@ class Configuration(NamedTuple):
         return self.is_reset_asked or self.on_child_failure is OnChildFailure.RESUME
 
     @property
+    def first_stage(self) -> str:
+        """Return how far a run has come when it is started, or started over."""
+        return QUEUED if self.start_timeout else ""
+
+    @property
     def name(self) -> str:
         """Name it for people."""
         parts = [self.mode.value, self.identity]
@@ -116,6 +123,7 @@ class Configuration(NamedTuple):
         is_failure_set = self.on_child_failure is not OnChildFailure.FRESH
         parts += [f"on_child_failure {self.on_child_failure.value}"] if is_failure_set else []
         parts += ["run_timeout"] if self.run_timeout else []
+        parts += ["start_timeout"] if self.start_timeout else []
         parts += [f"edits {'/'.join(self.edits)}"] if self.edits else []
         parts += [f"foreign {self.foreign}"] if self.foreign else []
         parts += [f"executed twice {self.twofold}"] if self.twofold else []
@@ -174,6 +182,7 @@ class Configuration(NamedTuple):
             on_clear=self.on_clear,
             on_child_failure=self.on_child_failure,
             run_timeout_seconds=self.run_timeout.total_seconds() if self.run_timeout else None,
+            start_timeout_seconds=self.start_timeout.total_seconds() if self.start_timeout else None,
             reconciler_timeout_seconds=1.0,
             reset_timeout_seconds=1.0 if self.is_reset_asked else 0.0,
             on_parent_end=self.on_parent_end,

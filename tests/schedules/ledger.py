@@ -24,8 +24,14 @@ if TYPE_CHECKING:
     from tests.schedules.world import Ask, Run, Task, Token, World
 
 
-def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wanted]) -> Ledger:
-    """Note what a new try asks for. What a clear before it means is settled by that."""
+def begin_try(ledger: Ledger, configuration: Configuration, wanted: Sequence[Wanted], clock: int) -> Ledger:
+    """
+    Note what a new try asks for. What a clear before it means is settled by that.
+
+    :param clock: how often the clock has moved.
+    """
+    if ledger.cleared:
+        ledger = ledger._replace(cleared_clock=clock)
     asked = {(call, it.ask) for call, it in enumerate(wanted, 1)}
     lost = "restored" if ledger.lost == "rewritten" else ledger.lost
     if not ledger.cleared:

@@ -9,14 +9,14 @@ from tests.schedules import ledger
 from tests.schedules.calls import short
 from tests.schedules.configurations import CHILD, FIXED_RUN_ID, foreign_run
 from tests.schedules.requests import Action
-from tests.schedules.world import ACTIVE, FAILED, REMOVED, SUCCESS, Ledger, given_up, moment_of
+from tests.schedules.world import ACTIVE, FAILED, QUEUED, REMOVED, STARTED, SUCCESS, Ledger, given_up, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from tests.schedules.configurations import Configuration
-    from tests.schedules.world import World
+    from tests.schedules.world import Process, World
 
 _UNWATCHED = frozenset({"get", "set", "newer"})
 
@@ -34,11 +34,30 @@ def develop(world: World) -> Iterator[Action]:
     for run in world.runs:
         if run.state != ACTIVE:
             continue
+        if run.stage:
+            following = STARTED if run.stage == QUEUED else ""
+            what = "leaves the queue" if following else "begins"
+            yield Action(f"{short(run.run_id)} {what}", "child", world.with_run(run._replace(stage=following)))
+            continue
         after = ledger.end(world.with_run(run._replace(state=SUCCESS)), run, SUCCESS)
         yield Action(f"{short(run.run_id)} succeeds", "child", after)
         if world.budget.failures:
             failed = ledger.end(world.with_run(run._replace(state=FAILED)), run, FAILED).spend(failures=1)
             yield Action(f"{short(run.run_id)} fails", "child", failed)
+
+
+def move_clock(world: World) -> Iterator[Action]:
+    """Let so much time pass that each ``start_timeout`` is over that had begun before."""
+    is_noticed = not any(_is_unnoticed(world, process) for process in world.processes)
+    if world.budget.leaps and is_noticed and any(task.try_number for task in world.tasks):
+        yield Action("the clock moves", "clock", world.spend(leaps=1)._replace(clock=world.clock + 1))
+
+
+def _is_unnoticed(world: World, process: Process) -> bool:
+    """Tell whether the reconciler has acted for a try that has not seen it: it looks each second."""
+    call = process.step.call
+    is_acted = (process.parent, process.task_number, process.try_number) in world.acted
+    return is_acted and call.kind == "look" and call.is_detailed
 
 
 def act(world: World, configuration: Configuration) -> Iterator[Action]:
@@ -61,7 +80,13 @@ def _meddle(world: World, configuration: Configuration) -> Iterator[Action]:
     for run in world.runs:
         yield Action(f"a person deletes {short(run.run_id)}", "people", spent.without_run(run))
         cleared = run._replace(
-            state=ACTIVE, clear_number=run.clear_number + 1, queued_at=_present(world), is_revived=True
+            state=ACTIVE,
+            clear_number=run.clear_number + 1,
+            queued_at=_present(world),
+            is_revived=True,
+            stage=configuration.first_stage,
+            asked_clock=world.clock,
+            queued_clock=world.clock,
         )
         yield Action(f"a person clears {short(run.run_id)}", "people", spent.with_run(cleared))
     if configuration.is_racing and world.run(CHILD, FIXED_RUN_ID) is None:

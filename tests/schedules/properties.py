@@ -21,10 +21,11 @@ from airflow_durable.core.errors import (
     RunIdsTakenError,
     RunTimeoutError,
     RunUsedUpError,
+    StartTimeoutError,
 )
 from airflow_durable.core.model import ChildRun, Mode, OnChildFailure, OnClear
 from tests.schedules import ledger, limits
-from tests.schedules.world import ACTIVE, FAILED, HEALTHY, moment_of
+from tests.schedules.world import ACTIVE, FAILED, HEALTHY, LEAP, QUEUED, RESUMED, STARTED, Kept, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,6 +176,49 @@ def check_timeout(world: World, configuration: Configuration, process: Process) 
         raise Violation("late", f"{process.name} waits for {run.run_id}, whose run_timeout is over")
 
 
+def check_start(world: World, configuration: Configuration, process: Process) -> None:
+    """Check that no try waits for a run that should have begun by the time at which the try last learned something."""
+    step, call = process.step, process.step.call
+    is_waiting = call.kind == "look" and not call.is_detailed and step.is_paused
+    if not configuration.start_timeout or not (is_waiting or call.kind == "defer"):
+        return
+    # In the triggerer the clock is heard: it resumes the try when it may be over.
+    if call.moment is not None and call.moment <= moment_of(process.task_number) + step.clock * LEAP:
+        return
+    # What a fault has kept from it is asked again a minute later.
+    last = step.outcomes[-1] if step.outcomes else None
+    is_unknown = step.previous is not None and step.previous.kind == "tasks" and last is not None and not last.value
+    is_told = last is not None and not last.error and not is_unknown
+    run = world.run(call.dag_id, call.key)
+    if run is None or run.state != ACTIVE or run.stage not in {QUEUED, RESUMED, STARTED}:
+        return
+    is_cleared = bool(world.tasks[process.parent].clear_number or run.is_revived or run.is_late)
+    is_current = world.is_current(process.parent, process.task_number)
+    if is_current and is_told and not is_cleared and step.clock > run.queued_clock:
+        raise Violation("late", f"{process.name} waits for {run.run_id}, whose start_timeout is over")
+
+
+def _check_given_up_start(world: World, process: Process) -> None:
+    """
+    Check that a try gives up on a run only that it has seen not to have begun, a whole ``start_timeout`` later.
+
+    It counts from the beginning of the try that had the run started, or started over, or that followed a clear.
+    """
+    key = process.step.looked_at
+    run, seen = world.run(*key), process.step.seen.get(key)
+    what = f"the task gave up on {key[1]}"
+    if seen is None:
+        raise Violation("late", f"{what}, and has not seen it")
+    last = process.step.outcomes[-1].value
+    if isinstance(last, Kept) and any(state is not None for state in last.value.values()):
+        raise Violation("late", f"{what}, and had seen that a first task has begun")
+    if run is None or run.clear_number != seen.clear_number or world.ledgers[process.parent].is_hidden:
+        return
+    since = max(run.asked_clock, world.ledgers[process.parent].cleared_clock)
+    if process.step.clock <= since:
+        raise Violation("late", f"{what}, whose start_timeout is not over")
+
+
 def _is_overdue(world: World, configuration: Configuration, process: Process, run: Run) -> bool:
     """
     Tell whether the run should have ended before this try. Not if a person has cleared the task or the run.
@@ -204,7 +248,10 @@ def check_reset(
         return ""
     is_done = ledger.is_done_by(world, token.parent, run, token.call, wanted)
     is_forgotten = wanted.request.mode is Mode.FIRE_AND_FORGET
-    is_joined = run.state == ACTIVE and wanted.request.on_clear is not OnClear.FRESH and not is_forgotten
+    # With on_clear=fresh an active run is reset once for a clear: not if it was started, or started over, since then.
+    account = world.ledgers[token.parent]
+    is_of_now = any(it.demand == account.demand and (it.call, it.ask) in account.asked for it in own)
+    is_joined = run.state == ACTIVE and not is_forgotten and (wanted.request.on_clear is not OnClear.FRESH or is_of_now)
     if not is_done and not is_joined:
         return ""
     case = limits.Reset(world, configuration, run, request, is_joined)
@@ -262,6 +309,8 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
     :returns: the excuse; empty: none is needed.
     """
     wanted = process.step.start.wanted
+    if isinstance(error, StartTimeoutError):
+        _check_given_up_start(world, process)
     if isinstance(error, RunTimeoutError) and not _is_any_overdue(world, configuration, process):
         raise Violation("late", "the task gave up on a child that is not overdue")
     if isinstance(error, _NEVER):
@@ -318,6 +367,8 @@ def check_attempt(world: World, configuration: Configuration, parent: int) -> No
     causes = configuration.budget.total - world.budget.total
     if configuration.on_child_failure is OnChildFailure.FAIL:
         causes -= configuration.budget.failures - world.budget.failures
+    if not configuration.is_waiting_for_reconciler:
+        causes -= configuration.budget.leaps - world.budget.leaps
     task = world.tasks[parent]
     if task.try_number - 1 > causes and not configuration.is_refused:
         raise Violation("stuck", f"try {task.try_number} starts, and only {causes} things have happened")

@@ -23,7 +23,7 @@ from tests.schedules.attempts import Payload, keep
 from tests.schedules.calls import short
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Request, checked
-from tests.schedules.world import ACTIVE, FAILED, Sender, moment_of
+from tests.schedules.world import ACTIVE, FAILED, RESUMED, Sender, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def _child_now(run: Run) -> ChildNow:
     return ChildNow(
         run.dag_id,
         run.run_id,
-        run.state,
+        run.shown_state,
         run.clear_number,
         run.queued_at,
         created_at=None,
@@ -122,7 +122,13 @@ def _withdraw(world: World, parent: int, call: int) -> World:
 
 
 def _resume(world: World, configuration: Configuration, parent: int, call: int, run: Run) -> tuple[World, _Check]:
-    resumed = run._replace(state=ACTIVE, clear_number=run.clear_number + 1)
+    resumed = run._replace(
+        state=ACTIVE,
+        clear_number=run.clear_number + 1,
+        stage=configuration.first_stage and RESUMED,
+        asked_clock=_asked_clock(world, parent),
+        queued_clock=world.clock,
+    )
     after = _acted(_withdraw(world.with_run(resumed), parent, call), parent)
     return after, partial(properties.check_resume, world, parent, run)
 
@@ -131,9 +137,23 @@ def _reset(world: World, configuration: Configuration, parent: int, call: int, r
     request = _request(world, configuration, parent, call, run)
     if request is None:
         return world, partial(properties.check_act, world, parent, run, "reset")
-    reset = run._replace(state=ACTIVE, clear_number=run.clear_number + 1, owners=run.owners | {request.token})
+    reset = run._replace(
+        state=ACTIVE,
+        clear_number=run.clear_number + 1,
+        owners=run.owners | {request.token},
+        stage=configuration.first_stage,
+        asked_clock=_asked_clock(world, parent),
+        queued_clock=world.clock,
+    )
     after = ledger.reset(_withdraw(world.with_run(reset), parent, call), request.token, run)
     return _acted(after, parent), partial(properties.check_act_of_reset, world, configuration, run, request)
+
+
+def _asked_clock(world: World, parent: int) -> int:
+    """Return how often the clock had moved when the try began that asks."""
+    number = world.tasks[parent].number
+    asking = [it.step.start.clock for it in world.processes if (it.parent, it.task_number) == (parent, number)]
+    return min(asking, default=world.clock)
 
 
 def _request(world: World, configuration: Configuration, parent: int, call: int, run: Run) -> Request | None:

@@ -88,6 +88,9 @@ def create(world: World, configuration: Configuration, request: Request) -> Effe
         began,
         owners=frozenset({token}),
         is_late=request.is_late,
+        stage=configuration.first_stage,
+        asked_clock=request.sender.step.start.clock,
+        queued_clock=world.clock,
     )
     after = world.with_run(run)
 
@@ -110,7 +113,13 @@ def reset(world: World, configuration: Configuration, request: Request) -> Effec
             return Effect(None)
         return create(world, configuration, request)
     cleared = run._replace(
-        state=ACTIVE, clear_number=run.clear_number + 1, owners=run.owners | {token}, is_late=request.is_late
+        state=ACTIVE,
+        clear_number=run.clear_number + 1,
+        owners=run.owners | {token},
+        is_late=request.is_late,
+        stage=configuration.first_stage,
+        asked_clock=request.sender.step.start.clock,
+        queued_clock=world.clock,
     )
     after = world.with_run(cleared)
     after = ledger.create(after, token) if request.is_late else ledger.reset(after, token, run)

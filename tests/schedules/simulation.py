@@ -12,7 +12,7 @@ from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Action, checked
-from tests.schedules.world import ACTIVE, BEGINNING, Ledger, Process, Task, World, given_up, moment_of
+from tests.schedules.world import ACTIVE, BEGINNING, LEAP, Ledger, Process, Task, World, given_up, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,7 @@ class Simulation:
             *calls.deliver(world, self.configuration),
             *reconciler.act(world, self.configuration),
             *people.develop(world),
+            *people.move_clock(world),
             *people.act(world, self.configuration),
         ]
         return [action._replace(world=_without_harmless(action.world)) for action in found]
@@ -79,7 +80,7 @@ class Simulation:
                 began = task._replace(state="running", try_number=task.try_number + 1, execution=0)
                 after = world.with_task(parent, began)
                 wanted = self.configuration.wanted(parent, began.version, began.try_number)
-                account = ledger.begin_try(world.ledgers[parent], self.configuration, wanted)
+                account = ledger.begin_try(world.ledgers[parent], self.configuration, wanted, world.clock)
                 after = self._with_process(after.with_ledger(parent, account), parent, self._begin(after, parent))
                 label = f"{name}try {began.try_number} starts"
                 yield checked(label, "scheduler", after, partial(self._check, after, parent))
@@ -99,7 +100,7 @@ class Simulation:
         run = world.run(child["dag_id"], child["run_id"])
         is_active = run is not None and run.state == ACTIVE and ACTIVE not in states
         # Time passes from one task instance to the next, and hardly within one.
-        is_due = is_active and due is not None and due <= moment_of(task.number)
+        is_due = is_active and due is not None and due <= moment_of(task.number) + world.clock * LEAP
         if is_active and not is_due:
             return
         after = world.with_task(parent, task._replace(state="running", trigger=None))
@@ -134,6 +135,7 @@ class Simulation:
                 has_details=self.configuration.has_details,
                 is_waiting_first=self.configuration.is_waiting_first,
                 has_result=self.configuration.has_result,
+                clock=world.clock,
                 resumed=resumed,
             )
         )
@@ -151,6 +153,7 @@ class Simulation:
             try:
                 properties.check_call(process)
                 properties.check_timeout(world, self.configuration, process)
+                properties.check_start(world, self.configuration, process)
             except Violation as violation:
                 yield Action(f"{process.name}: polls", "step", world, violation=violation)
                 continue
@@ -254,7 +257,7 @@ def _without_harmless(world: World) -> World:
             continue
         step = process.step
         while step.call.kind in SUPERSEDED:
-            step = step.after(SUPERSEDED[step.call.kind])
+            step = step.after(SUPERSEDED[step.call.kind]._replace(clock=world.clock))
         if not step.is_harmless:
             left.append(process._replace(step=step))
     return world._replace(processes=tuple(left))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_durable.core.model import Mode
+from datetime import timedelta
+
+from airflow_durable.core.model import Mode, OnClear
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.explorer import finish, replay
-from tests.schedules.world import ACTIVE, SUCCESS, Budget
+from tests.schedules.world import ACTIVE, FAILED, SUCCESS, Budget
 
 FIRST = "qtu2dlefkwnd"
 """The first child of the parent."""
@@ -254,3 +256,65 @@ def test_a_used_up_run_that_is_written_down_does_not_hide_the_clear() -> None:
         "try 3: look-up of fixed: success",
     ]
     replay(configuration, schedule)
+
+
+def test_what_a_clear_had_started_is_not_reset_for_that_clear() -> None:
+    # After a clear, the run that a 409 pointed to was taken for one of before the clear, also if this very request had
+    # created it.
+    configuration = Configuration(
+        Mode.WAIT, RUN_ID, is_reset=True, on_clear=OnClear.FRESH, budget=Budget(faults=1, clears=1)
+    )
+    ended = _finish(
+        configuration,
+        "try 1 starts",
+        "try 1: set .0",
+        "a person clears the task",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: look-up of fixed: missing",
+        "try 2: get .1",
+        "try 2: set .1",
+        "try 2: submit arrives, its reply is lost, the client repeats it and gets 409",
+        "try 2: look-up of fixed: running",
+    )
+    assert ended == (SUCCESS, ["conf 1.1"])
+
+
+def test_start_timeout_is_over_once_after_a_reset_of_the_reconcilers() -> None:
+    # The reset was taken for a clear by a person, so the timeout began once more when it was over.
+    configuration = Configuration(
+        Mode.DEFER,
+        RUN_ID,
+        is_reset=True,
+        is_reset_asked=True,
+        start_timeout=timedelta(days=50),
+        budget=Budget(failures=1, leaps=1),
+    )
+    schedule = [
+        "try 1 starts",
+        "try 1: set .0",
+        "try 1: submit fixed: created",
+        "try 1: defers",
+        "fixed leaves the queue",
+        "fixed begins",
+        "fixed fails",
+        "the trigger sees failed; try 1 resumes",
+        "try 1: fails with ChildRunFailedError",
+        "try 2 starts",
+        "try 2: get .0",
+        "try 2: get .1",
+        "try 2: look-up of fixed: failed",
+        "try 2: get .1",
+        "try 2: set .1",
+        "the reconciler resets fixed",
+        "try 2: look-up of fixed: queued",
+        "try 2: set .2",
+        "try 2: look-up of fixed: queued",
+        "try 2: defers",
+        "the clock moves",
+        "the trigger sees that a timeout can be over; try 2 resumes",
+        "try 2: look-up of fixed: queued",
+        "try 2: fails with StartTimeoutError",
+    ]
+    assert replay(configuration, schedule).tasks[0].state == FAILED

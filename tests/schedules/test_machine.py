@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.schedules.requests import Action
     from tests.schedules.world import World
 
-DEEP = Budget(faults=5, clears=3, failures=3, edits=2, losses=2)
+DEEP = Budget(faults=5, clears=3, failures=3, edits=2, losses=2, leaps=2)
 DEEP_CONFIGURATIONS = [kind.configuration._replace(budget=DEEP) for kind in kinds()]
 
 
@@ -86,6 +86,12 @@ class Schedules(RuleBasedStateMachine):
     def have_a_person_act(self, data: st.DataObject) -> None:
         """Have a person clear the task, or edit it."""
         self._draw(data, "people")
+
+    @precondition(lambda self: self.world.budget.leaps and self.simulation.configuration.start_timeout)
+    @rule(data=st.data())
+    def let_time_pass(self, data: st.DataObject) -> None:
+        """Let a ``start_timeout`` be over."""
+        self._draw(data, "clock")
 
     def teardown(self) -> None:
         """Stop all faults and people: the parents end."""

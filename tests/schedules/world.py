@@ -43,6 +43,19 @@ REMOVED = "removed"
 BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
+LEAP = timedelta(days=100)
+"""By how much the clock moves, where it moves: by more than all task instances of a schedule take."""
+
+QUEUED = "queued"
+"""How far a run has come: it waits in the queue."""
+
+RESUMED = "resumed"
+"""It waits in the queue, and some of its tasks have run before."""
+
+STARTED = "started"
+"""It has left the queue, and none of its tasks has begun."""
+
+
 def moment_of(number: int) -> datetime:
     """Return when the task instance of this number began. What is between two of them is measured from there."""
     return BEGINNING + timedelta(days=number)
@@ -98,6 +111,10 @@ class Run(NamedTuple):
     :param queued_at: when it was last queued by the server, or by a person.
     :param is_revived: a person cleared it. For the oracle.
     :param is_late: it was created or reset by a request that came after its try was superseded. For the oracle.
+    :param stage: how far it has come; empty: a first task has begun. Always empty where no ``start_timeout`` is set.
+    :param asked_clock: how often the clock had moved when the try began that had the run started, or started over. For
+        the oracle.
+    :param queued_clock: how often it had moved when that was done. For the oracle.
     """
 
     dag_id: str
@@ -112,6 +129,19 @@ class Run(NamedTuple):
     owners: frozenset[Token] = frozenset()
     is_revived: bool = False
     is_late: bool = False
+    stage: str = ""
+    asked_clock: int = 0
+    queued_clock: int = 0
+
+    @property
+    def shown_state(self) -> str:
+        """Return its Dag run state, as the server shows it."""
+        return QUEUED if self.state == ACTIVE and self.is_queued else self.state
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits in the queue, if it is active."""
+        return self.stage in {QUEUED, RESUMED}
 
     @property
     def key(self) -> tuple[str, str]:
@@ -204,6 +234,7 @@ class Ledger(NamedTuple):
     :param is_known_done: a try wrote what it does last before it reports success, and may not have come to report it.
     :param lost: ``lost``: its record is incomplete; ``rewritten``: and a try has written since;
         ``restored``: and a later try has begun; empty: it was never lost.
+    :param cleared_clock: how often the clock had moved when the first try after the latest clear began.
     """
 
     asked: frozenset[tuple[int, Ask]] = frozenset()
@@ -216,6 +247,7 @@ class Ledger(NamedTuple):
     remade: str = ""
     is_known_done: bool = False
     lost: str = ""
+    cleared_clock: int = 0
 
 
 class Process(NamedTuple):
@@ -275,6 +307,7 @@ class Budget(NamedTuple):
     :param remakes: a task instance, or its Dag run, that is deleted and made anew.
     :param marks: a person marks a task as failed or as success.
     :param removals: a task instance that is removed, and may be restored (its Dag, or what it is mapped over, changes).
+    :param leaps: the clock moves, past every ``start_timeout``.
     """
 
     faults: int = 0
@@ -286,6 +319,7 @@ class Budget(NamedTuple):
     remakes: int = 0
     marks: int = 0
     removals: int = 0
+    leaps: int = 0
 
     @property
     def total(self) -> int:
@@ -300,6 +334,7 @@ class World(NamedTuple):
     :param has_store: Airflow's version, as far as it can change.
     :param deleted: the keys of the runs that people deleted.
     :param acted: for which tries the reconciler has resumed or reset a run. For the oracle.
+    :param clock: how often the clock has moved, beside the time that passes from one try to the next.
     """
 
     runs: tuple[Run, ...]
@@ -311,6 +346,7 @@ class World(NamedTuple):
     messages: tuple[Sent, ...] = ()
     deleted: frozenset[tuple[str, str]] = frozenset()
     acted: frozenset[tuple[int, int, int]] = frozenset()
+    clock: int = 0
 
     def run(self, dag_id: str, run_id: str) -> Run | None:
         """Return the run of this id."""
@@ -372,9 +408,10 @@ def see(run: Run | None, ask_dag_id: str, conf: str, *, is_detailed: bool) -> Ch
     if run is None:
         return None
     if not is_detailed:
-        return ChildRun(run.state)
+        return ChildRun(run.shown_state)
     is_same = run.dag_id == ask_dag_id and run.conf == conf
-    return ChildRun(run.state, run.clear_number, run.date, run.run_after, run.started_at, is_same)
+    started_at = None if run.is_queued else run.started_at
+    return ChildRun(run.shown_state, run.clear_number, run.date, run.run_after, started_at, is_same)
 
 
 def _of(parent: int) -> str:

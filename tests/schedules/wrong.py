@@ -12,10 +12,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import asks, protocol, reconcile, resetting, resuming, sending, timeouts, waiting
+from airflow_durable.core import asks, child_tasks, protocol, reconcile, resetting, resuming, sending, timeouts, waiting
 from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.decide import decide
-from airflow_durable.core.errors import ReconcilerMissingError
+from airflow_durable.core.errors import ReconcilerMissingError, StartTimeoutError
 from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
 from airflow_durable.core.reconcile import Act, Reason, Verdict, newest_of
@@ -80,6 +80,7 @@ class _LateWriter:
 
 _send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
 _finish, _wait = attempts._finish, waiting.wait
+_check, _check_start = timeouts.check, timeouts._check_start
 _decide_action, _is_over, reconcile_decide = reconcile._decide_action, reconcile._is_over, reconcile.decide
 
 
@@ -171,6 +172,27 @@ def _from_this_try(*arguments: Any) -> Clock | None:  # noqa: ANN401 - as the re
     return clock and replace(clock, since=arguments[-1])
 
 
+def _as_it_was(*arguments: Any) -> Clock | None:  # noqa: ANN401 - as the real one
+    return arguments[1].clock or clock_after(*arguments)
+
+
+def _of_a_run_never_cleared(request: Request, now: datetime, **_: Any) -> Clock | None:  # noqa: ANN401 - as the real one
+    return Clock(now, 0) if timeouts.has_any(request) else None
+
+
+def _check_from_now(port: Port, request: Request, record: Record) -> timeouts.Checked:
+    return _check(port, request, replace(record, clock=record.clock and replace(record.clock, since=port.now())))
+
+
+def _start_another(port: Port, request: Request, record: Record, *rest: Any) -> list[datetime]:  # noqa: ANN401 - as the real one
+    """Take a run that has not begun in time for one that has failed: start a fresh one."""
+    try:
+        return _check_start(port, request, record, *rest)
+    except StartTimeoutError:
+        port.submit(replace(record, run_id=f"{record.run_id}_r1", logical_date=None))
+        raise
+
+
 def _whatever_was_cleared(action: Action, child: ChildNow | None) -> Verdict:
     return _decide_action(replace(action, clear_number=child.clear_number) if child else action, child)
 
@@ -240,6 +262,9 @@ _RESUMING = _WAIT._replace(on_child_failure=OnChildFailure.RESUME)
 _RESETTING = _WAIT._replace(identity=RUN_ID, is_reset=True, is_reset_asked=True)
 _CANCELLING = _WAIT._replace(on_parent_end=OnParentEnd.CANCEL)
 _TIMED = _WAIT._replace(run_timeout=timedelta(hours=6), budget=Budget(faults=1))
+_LATE = _WAIT._replace(start_timeout=timedelta(days=50), budget=Budget(leaps=1))
+_LATE_DEFERRED = _LATE._replace(mode=Mode.DEFER)
+_LATE_RESET = _LATE_DEFERRED._replace(identity=RUN_ID, is_reset=True, budget=Budget(failures=1, leaps=1))
 _ONE_FAULT = _WAIT._replace(budget=Budget(faults=1))
 _CLEAR = _WAIT._replace(budget=Budget(clears=1))
 _CRASH_AND_CLEAR = _WAIT._replace(budget=Budget(faults=1, clears=1))
@@ -346,6 +371,28 @@ WRONG = (
         _from_this_try,
         "late",
         _TIMED._replace(mode=Mode.DEFER),
+    ),
+    Wrong(
+        "a retry starts start_timeout anew",
+        timeouts,
+        "clock_after",
+        _from_this_try,
+        "late",
+        _LATE_DEFERRED._replace(budget=Budget(faults=1, leaps=1)),
+    ),
+    Wrong("a deferral starts start_timeout anew", timeouts, "check", _check_from_now, "late", _LATE_DEFERRED),
+    Wrong("a run that has begun has not begun", child_tasks, "has_begun", _always(answer=False), "late", _LATE),
+    Wrong(
+        "a fresh child where one has not begun in time", timeouts, "_check_start", _start_another, "duplicate", _LATE
+    ),
+    Wrong("a reset does not start start_timeout anew", timeouts, "clock_after", _as_it_was, "late", _LATE_RESET),
+    Wrong(
+        "a reset of the reconciler's is taken for a person's clear",
+        timeouts,
+        "new_clock",
+        _of_a_run_never_cleared,
+        "late",
+        _LATE_RESET._replace(is_reset_asked=True),
     ),
     Wrong(
         "resume without checking clear_number",

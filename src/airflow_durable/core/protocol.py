@@ -231,7 +231,7 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
-    dated = sending.with_new_dates(port, request, attempt, record)
+    dated = sending.with_new_dates(port, request, attempt, record, taken=previous.dates if previous else ())
     now = port.now()
     dated = replace(dated, clock=timeouts.new_clock(request, now), asks=asks_of(request.on_parent_end))
     entered = dated.with_try(attempt, decision, now)
@@ -265,7 +265,7 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
         # again.
         record = replace(record, reset=None, proof=request.proof)
     sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
-    if found is not None:
+    if found is not None and not _is_created(port, sent, found, clear):
         return _meet(port, request, attempt, sent, found, clear)
     if clear is not None:
         sent = sent.settled_by(entered)
@@ -282,9 +282,22 @@ def _phase_after(record: Record, seen: Look) -> Phase:
 def _submit(port: Port, request: Request, attempt: Attempt, record: Record, clear: Clear | None) -> Started:
     """Record, then send. If the run already exists, decide about it."""
     sent, found = sending.send(port, request, attempt, record)
-    if found is not None:
+    if found is not None and not _is_created(port, sent, found, clear):
         return _meet(port, request, attempt, sent, found, clear)
     return Started(sent, is_settled=request.mode is Mode.FIRE_AND_FORGET)
+
+
+def _is_created(port: Port, record: Record, found: ChildRun, clear: Clear | None) -> bool:
+    """
+    Return whether the run that a 409 pointed to is what this try itself has created after a clear.
+
+    Its reply was lost, and the repeated request got the 409. Else the run would be taken for one of before the clear,
+    and would be waited out, or reset.
+    """
+    is_created = clear is not None and record.is_sent_as(found)
+    if is_created:
+        port.report(Decision.RECONNECT, record, found)
+    return is_created
 
 
 def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run

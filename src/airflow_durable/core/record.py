@@ -246,6 +246,13 @@ class Record:
         seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
         return self.proof is not Proof.REPLY and seen in self.dates
 
+    def is_sent_as(self, run: ChildRun) -> bool:
+        """Return whether the run has the date of ours that was sent last: that request has created it, no earlier one."""
+        if self.proof is Proof.REPLY or not self.dates:
+            return False
+        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+        return seen == self.dates[-1]
+
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under

@@ -85,7 +85,7 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
         # It has ended meanwhile, or a person has marked it. It still has to start over.
         seen = changed
     # The run starts over now, so the time that it may take begins now.
-    clock = timeouts.new_clock(request, port.now())
+    clock = timeouts.new_clock(request, port.now(), clear_number=(seen.clear_number or 0) + 1)
     record = replace(record, asks=without_action(record.asks), clock=clock)
     calls.write(port, record)
     try:
@@ -100,6 +100,8 @@ def _ask(port: Port, request: Request, record: Record, seen: ChildRun) -> tuple[
     else:
         # It was deleted: the task's own request creates it, and what is created must not be taken for what was there.
         # Or there is another run of its name by now: that one is reset, once.
-        record = replace(record, reset=None if run is None else baseline_of(run))
+        clear_number = 0 if run is None else (run.clear_number or 0) + 1
+        clock = record.clock and replace(record.clock, clear_number=clear_number)
+        record = replace(record, reset=None if run is None else baseline_of(run), clock=clock)
         calls.write(port, record)
     return record, False

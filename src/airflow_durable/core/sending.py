@@ -58,17 +58,23 @@ def new_record(request: Request, attempt: Attempt, previous: Record | None, *, i
     )
 
 
-def with_new_dates(port: Port, request: Request, attempt: Attempt, record: Record) -> Record:
+def with_new_dates(
+    port: Port, request: Request, attempt: Attempt, record: Record, *, taken: tuple[datetime, ...] = ()
+) -> Record:
     """
     Return the record with the dates that are sent.
 
-    The date that we choose is the latest moment whose microseconds are our tag: never in the future.
+    The date that we choose is the latest moment whose microseconds are our tag: never in the future. It is a new one,
+    so the run that has it was created by this very request (:meth:`.Record.is_sent_as`).
+
+    :param taken: dates that were sent before, and are not in the record any more.
     """
+    taken = (*record.dates, *taken)
     if request.is_date_ours:
         tag = (tag_of_parent if record.is_fixed else tag_of_life)(attempt.parent, request.call)
-        return record.with_dates(logical_date=tagged(port.now(), tag, record.dates), run_after=None)
+        return record.with_dates(logical_date=tagged(port.now(), tag, taken), run_after=None)
     if record.proof is Proof.RUN_AFTER:
-        date = tagged(port.now(), tag_of_parent(attempt.parent, request.call))
+        date = tagged(port.now(), tag_of_parent(attempt.parent, request.call), taken)
         return record.with_dates(logical_date=request.logical_date, run_after=date)
     return record.with_dates(logical_date=request.logical_date, run_after=None)
 

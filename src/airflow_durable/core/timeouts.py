@@ -52,9 +52,13 @@ def has_any(request: Request) -> bool:
     return request.start_timeout_seconds is not None or request.run_timeout_seconds is not None
 
 
-def new_clock(request: Request, now: datetime) -> Clock | None:
-    """Return the clock of a run that is asked for now; None: the task has no timeout for it."""
-    return Clock(now, 0) if has_any(request) else None
+def new_clock(request: Request, now: datetime, *, clear_number: int = 0) -> Clock | None:
+    """
+    Return the clock of a run that is asked for now; None: the task has no timeout for it.
+
+    :param clear_number: the run's, once it has started over.
+    """
+    return Clock(now, clear_number) if has_any(request) else None
 
 
 def clock_after(  # noqa: PLR0913, PLR0917 - what the clock depends on
