@@ -34,6 +34,13 @@ def test_of_parents_that_contend_for_a_run_id_one_succeeds() -> None:
         assert set(found.ends) == {f"success, {losing}", f"{losing}, success"}
 
 
+def test_parents_that_reset_one_run_both_succeed_with_it() -> None:
+    """Each resets it once at most, so neither keeps the other from its end."""
+    found = explore(Configuration(Mode.WAIT, RUN_ID, parents=2, is_reset=True))
+    assert found.violation is None, as_test(found)
+    assert set(found.ends) == {"success, success"}
+
+
 def test_retries_run_out() -> None:
     found = explore(Configuration(Mode.WAIT, retries=1, budget=Budget(faults=2)))
     assert found.violation is None

@@ -36,6 +36,7 @@ TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="The parent task.
 Url = Annotated[str, typer.Option(metavar="URL", help="Airflow's address, e.g. https://airflow.example.com")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Say what would be done, and do nothing.")]
+Region = Annotated[str, typer.Option(metavar="ID", help="Airflow 3.4: which of several instances in a loop.")]
 MapIndex = Annotated[int, typer.Option(metavar="N", help="Of a mapped task instance; in a loop, the iteration.")]
 Call = Annotated[
     int, typer.Option(metavar="N", help="Of a task that starts several child runs, which of them, from 1.")
@@ -69,6 +70,7 @@ def end(  # noqa: PLR0913 - a command's options
     *,
     url: Url,
     map_index: MapIndex = -1,
+    region: Region = "",
     call: Call = 1,
     is_parent_kept: Annotated[
         bool, typer.Option("--child-only", help="End only the child run: the parent task's current try then fails.")
@@ -83,7 +85,7 @@ def end(  # noqa: PLR0913 - a command's options
     The token is in the environment variable AIRFLOW_DURABLE_TOKEN; its user must be allowed to change both runs.
     """
     action = "end-child" if is_parent_kept else "end-both"
-    _act(url, _query(dag_id, run_id, task_id, map_index, call), action, is_sure=is_sure, is_preview=is_preview)
+    _act(url, _query(dag_id, run_id, task_id, map_index, region, call), action, is_sure=is_sure, is_preview=is_preview)
 
 
 def resume(  # noqa: PLR0913 - a command's options
@@ -93,6 +95,7 @@ def resume(  # noqa: PLR0913 - a command's options
     *,
     url: Url,
     map_index: MapIndex = -1,
+    region: Region = "",
     call: Call = 1,
     is_sure: Yes = False,
     is_preview: Preview = False,
@@ -103,7 +106,7 @@ def resume(  # noqa: PLR0913 - a command's options
     Only its failed tasks, and those that had not begun, are cleared. Says first what it will do, and asks. The token
     is in the environment variable AIRFLOW_DURABLE_TOKEN.
     """
-    query = _query(dag_id, run_id, task_id, map_index, call)
+    query = _query(dag_id, run_id, task_id, map_index, region, call)
     _act(url, query, "resume-child", is_sure=is_sure, is_preview=is_preview)
 
 
@@ -114,6 +117,7 @@ def forget(  # noqa: PLR0913 - a command's options
     *,
     url: Url,
     map_index: MapIndex = -1,
+    region: Region = "",
     is_sure: Yes = False,
     is_preview: Preview = False,
 ) -> None:
@@ -123,11 +127,13 @@ def forget(  # noqa: PLR0913 - a command's options
     Its next try finds an active child run by the run id. The outcome of an ended one counts for a retry, but not after
     a clear. Says first what it will do, and asks. The token is in the environment variable AIRFLOW_DURABLE_TOKEN.
     """
-    _act(url, _query(dag_id, run_id, task_id, map_index, 1), "forget", is_sure=is_sure, is_preview=is_preview)
+    _act(url, _query(dag_id, run_id, task_id, map_index, region, 1), "forget", is_sure=is_sure, is_preview=is_preview)
 
 
-def _query(dag_id: str, run_id: str, task_id: str, map_index: int, call: int) -> dict[str, Any]:
-    return {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index, "call": call}
+def _query(dag_id: str, run_id: str, task_id: str, map_index: int, region: str, call: int) -> dict[str, Any]:  # noqa: PLR0913, PLR0917 - what names a parent
+    query = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index, "call": call}
+    # Without its dashes, as the server has it.
+    return {**query, "region": region.replace("-", "")} if region else query
 
 
 def _act(url: str, query: dict[str, Any], action: str, *, is_sure: bool, is_preview: bool) -> None:

@@ -247,7 +247,7 @@ class Record:
         return self.proof is not Proof.REPLY and seen in self.dates
 
     def is_sent_as(self, run: ChildRun) -> bool:
-        """Return whether the run has the date of ours that was sent last: that request has created it, no earlier one."""
+        """Return whether the run has the date of ours that was sent last: then that request has created it."""
         if self.proof is Proof.REPLY or not self.dates:
             return False
         seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -241,6 +242,28 @@ def test_commands_do_what_they_say(command: Callable[..., tuple[int, str]], worl
     assert (world.child(asking)[0], world.state_of(*names(asking))) == ("failed", "up_for_retry")
     assert command("forget", *names(asking), "--yes")[0] == 0
     assert world.entries(asking) == 0
+
+
+@pytest.mark.parametrize("arguments", [["end"], ["end", "--child-only"], ["resume"], ["forget"]])
+def test_commands_name_one_of_several_regions(
+    command: Callable[..., tuple[int, str]], world: World, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Regions there are from Airflow 3.4. They may be written with dashes or without."""
+    state, child_state = ("up_for_retry", "failed") if arguments != ["end"] else ("running", "running")
+    child_state = "running" if "--child-only" in arguments else child_state
+    asking = world.parent(state=state, child_state=child_state, tasks=TASKS)
+    first, second = UUID(int=1), UUID(int=2)
+    monkeypatch.setattr(Asked, "find", lambda *_: {first.hex: world.last_id() + 1, second.hex: world.last_id()})
+    code, output = command(*arguments, *names(asking), "--yes")
+    assert (code, first.hex in output, second.hex in output) == (1, True, True)
+    assert "Done" not in output
+    code, output = command(*arguments, *names(asking), "--region", str(UUID(int=3)), "--yes")
+    assert (code, "no such wait" in output or "no record" in output) == (1, True)
+    for region in (str(second), second.hex):
+        code, output = command(*arguments, *names(asking), "--region", region, "--preview")
+        assert (code, bool(output)) == (0, True), output
+    code, output = command(*arguments, *names(asking), "--region", str(second), "--yes")
+    assert (code, "Done" in output) == (0, True), output
 
 
 def test_command_says_why_it_does_nothing(command: Callable[..., tuple[int, str]], world: World) -> None:
