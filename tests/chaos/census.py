@@ -107,11 +107,13 @@ class Parent:
         mode = self.pair.mode
         if self.attempt.state != "success":
             return None
-        for part in range(mode.parts):
+        for part in range(mode.parts_of(self.attempt.map_index)):
             own = [child for child in self.children if child.part == part]
             if not own:
                 return f"success without a child{f' for part {part}' if part else ''}"
-            if mode.is_awaited:
+            if mode.is_many and not any(child.state == "success" for child in own):
+                return f"success, and no child of item {part} has succeeded"
+            if mode.is_awaited and not mode.is_many:
                 named = next((child for child in own if child.run_id == self.named_run_id), own[-1])
                 if named.state != "success":
                     return f"success, and its child is {named.state}"

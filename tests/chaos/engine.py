@@ -128,6 +128,8 @@ class DistributedAirflow:
             return self._is_beating(kind)
         if kind == "celery-worker":
             return self._are_workers_ready()
+        if kind == "reconciler":
+            return all(component.is_alive for component in self.components_of(kind))
         with contextlib.suppress(httpx.HTTPError):
             self.api.version()
             return True
@@ -191,7 +193,7 @@ class DistributedAirflow:
         self._worker_names: dict[str, str] = {}
         self.airflow.migrate()
         make_work_table(self.postgres.url)
-        for kind in ("api-server", "scheduler", "scheduler", "dag-processor", "triggerer"):
+        for kind in ("api-server", "scheduler", "scheduler", "dag-processor", "triggerer", "reconciler"):
             self.airflow.start_component(kind)
         for worker in WORKERS:
             self._start_worker(worker)

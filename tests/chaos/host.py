@@ -1,4 +1,8 @@
-"""The fault that strikes the reconciler's host: between what is asked for and its being done, and in the middle."""
+"""
+The fault that strikes the reconcilers: between what is asked for and its being done, and in the middle.
+
+There are two at once, one in the API server and one that is a process of its own. Either may be the one that acts.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,15 @@ DUE_LIMIT_SECONDS = 90.0
 CAUGHT_LIMIT_SECONDS = 15.0
 """For the reconciler to be caught in its transaction."""
 
+_HOSTS = ("api-server", "reconciler")
+
 _HOLD = "SELECT id FROM task_instance WHERE id IN :ids FOR UPDATE"
 _CAUGHT = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 
 
 def kill_host(engine: DistributedAirflow, find_due: FindDue, outcome: Outcome) -> Iterator[None]:
     """
-    Kill the API server when its reconciler has something to do; or, if ``is_after``, while it is doing it.
+    Kill a reconciler when there is something to do: the API server or the other. If ``is_after``, both, while one acts.
 
     For that the parents' task instances are locked: the reconciler locks the child's row first, then the parent's task
     instance, and there it is caught in the middle of its transaction.
@@ -41,7 +47,7 @@ def kill_host(engine: DistributedAirflow, find_due: FindDue, outcome: Outcome) -
     if due and outcome.fault.is_after:
         yield from _kill_in_the_middle(engine, [row["id"] for row in due], outcome)
     else:
-        _kill(engine)
+        _kill(engine, _HOSTS[outcome.fault.number % len(_HOSTS)])
 
 
 def _kill_in_the_middle(engine: DistributedAirflow, ids: list[Any], outcome: Outcome) -> Iterator[None]:
@@ -54,11 +60,11 @@ def _kill_in_the_middle(engine: DistributedAirflow, ids: list[Any], outcome: Out
             outcome.is_in_the_middle = bool(connection.scalar(sa.text(_CAUGHT)))
             if not outcome.is_in_the_middle:
                 yield
-        _kill(engine)
+        _kill(engine, *_HOSTS)
         return
-    _kill(engine)
+    _kill(engine, *_HOSTS)
 
 
-def _kill(engine: DistributedAirflow) -> None:
-    for component in engine.components_of("api-server"):
+def _kill(engine: DistributedAirflow, *kinds: str) -> None:
+    for component in [component for kind in kinds for component in engine.components_of(kind)]:
         engine.restart(component)

@@ -25,6 +25,8 @@ class Mode:
     :param is_working: its children are run by Airflow; else they stay queued until the run marks them.
     :param is_contended: its mapped parents ask for one run id, each with a conf of its own: one gets it.
     :param parts: how many children one parent starts, one after the other, in a ``@task``.
+    :param is_many: they are the items of one ``TriggerDagRunsOperator``, some of which fail once. Its stock parents are
+        mapped over them, as there is no such stock operator.
     :param is_switched: its durable parents are stock operators, made durable by ``[durable] stock_operators``.
     :param is_cleared: a person clears the parent once while it runs, and its record is discarded.
     """
@@ -38,6 +40,11 @@ class Mode:
     parts: int = 1
     is_cleared: bool = False
     is_switched: bool = False
+    is_many: bool = False
+
+    def parts_of(self, map_index: int) -> int:
+        """Return how many children a parent starts that has this map index."""
+        return 1 if self.is_many and map_index >= 0 else self.parts
 
     @property
     def parents(self) -> int:
@@ -71,6 +78,8 @@ MODES = {
     "contended_defer": Mode(1, {**_DEFERRABLE, **_FIXED_ID}, is_fixed=True, is_mapped=True, is_contended=True),
     "calls": Mode(2, parts=3),
     "cleared": Mode(2, is_cleared=True),
+    "many": Mode(2, {"child_tries": 2, "max_active": 4}, parts=6, is_many=True),
+    "many_defer": Mode(1, {**_DEFERRABLE, "child_tries": 2}, parts=6, is_many=True),
 }
 
 

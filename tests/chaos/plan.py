@@ -22,7 +22,7 @@ class FaultKind(str, Enum):
     REQUEST_DELAYED = "requests of one try held, and delivered after the task was retried elsewhere"
     REQUEST_REPEATED = "request delivered twice"
     PARTITION = "worker cut off until its tasks were retried elsewhere, then healed"
-    RECONCILER_KILLED = "SIGKILL of the API server when its reconciler has something to do, or is doing it"
+    RECONCILER_KILLED = "SIGKILL of one of two reconcilers when there is something to do, or of both while one does it"
 
 
 TARGETED = frozenset(

@@ -63,6 +63,15 @@ class Pair:
         """How they trigger and wait."""
         return MODES[self.mode_name]
 
+    def is_to_fail(self, item: int, ordinal: int) -> bool:
+        """
+        Tell whether a child fails.
+
+        :param item: of a parent with many children: which; else it does not matter.
+        :param ordinal: how often a child was started for the same before, or this one started over.
+        """
+        return self.fails_once and ordinal == 0 and (not self.mode.is_many or item % 3 == self.number % 3)
+
 
 @dataclass
 class _Trigger:
@@ -84,7 +93,7 @@ def make_pair(seed: int, number: int) -> Pair:
         number=number,
         mode_name=mode_name,
         has_foreign=MODES[mode_name].is_reset and random.random() < 0.5,
-        fails_once=not MODES[mode_name].is_working and random.random() < FAILING_SHARE,
+        fails_once=not MODES[mode_name].is_working and (random.random() < FAILING_SHARE or MODES[mode_name].is_many),
     )
 
 
@@ -164,7 +173,8 @@ class Population:
                 self._due[life] = time.monotonic() + random.uniform(*CHILD_SECONDS)
             if time.monotonic() < self._due[life]:
                 continue
-            state = "failed" if pair.fails_once and ordinal == 0 else "success"
+            item = max(row["conf"]["map_index"], row["conf"].get("part", 0))
+            state = "failed" if pair.is_to_fail(item, ordinal) else "success"
             try:
                 self.api.mark_run(row["dag_id"], row["run_id"], state)
             except httpx.HTTPError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -135,3 +136,19 @@ def test_a_cleared_parent_may_repeat_what_had_ended_but_not_what_is_active() -> 
     after = Child(2, "run_2", "success", _at(6), _at(7), 0)
     assert _count("cleared", "success", first, beside).duplicates == 1
     assert _count("cleared", "success", first, after).duplicates == 0
+
+
+def test_each_item_of_many_has_one_healthy_child() -> None:
+    children = [replace(_child(number, "success", 9), part=number) for number in range(6)]
+    replaced = replace(_child(6, "failed", 6.5), part=2), replace(_child(7, "success", 9), part=2)
+    right = _count("many", "success", *children[:2], *replaced, *children[3:])
+    assert (right.violations, right.examples) == (0, [])
+    twice = _count("many", "success", *children, replaced[1])
+    assert (twice.duplicates, twice.lost_work) == (1, 0)
+
+
+@pytest.mark.parametrize("left", [[], [replace(_child(2, "failed", 5), part=2)]], ids=["no child", "failed child"])
+def test_lost_work_of_an_item(left: list[Child]) -> None:
+    others = [replace(_child(number, "success", 9), part=number) for number in (0, 1, 3, 4, 5)]
+    count = _count("many", "success", *others, *left)
+    assert (count.lost_work, count.wrong_ends) == (1, 1)

@@ -34,3 +34,11 @@ def test_pair_follows_from_seed_and_number() -> None:
     assert any(pair.fails_once for pair in pairs)
     assert any(pair.has_foreign for pair in pairs)
     assert all(pair.mode.is_reset for pair in pairs if pair.has_foreign)
+
+
+def test_some_items_of_many_fail_once() -> None:
+    pairs = [pair for pair in (make_pair(3, number) for number in range(200)) if pair.mode.is_many]
+    assert {pair.mode_name for pair in pairs} == {"many", "many_defer"}
+    for pair in pairs:
+        assert 0 < sum(pair.is_to_fail(item, 0) for item in range(pair.mode.parts)) < pair.mode.parts
+        assert not any(pair.is_to_fail(item, 1) for item in range(pair.mode.parts))

@@ -35,6 +35,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("airflow", "dag-processor"),
     "triggerer": ("airflow", "triggerer", "--skip-serve-logs"),
     "celery-worker": ("airflow", "celery", "worker", "--skip-serve-logs"),
+    "reconciler": ("airflow_durable", "reconcile"),
 }
 DEFAULT_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 

@@ -16,7 +16,8 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, get_parsing_context, task
 
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
-from tests.chaos.modes import KINDS, MAPPED_COUNT, MODES, TASK_ID, name_child, name_parent
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+from tests.chaos.modes import KINDS, MAPPED_COUNT, MODES, TASK_ID, Mode, name_child, name_parent
 
 RETRIES = 60
 """More than the faults of a run could use up: a parent that has none left would end wrong for no fault of its own."""
@@ -44,13 +45,27 @@ def make_parent(kind: str, name: str) -> None:
     }
     arguments = {"task_id": TASK_ID, **RETRIED, **own}
     with DAG(name_parent(kind, name), schedule=None, catchup=False):
-        if mode.parts > 1:
+        if mode.is_many:
+            make_many(kind, mode, own)
+        elif mode.parts > 1:
             make_calls(mode.parts, own)
         elif mode.is_mapped:
             confs = [{"parent": "{{ run_id }}", "map_index": index} for index in range(MAPPED_COUNT)]
             operator.partial(**arguments).expand(conf=confs)
         else:
             operator(**arguments, conf={"parent": "{{ run_id }}", "map_index": -1})
+
+
+def make_many(kind: str, mode: Mode, arguments: dict[str, Any]) -> None:
+    """Make a task with a child for each of several items; of the stock operator, a task that is mapped over them."""
+    if kind == "durable":
+        given = {name: value for name, value in arguments.items() if name != "durable"}
+        items = [{"parent": "{{ run_id }}", "map_index": -1, "part": part} for part in range(mode.parts)]
+        TriggerDagRunsOperator(task_id=TASK_ID, items=items, **RETRIED, **given)
+        return
+    alike = {name: value for name, value in arguments.items() if name not in {"child_tries", "max_active"}}
+    confs = [{"parent": "{{ run_id }}", "map_index": index} for index in range(mode.parts)]
+    TriggerDagRunOperator.partial(task_id=TASK_ID, **RETRIED, **alike).expand(conf=confs)
 
 
 def make_calls(parts: int, arguments: dict[str, Any]) -> None:
