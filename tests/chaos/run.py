@@ -181,7 +181,7 @@ def run(home: Path, settings: Settings, tell: Tell) -> Result:
     :raises airflow_durable.demo.engine.AirflowNotReadyError: Airflow did not come up.
     """
     began = time.monotonic()
-    tell("Starting Airflow: PostgreSQL, broker, API server, two schedulers, Dag processor, triggerer, two workers.")
+    tell("Starting Airflow: PostgreSQL, broker, API server, schedulers, Dag processor, triggerer, reconciler, workers.")
     with DistributedAirflow(home) as engine:
         parents = {name_parent(kind, mode) for kind in KINDS for mode in MODES}
         engine.airflow.wait_for_dags(parents | {f"{PREFIX}{name}" for name in LIFE_MODES})
