@@ -317,6 +317,17 @@ def test_what_this_clear_had_started_is_not_reset_again(request_: Request, on_cl
     assert (server.only_run().clear_number, server.states()) == (0, ["success"])
 
 
+def test_where_nothing_in_the_run_proves_it_the_run_is_reset() -> None:
+    """A known limit: only the reply would have proved that this clear had started it, and it was lost."""
+    request = replace(ask_unprovable(), is_reset=True)
+    server = Server()
+    run_try(FakePort(server, attempt(1)), request)
+    server.runs.clear()
+    lost = Fault(SubmissionUnknownError("child", "fixed", "no answer"), is_after=True)
+    assert run_try(FakePort(server, cleared(2), faults={"submit": [lost]}), request).is_consumed
+    assert (server.only_run().clear_number, server.states()) == (1, ["success"])
+
+
 def test_a_run_of_before_the_clear_is_reset_though_it_arrives_late() -> None:
     """It has our tag, but not the date that was sent after the clear."""
     request = replace(ASKED, on_clear=OnClear.FRESH)

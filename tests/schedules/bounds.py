@@ -162,7 +162,10 @@ def _starts(plain: Configuration) -> Iterator[Kind]:
     yield Kind(late._replace(on_child_failure=OnChildFailure.RESUME), (), (Budget(failures=1, leaps=2),))
     reset = late._replace(identity=RUN_ID, is_reset=True)
     yield Kind(reset, (Budget(failures=1, leaps=1),), (Budget(faults=1, failures=1, leaps=1),))
-    yield Kind(reset._replace(is_reset_asked=True), (Budget(failures=1, leaps=1),), (Budget(failures=1, leaps=2),))
+    asked = Budget(failures=1, leaps=1)
+    yield Kind(
+        reset._replace(is_reset_asked=True), (asked,) if is_deferred else (), (asked, Budget(failures=1, leaps=2))
+    )
     if is_deferred:
         yield Kind(late._replace(is_waiting_first=True), (Budget(leaps=1),), (crash,))
 
