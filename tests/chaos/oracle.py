@@ -101,6 +101,18 @@ class Life:
         return self.latest is not None and only_ended([self.latest.state])
 
     @property
+    def is_left_scheduled(self) -> bool:
+        """
+        Whether no try has begun, and none will: a person has ended its Dag run.
+
+        Airflow requeues a task that was queued for long, and starts no task of a Dag run that has ended (3.3,
+        ``scheduler_job_runner.py``, ``_maybe_requeue_stuck_ti``). Nothing of the parent has run then.
+        """
+        is_run_ended = any(deed.fate in {Fate.MARK_RUN, Fate.DELETE} and deed.answered_at for deed in self.deeds)
+        has_begun = bool(self.children) or any(one.start_date for one in self.tries)
+        return is_run_ended and not has_begun and self.latest is not None and self.latest.state == "scheduled"
+
+    @property
     def clears(self) -> int:
         """How often a person has asked for it anew."""
         return sum(deed.is_clear for deed in self.deeds)
@@ -136,7 +148,7 @@ def judge(life: Life) -> Iterator[Wrong]:
         if any(_is_healthy(life, earlier, child) for earlier in life.children[:number] if earlier.part == child.part):
             yield Wrong.DUPLICATE
         yield from _judge_child(life, child)
-    if life.latest is None:
+    if life.latest is None or life.is_left_scheduled:
         return
     if not life.is_over:
         yield Wrong.NEVER_ENDED
@@ -221,6 +233,7 @@ class Sentence:
 
     :param left_by_deleted: how many child runs outlived the deletion of their parent: no record was left by then, and
         no reconciler up that had read it.
+    :param left_scheduled: how many parents never began (:attr:`Life.is_left_scheduled`).
     """
 
     parents: int = 0
@@ -230,6 +243,7 @@ class Sentence:
     ended: int = 0
     resumed: int = 0
     left_by_deleted: int = 0
+    left_scheduled: int = 0
     wrongs: Counter[Wrong] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     fates: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -240,6 +254,7 @@ class Sentence:
         self.struck += life.subject.fate not in {Fate.FINISH, Fate.TIMEOUT}
         self.tries += life.latest.try_number if life.latest else 0
         self.children += len(life.children)
+        self.left_scheduled += life.is_left_scheduled
         self.fates[life.subject.mode_name, life.subject.fate.name.lower()] += 1
         for child in life.children:
             is_by_itself = child.mark == "failed" or child.noted["load", "failed"]

@@ -134,6 +134,10 @@ def _make_life_figures(found: Sentence) -> str:
         ["child runs that were ended with their parent", found.ended],
         ["resumes of a failed child run", found.resumed],
         ["child runs that outlived a deleted parent (a known limit)", found.left_by_deleted],
+        [
+            "parents that Airflow left scheduled in a Dag run that a person had ended (a known limit)",
+            found.left_scheduled,
+        ],
     ]
     return _table(["", "number"], rows)
 

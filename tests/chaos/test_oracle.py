@@ -51,6 +51,9 @@ _ONCE = Counter({("load", "failed"): 1, ("load", "finished"): 1})
 _RESUMED = _child(1, "success", 50, clear_number=1, noted=_ONCE)
 _LATE = TIMEOUT_SECONDS + 5
 
+_UNBEGUN = tuple(replace(one, start_date=None, end_date=None) for one in _tries("scheduled"))
+_RUN_ENDED = _mark(58, fate=Fate.MARK_RUN)
+
 
 @pytest.mark.parametrize(
     "life",
@@ -72,6 +75,7 @@ _LATE = TIMEOUT_SECONDS + 5
         _life("resume", Fate.FINISH, _tries("failed", "success"), _RESUMED, returned=_RESULT),
         _life("fail", Fate.FINISH, _tries("failed", "failed"), _child(1, "failed", 40, mark="failed")),
         _life("start", Fate.TIMEOUT, _tries("failed", end=_LATE), _child(1, "failed", 70)),
+        _life("cancel", Fate.MARK_RUN, _UNBEGUN, deeds=(_RUN_ENDED,)),
     ],
 )
 def test_right(life: Life) -> None:
@@ -158,6 +162,8 @@ _PLAIN = _child(1, "success", 40, mark="success")
         (_life("start", Fate.TIMEOUT, _tries("success", end=70), _child(1, "success", 9)), Wrong.WRONG_END),
         (_life("start", Fate.FINISH, _tries("failed", end=_LATE), _child(1, "success", 9)), Wrong.WRONG_END),
         (_life("cancel", Fate.FINISH, _tries("deferred"), _PLAIN), Wrong.NEVER_ENDED),
+        (_life("cancel", Fate.FINISH, _UNBEGUN), Wrong.NEVER_ENDED),
+        (_life("cancel", Fate.MARK_RUN, _tries("scheduled"), deeds=(_RUN_ENDED,)), Wrong.NEVER_ENDED),
     ],
 )
 def test_wrong(life: Life, wrong: Wrong) -> None:
