@@ -5,7 +5,8 @@ A task cannot end a run, clear only what failed in it, or clear it under a condi
 API's ``/clear`` clears the whole run, whatever its state). So it writes down what is wanted, and the reconciler does
 it: by what the newest entry of the call says, and in one transaction that holds what it decided from.
 
-There are two actions: to resume a failed run, and to reset one under a fixed identity.
+There are two actions: to resume a failed run, and to reset one under a fixed identity. A task with many children asks
+for some of its failed runs at a time, each by a part of its run id and its ``clear_number``: they are resumed.
 
 **An action is wanted** only while it is in the newest entry of its call, while the task instance that wrote the entry
 is still the parent's current one, and while the run has the recorded ``clear_number`` and state. To do it moves
@@ -22,11 +23,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.core import run_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_durable.core.fields import Fields
     from airflow_durable.core.model import ChildRun, Parent
     from airflow_durable.core.record import Record
+
+RESUMED_AT_ONCE = 100
+"""The most runs whose resumption one entry of a ledger asks for."""
 
 
 class OnParentEnd(str, Enum):
@@ -73,25 +77,35 @@ class Asks:
     What the reconciler is asked for.
 
     :param action: None: nothing is to be done now.
+    :param resume_items: in a ledger: the failed runs that are to continue from where they failed, each as the item's
+        part of its run id (:func:`.run_ids.item_part`) and its ``clear_number``.
     """
 
     on_parent_end: OnParentEnd = OnParentEnd.ABANDON
     action: Action | None = None
+    resume_items: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Whether the reconciler has nothing to do, now or later."""
-        return self.action is None and self.on_parent_end is OnParentEnd.ABANDON
+        return self.action is None and not self.resume_items and self.on_parent_end is OnParentEnd.ABANDON
+
+    def item_action(self, run_id: str) -> Action | None:
+        """Return what is asked of this run of an item; None: nothing."""
+        clear_number = dict(self.resume_items).get(run_ids.item_part(run_id))
+        return None if clear_number is None else Action(ActionKind.RESUME, clear_number, "failed")
 
 
-def asks_of(on_parent_end: OnParentEnd, action: Action | None = None) -> Asks | None:
+def asks_of(
+    on_parent_end: OnParentEnd, action: Action | None = None, resume_items: Iterable[tuple[str, int]] = ()
+) -> Asks | None:
     """Return what is recorded; None: nothing is asked for."""
-    asks = Asks(on_parent_end, action)
+    asks = Asks(on_parent_end, action, tuple(resume_items))
     return None if asks.is_nothing else asks
 
 
 def without_action(asks: Asks | None) -> Asks | None:
-    """Return what an entry asks for that follows the one with the action: the action is withdrawn, or done."""
+    """Return what is asked for when what was to be done now is withdrawn, or done."""
     return asks and asks_of(asks.on_parent_end)
 
 
@@ -119,6 +133,8 @@ def dump(asks: Asks) -> dict[str, Any]:
             "clear_number": asks.action.clear_number,
             "state": asks.action.state,
         }
+    if asks.resume_items:
+        stored["resume_items"] = dict(asks.resume_items)
     return stored
 
 
@@ -131,11 +147,18 @@ def load(fields: Fields) -> Asks | None:
     on_parent_end = OnParentEnd.ABANDON
     if fields.has("on_parent_end"):
         on_parent_end = fields.choice("on_parent_end", OnParentEnd)
-    if not fields.has("action"):
-        return asks_of(on_parent_end)
-    action = fields.part("action")
-    kind = action.choice("kind", ActionKind)
-    return Asks(on_parent_end, Action(kind, action.get("clear_number", int), action.text("state")))
+    action = None
+    if fields.has("action"):
+        part = fields.part("action")
+        action = Action(part.choice("kind", ActionKind), part.get("clear_number", int), part.text("state"))
+    return asks_of(on_parent_end, action, _load_items(fields))
+
+
+def _load_items(fields: Fields) -> Iterator[tuple[str, int]]:
+    if fields.has("resume_items"):
+        part = fields.part("resume_items")
+        for name in fields.get("resume_items", dict):
+            yield name, part.get(name, int)
 
 
 def is_run_of(record: Record, parent: Parent) -> bool:

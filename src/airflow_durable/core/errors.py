@@ -134,20 +134,22 @@ class ReconcilerMissingError(DurableError):
     The reconciler did not do in time what it was asked for. The request is withdrawn.
 
     :param is_reset: a reset was asked for. Then the task does it itself, so this only goes into its log.
+    :param others: of a task with many children: so many more of its runs were not resumed.
     """
 
-    def __init__(self, dag_id: str, run_id: str, seconds: float, *, is_reset: bool = False) -> None:
+    def __init__(self, dag_id: str, run_id: str, seconds: float, *, is_reset: bool = False, others: int = 0) -> None:
         if is_reset:
             super().__init__(
                 f"No reconciler has reset run {run_id!r} of Dag {dag_id!r} within [durable] reset_timeout "
                 f"({seconds:g} s). This task resets it itself, as the stock operator does."
             )
             return
+        more = f" The same is true of {others} more child runs of this task." if others else ""
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} has failed, and was not resumed within [durable] "
-            f"reconciler_timeout ({seconds:g} s): no reconciler acted. It runs in Airflow's API server ([durable] "
-            f"reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing was done to "
-            f"that run.",
+            f"reconciler_timeout ({seconds:g} s): no reconciler acted.{more} It runs in Airflow's API server "
+            f"([durable] reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing "
+            f"was done to that run.",
             if_retried="The next try of this task asks for it again.",
             if_final="Once a reconciler runs, clear this task to resume that run; or clear the failed tasks of that "
             "run yourself, and then this task: it waits for the run.",

@@ -51,6 +51,9 @@ class Status(IntEnum):
     WAITED_OUT = 5
     """An active run has its place that is not known to carry its request. When it has ended, a fresh one is started."""
 
+    TO_RESUME = 6
+    """Its run failed, and the reconciler is to let it continue."""
+
 
 @dataclass(frozen=True)
 class Items:
@@ -163,6 +166,14 @@ class Board:
         self._next = found if found >= 0 else self.items.count
         return found if found >= 0 else None
 
+    def first(self, status: Status, most: int) -> list[int]:
+        """Return the first items with this status, so many at most."""
+        found: list[int] = []
+        index = -1
+        while len(found) < most and (index := self.statuses.find(status, index + 1)) >= 0:
+            found.append(index)
+        return found
+
     def of(self, *wanted: Status) -> Iterator[int]:
         """Iterate over the items with one of these statuses."""
         for index, status in enumerate(self.statuses):
@@ -173,6 +184,11 @@ class Board:
     def pending(self) -> int:
         """How many have to be asked for."""
         return self._counts[Status.PENDING]
+
+    @property
+    def to_resume(self) -> int:
+        """How many have a failed run that is to continue."""
+        return self._counts[Status.TO_RESUME]
 
     @property
     def watched(self) -> int:
@@ -195,9 +211,14 @@ class Board:
         return self._counts[Status.FAILED] + self._counts[Status.MISSING]
 
     @property
+    def failed_runs(self) -> int:
+        """How many of them have a run that failed, or was refused."""
+        return self._counts[Status.FAILED]
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to be started or waited for."""
-        return not self.pending and not self.watched
+        return not self.pending and not self.watched and not self.to_resume
 
     def dump(self) -> dict[str, Any]:
         """Return what a deferral carries: JSON, a few bytes an item at most."""

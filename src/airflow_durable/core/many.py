@@ -20,8 +20,10 @@ from airflow_durable.core import sending
 from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Status
 from airflow_durable.core.many_begin import begin, is_list_changed
+from airflow_durable.core.many_ends import note_end
+from airflow_durable.core.many_resume import resume
 from airflow_durable.core.many_state import Goal, Many, ManyPort
-from airflow_durable.core.model import UNFINISHED_STATES, Clear, Decision, Phase
+from airflow_durable.core.model import Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ class Wake:
     When the wait for many runs has to end, because there is something to do.
 
     :param failures_left: so many more may fail; None: a failed one may get another run in this try.
-    :param is_more_to_send: items wait for room in the window, or for the end of a run in their place.
+    :param is_more_to_send: items wait for room in the window, to be started or resumed, or for the end of a run in
+        their place.
     :param enough: with something to send, the wait ends when so many runs have ended, or...
     :param patience_seconds: ... so long after the first one.
     """
@@ -82,7 +85,7 @@ def wake_of(many: Many, patience_seconds: float) -> Wake:
     window = goal.max_active or board.watched
     return Wake(
         failures_left=None if goal.child_tries > 1 else max(0, goal.tolerated - board.failed),
-        is_more_to_send=board.pending > 0 or any(board.of(Status.WAITED_OUT)),
+        is_more_to_send=bool(board.pending or board.to_resume) or any(board.of(Status.WAITED_OUT)),
         enough=max(1, window // _SHARE_OF_WINDOW),
         patience_seconds=patience_seconds,
     )
@@ -90,16 +93,18 @@ def wake_of(many: Many, patience_seconds: float) -> Wake:
 
 def send(many: Many) -> None:
     """
-    Ask for the runs that there is room for.
+    Ask for the runs that there is room for. Those that are resumed come first: they have been begun.
 
     Crash anywhere: the ledger covers each run id that was asked for, so the next try counts what arrived.
 
     :raises ItemsFailedError: more items have failed than are tolerated.
+    :raises ReconcilerMissingError: failed runs are to be resumed, and nobody does it.
     :raises SubmissionRefusedError: the server refused an item, and no further failure is tolerated; or it refused all.
     :raises SubmissionUnknownError: the server does not answer.
     """
     board, sent = many.board, 0
     many.check_failures()
+    resume(many)
     while (index := _next_to_send(many)) is not None:
         if sent % BURST == 0:
             # The same entry again: it changes nothing, and a superseded try is refused.
@@ -108,6 +113,9 @@ def send(many: Many) -> None:
         _send_one(many, index)
         many.port.report_progress(many)
         many.check_failures()
+        if many.board.status(index) is Status.TO_RESUME:
+            # An earlier send had arrived, and its run has failed since.
+            resume(many)
     is_clear_seen = not many.is_settled and many.ledger.is_cleared_before(many.attempt)
     if is_clear_seen and not board.by_clear:
         # All that the clear asked for has been sent: later tries continue from there.
@@ -127,7 +135,7 @@ def note_ends(many: Many, ends: Iterable[tuple[int, str | None]]) -> None:
     :raises ItemsFailedError: more items have failed than are tolerated.
     """
     for index, state in ends:
-        _note_end(many, index, state)
+        note_end(many, index, state)
     many.check_failures()
 
 
@@ -179,24 +187,3 @@ def _send_one(many: Many, index: int) -> None:
         # As after a clear: a later try has to compare, too.
         many.ledger = replace(many.ledger, max_tries=CLEARED)
         many.write()
-
-
-def _note_end(many: Many, index: int, state: str | None) -> None:
-    board, request = many.board, many.goal.request
-    status = board.status(index)
-    has_ended = state is None or state not in UNFINISHED_STATES
-    if status is Status.WAITED_OUT and has_ended:
-        board.start_anew(index)
-        board.by_clear.add(index)
-    elif status is Status.ACTIVE and state is not None and request.is_success(state):
-        board.set(index, Status.DONE)
-    elif status is Status.ACTIVE and (state is None or has_ended or request.is_failure(state)):
-        starts = board.starts.get(index, 1)
-        if starts >= many.goal.child_tries:
-            board.set(index, Status.MISSING if state is None else Status.FAILED)
-            return
-        board.starts[index] = starts + 1
-        if state is None:
-            board.set(index, Status.PENDING)
-        else:
-            board.start_anew(index)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_durable.core import port as calls
 from airflow_durable.core.decide import plan
 from airflow_durable.core.items import Status
-from airflow_durable.core.model import UNFINISHED_STATES, ChildRun, Clear, Decision, OnClear, Phase
+from airflow_durable.core.model import UNFINISHED_STATES, ChildRun, Clear, Decision, OnChildFailure, OnClear, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,7 +237,11 @@ def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: 
         done = survey.count(chunk, goal.done_states)
         failed = survey.find(chunk, goal.failed_states) if done < len(chunk) else []
         for index in failed:
-            many.act(index, ChildRun(goal.failed_states[0]), clear)
+            if goal.request.on_child_failure is OnChildFailure.RESUME:
+                # A count does not say what it takes to decide that: it is looked up when it is its turn.
+                board.set(index, Status.TO_RESUME)
+            else:
+                many.act(index, ChildRun(goal.failed_states[0]), clear)
         known = set(failed)
         rest = [index for index in chunk if index not in known]
         is_all_done = done >= len(rest)
@@ -263,6 +267,8 @@ def _close(many: Many) -> None:
         if is_failed:
             board.generations[index] -= 1
         board.set(index, Status.FAILED if is_failed else Status.MISSING)
+    for index in list(board.of(Status.TO_RESUME)):
+        board.set(index, Status.FAILED)
     for index in list(board.of(Status.ACTIVE)):
         board.set(index, Status.DONE)
     for index in list(board.of(Status.WAITED_OUT)):

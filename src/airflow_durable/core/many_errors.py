@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import DurableError, RequestInvalidError
+from airflow_durable.core.model import OnChildFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ class ItemKeysEqualError(ItemsInvalidError):
 
 class ItemsFailedError(DurableError):
     """
-    More items failed than are tolerated.
+    More items failed than are tolerated. With ``on_child_failure="fail"`` there is no other try.
 
     :param failed: the name and the run id of each failed item that is named.
     """
@@ -43,7 +44,9 @@ class ItemsFailedError(DurableError):
         tolerated: int,
         running: int,
         pending: int,
+        on_child_failure: OnChildFailure = OnChildFailure.FRESH,
     ) -> None:
+        what, self.is_terminal = _NEXT[on_child_failure], on_child_failure is OnChildFailure.FAIL
         named = ", ".join(f"{name} (run {run_id})" for name, run_id in failed[:NAMED_AT_MOST])
         more = f" and {failures - len(failed[:NAMED_AT_MOST])} more" if failures > len(failed[:NAMED_AT_MOST]) else ""
         left = f" {running} child runs are still active, and are left alone." if running else ""
@@ -51,8 +54,14 @@ class ItemsFailedError(DurableError):
         super().__init__(
             f"{failures} of {count} items failed, and {tolerated} are tolerated. Failed runs of Dag {dag_id!r}: "
             f"{named}{more}.{left}{unsent} Open those runs to find the cause.",
-            if_retried="The next try of this task starts a new run for each failed item, and keeps the runs that "
-            "succeeded or are still active.",
-            if_final="Clear this task to start a new run for each failed item; the runs that succeeded or are still "
-            "active are kept.",
+            if_retried=f"The next try of this task {what[0]}, and keeps the runs that succeeded or are still active.",
+            if_final=f"Clear this task to {what[1]}; the runs that succeeded or are still active are kept.",
         )
+
+
+_FRESH = ("starts a new run for each failed item", "start a new run for each failed item")
+_NEXT = {
+    OnChildFailure.FRESH: _FRESH,
+    OnChildFailure.FAIL: _FRESH,
+    OnChildFailure.RESUME: ("lets each failed run continue from where it failed", "let each failed run continue"),
+}

@@ -15,7 +15,7 @@ from airflow_durable.core.decide import decide
 from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
-from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnClear, Proof
+from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnChildFailure, OnClear, Proof
 from airflow_durable.core.record import CLEARED
 from airflow_durable.core.survey import CountLimit, Survey
 
@@ -204,6 +204,10 @@ class Many:
             self.take(index)
         elif decision is Decision.ALREADY_SUCCEEDED:
             board.set(index, Status.DONE)
+        elif decision is Decision.RESUME:
+            board.set(index, Status.TO_RESUME)
+        elif decision is Decision.GIVE_UP:
+            board.set(index, Status.FAILED)
         elif decision is Decision.WAIT_OUT:
             board.set(index, Status.WAITED_OUT)
             board.by_clear.add(index)
@@ -234,6 +238,10 @@ class Many:
         """
         if self.board.failed <= self.goal.tolerated or self.is_settled:
             return
+        on_child_failure = self.goal.request.on_child_failure
+        if on_child_failure is OnChildFailure.FAIL and self.board.failed_runs <= self.goal.tolerated:
+            # What was deleted is sent again by another try.
+            on_child_failure = OnChildFailure.FRESH
         raise ItemsFailedError(
             self.goal.request.dag_id,
             self.failed_items(NAMED_AT_MOST),
@@ -241,7 +249,8 @@ class Many:
             count=self.goal.items.count,
             tolerated=self.goal.tolerated,
             running=self.board.running,
-            pending=self.board.pending,
+            pending=self.board.pending + self.board.to_resume,
+            on_child_failure=on_child_failure,
         )
 
     def _new_ledger(self) -> Ledger:

@@ -17,7 +17,8 @@ NOTHING   else
 ========  =============================================================================================================
 
 Of a task with many children the ledger asks for the whole set: a CANCEL is decided for each of its active runs as for
-that of any other call, and done in a transaction of its own. The ledger is settled when none of them is active.
+that of any other call, and done in a transaction of its own. The ledger is settled when none of them is active. A
+RESUME is asked for some of its runs at a time, and decided and done for each as for that of any other call.
 
 **Ended for good** is the state of the parent's current task instance: failed (that is not up_for_retry), success,
 skipped or upstream_failed. After a retry, a clear or an eviction it has another one: up_for_retry, none, queued,
@@ -38,7 +39,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.asks import ActionKind, OnParentEnd, is_run_of
+from airflow_durable.core.asks import RESUMED_AT_ONCE, ActionKind, OnParentEnd, is_run_of
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, Proof
 from airflow_durable.core.run_ids import tag_of_parent
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from airflow_durable.core.asks import Action
+    from airflow_durable.core.asks import Action, Asks
     from airflow_durable.core.model import Parent
     from airflow_durable.core.record import Record
 
@@ -201,6 +202,8 @@ def decide(  # noqa: PLR0911 - a row a return
         return Verdict(Act.NOTHING, Reason.CONSUMED, is_settled=True)
     if record.asks.action is not None and not isinstance(record, Ledger) and _is_waiting(record, parent):
         return _decide_action(record.asks.action, child)
+    if is_resuming_items(record, parent):
+        return _decide_item(record.asks, child)
     is_on_end = record.asks.on_parent_end is OnParentEnd.CANCEL
     if not _is_over(parent):
         reason = Reason.NOT_ENDED if is_on_end else Reason.SUPERSEDED
@@ -208,6 +211,12 @@ def decide(  # noqa: PLR0911 - a row a return
     if not is_on_end:
         return Verdict(Act.NOTHING, Reason.SUPERSEDED, is_settled=True)
     return _decide_end(parent, child, now)
+
+
+def is_resuming_items(record: Record, parent: ParentNow) -> bool:
+    """Return whether it is a ledger that asks for some of its runs to be resumed, and the task waits for that."""
+    is_asking = isinstance(record, Ledger) and record.asks is not None and bool(record.asks.resume_items)
+    return is_asking and _is_waiting(record, parent)
 
 
 def _is_waiting(record: Record, parent: ParentNow) -> bool:
@@ -234,6 +243,13 @@ def _decide_action(action: Action, child: ChildNow | None) -> Verdict:
     if action.clear_number != child.clear_number or not is_as_asked:
         return Verdict(Act.NOTHING, Reason.OVERTAKEN)
     return Verdict(Act(action.kind.value), Reason.ASKED)
+
+
+def _decide_item(asks: Asks, child: ChildNow | None) -> Verdict:
+    if child is None:
+        return Verdict(Act.NOTHING, Reason.CHILD_MISSING)
+    action = asks.item_action(child.run_id)
+    return Verdict(Act.NOTHING, Reason.NOT_ASKED) if action is None else _decide_action(action, child)
 
 
 def _decide_end(parent: ParentNow, child: ChildNow | None, now: datetime) -> Verdict:
@@ -324,7 +340,9 @@ def is_plain(record: Record, call: int) -> bool:
 
     :param call: that its row's key names.
     """
-    texts = (record.dag_id, record.run_id, record.task_instance_id)
-    numbers = (record.epoch, abs(record.generation), record.clear_number, record.max_tries)
+    items = record.asks.resume_items if record.asks else ()
+    texts = [record.dag_id, record.run_id, record.task_instance_id, *(name for name, _ in items)]
+    numbers = [record.epoch, record.generation, record.clear_number, record.max_tries, *(one for _, one in items)]
     is_small = all(abs(number) <= MAX_NUMBER for number in numbers) and 1 <= call <= MAX_CALLS
-    return record.call == call and is_small and all(len(text) <= MAX_TEXT and text.isprintable() for text in texts)
+    is_bounded = is_small and len(items) <= RESUMED_AT_ONCE
+    return record.call == call and is_bounded and all(len(text) <= MAX_TEXT and text.isprintable() for text in texts)

@@ -32,6 +32,7 @@ _GENERATED = re.compile(
     r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
+_ITEM_PART = re.compile(r"_((?:n\d+|i[A-Za-z0-9.-]{1,60})(?:_r[1-9]\d*)?)\Z")
 _UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
 _SHOWN_LENGTH = 60
 _TOLD_BY_DIGEST = re.compile(r".*-[a-z2-7]{12}")
@@ -124,6 +125,12 @@ def item_run_id(prefix: str, key: str | None, index: int, generation: int) -> st
     else:
         shown = f"i{key}"
     return f"{prefix}{shown}{f'_r{generation}' if generation else ''}"
+
+
+def item_part(run_id: str) -> str:
+    """Return which item's run it is, and which of them: what follows :func:`items_prefix`; empty: it is none."""
+    found = _ITEM_PART.search(run_id)
+    return found.group(1) if found else ""
 
 
 def _identity(parent: Parent) -> list[object]:

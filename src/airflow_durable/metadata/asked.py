@@ -199,8 +199,13 @@ class Asked:
 
     # What a decision rests on.
 
-    def journals(self, keys: Collection[CallKey]) -> dict[CallKey, Journal]:
-        """Return the entries of these calls. One that has none any more is missing."""
+    def journals(self, keys: Collection[CallKey], *, is_locked: bool = False) -> dict[CallKey, Journal]:
+        """
+        Return the entries of these calls. One that has none any more is missing.
+
+        :param is_locked: a task that writes one of these entries again waits until the transaction ends (where the
+            database locks rows; SQLite has one writer at a time). So a ledger withdraws what it asked for.
+        """
         store = self._store
         columns = store.table.c
         wanted = set(keys)
@@ -226,6 +231,7 @@ class Asked:
                 .where(store.key.map_index.in_({parent[2] for parent in chunk}), is_asking(store.table.c.key))
                 .order_by(columns.id)
             )
+            statement = statement.with_for_update(of=store.table) if is_locked else statement
             found |= _group(self._execute(statement), wanted)
         return found
 
@@ -313,6 +319,19 @@ class Asked:
             statement = statement.where(sa.not_(sa.func.coalesce(is_restarted, sa.false())))
         rows = self._execute(statement.order_by(run.id).limit(ITEMS_AT_ONCE))
         return [(row[0], _child(row)) for row in rows]
+
+    def items_to_resume(self, ledger: Ledger, parent: ParentRow) -> list[tuple[int, ChildNow]]:
+        """
+        Return the failed runs that a ledger asks to be resumed, each with its row's id.
+
+        Their run ids are made of how those of the parent begin, and what the ledger names: so none is another's.
+        """
+        run = self._tables.dag_run.c
+        names = ledger.asks.resume_items if ledger.asks else ()
+        prefixes = item_prefixes(parent.identities, ledger.epoch)
+        run_ids = [f"{prefix}{name}" for prefix in prefixes for name, _ in names]
+        statement = self._runs().where(run.dag_id == ledger.dag_id, run.run_id.in_(run_ids), run.state == "failed")
+        return [(row[0], _child(row)) for row in self._execute(statement.order_by(run.id))]
 
     @property
     def _call_columns(self) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_durable.compat import conf
 from airflow_durable.durations import read_interval
-from airflow_durable.operators.parameters import ON_PARENT_END, check_all
+from airflow_durable.operators.parameters import ON_CHILD_FAILURE, ON_PARENT_END, check_all
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
 
 if TYPE_CHECKING:
@@ -49,14 +49,18 @@ class TriggerDagRunsOperator(BaseOperator):
         ``max_active_runs`` of the child Dag decides how many run.
     :param tolerated_failures: so many items may fail: a number, or a share as ``"2%"``, rounded down. More fail the
         task as soon as that is certain; runs that are active then are left running, and the next try adopts them.
-    :param child_tries: how many runs one try of this task starts for an item that fails, the first one included.
+    :param child_tries: how many runs one try of this task starts for an item that fails, the first one included; or
+        how often it lets the item's run begin, if failed runs are resumed.
     :param on_clear: what a person's clear of this task starts anew. ``"auto"``: what failed, and items whose conf
         changed; all, if the task had succeeded or something upstream ran again since. ``"failed"``: what failed, by key
         alone, whatever else changed. ``"all"``: all. Active runs are waited for first, never joined by a second.
     :param on_parent_end: what becomes of the child runs that are active when this task has ended for good, without
         having taken their outcome. ``"abandon"``: they continue. ``"cancel"``: the reconciler in the API server marks
         them as failed, a hundred in each turn (Airflow 3.3 and later). The default is ``[durable] on_parent_end``.
-    :param on_child_failure: ``"fresh"``, the only one there is here: an item that failed gets a new run.
+    :param on_child_failure: what becomes of an item whose run failed, in the next try, and in this one if
+        ``child_tries`` allows it. ``"fresh"``: it gets a new run. ``"resume"`` (Airflow 3.3): the same run continues
+        from where it failed; a reconciler has to run. ``"fail"``: the next try starts no other, and if more have failed
+        than are tolerated there is no next try. The default is ``[durable] on_child_failure``.
     :param result: a task of the child Dag, or several. Their return values are this task's: a list in the order of the
         items, or a dict by key if there are keys. None for a failed item.
     :param wait_for_completion: False: the task ends when all runs have been started.
@@ -85,7 +89,7 @@ class TriggerDagRunsOperator(BaseOperator):
         child_tries: int = 1,
         on_clear: str = "auto",
         on_parent_end: str = ON_PARENT_END,
-        on_child_failure: str = "fresh",
+        on_child_failure: str = ON_CHILD_FAILURE,
         result: str | list[str] | None = None,
         wait_for_completion: bool = True,
         poke_interval: float | timedelta = 60,
@@ -132,10 +136,8 @@ class TriggerDagRunsOperator(BaseOperator):
         )
         self._require("child_tries", _is_count(self.child_tries, least=1), "1 or more")
         self._require("on_clear", self.on_clear in _ON_CLEAR, f"one of {', '.join(_ON_CLEAR)}")
-        check_all(self.task_id, {"on_parent_end": self.on_parent_end}, is_durable=True)
-        is_fresh = self.on_child_failure == "fresh"
-        needed = "'fresh': of many child runs none can be resumed yet. A retry starts a new run for what failed,"
-        self._require("on_child_failure", is_fresh, needed)
+        own = {name: getattr(self, name) for name in ("on_parent_end", "on_child_failure")}
+        check_all(self.task_id, own, is_durable=True)
         is_interval = read_interval(self.poke_interval) is not None
         self._require("poke_interval", is_interval, "a number of seconds, 0 or more, or a timedelta")
         is_share = isinstance(self.tolerated_failures, str) and self.tolerated_failures.strip().endswith("%")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.ledger import Ledger
-from airflow_durable.core.reconcile import Act, Reason, decide
+from airflow_durable.core.reconcile import Act, Reason, decide, is_resuming_items
 from airflow_durable.metadata import logged_actions
 from airflow_durable.metadata.asked import Asked, CallKey
 from airflow_durable.metadata.tables import load_tables
@@ -187,9 +187,13 @@ class Reader:
 
     @staticmethod
     def _next_item(asked: Asked, watched: Watched, parent: ParentRow, now: datetime) -> tuple[int, ChildNow] | None:
-        """Return the first active run of a ledger of which something is asked; None: there is none."""
+        """Return the first run of a ledger of which something is asked; None: there is none."""
         if not isinstance(watched.record, Ledger):
             return None
+        if is_resuming_items(watched.record, parent.now):
+            found = asked.items_to_resume(watched.record, parent)
+            is_due = (decide(watched.entry, parent.now, child, now).act is Act.RESUME for _, child in found)
+            return next((one for one, due in zip(found, is_due, strict=True) if due), None)
         if decide(watched.entry, parent.now, None, now).reason is not Reason.CHILD_MISSING:
             return None
         return next(iter(asked.active_items(watched.record, parent, 0)), None)

@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from airflow_durable.compat import Stats
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import Proof
-from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, prove
+from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, is_resuming_items, prove
 from airflow_durable.metadata.asked import ITEMS_AT_ONCE, Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
@@ -168,8 +168,10 @@ class Reconciler:
                 (ends if verdict.act is Act.CANCEL else due).append(_Due(key, *found))
             elif verdict.is_settled:
                 self.watching.drop(key)
+        of_ledgers = self._find_due_items(asked, open_ledgers, parents, now)
+        resumed = [one for one in of_ledgers if one.child.state == "failed"]
         # Running tasks wait for a resume and a reset; what is to be ended can wait.
-        return due + ends + self._find_due_items(asked, open_ledgers, parents, now)
+        return due + resumed + ends + of_ledgers[len(resumed) :]
 
     def _find_due_items(
         self,
@@ -178,17 +180,40 @@ class Reconciler:
         parents: dict[CallKey, ParentRow],
         now: datetime,
     ) -> list[_Due]:
-        """Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn."""
+        """
+        Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn.
+
+        Those whose tasks wait for failed runs to be resumed come first, and each of these gets a share of every turn.
+        """
         due: list[_Due] = []
         start = self._ledgers_from % max(1, len(open_ledgers))
-        for key, watched, verdict in open_ledgers[start:] + open_ledgers[:start]:
+        in_turn = open_ledgers[start:] + open_ledgers[:start]
+        waiting = [one for one in in_turn if is_resuming_items(one[1].record, _now_of(one[0], parents))]
+        share = max(1, ITEMS_AT_ONCE // max(1, len(waiting)))
+        keys = {key for key, _, _ in waiting}
+        for key, watched, verdict in waiting + [one for one in in_turn if one[0] not in keys]:
             if len(due) >= ITEMS_AT_ONCE:
                 break
             self._ledgers_from += 1
+            if key in keys:
+                due += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
+                continue
             items_due = self._find_items(asked, key, watched, _now_of(key, parents), now)
             due += items_due
             if not items_due and not watched.after and verdict.is_settled:
                 self.watching.drop(key)
+        return due
+
+    def _find_resumed(
+        self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime
+    ) -> list[_Due]:
+        """Return which runs a ledger asks to be resumed. If there is none, the task may have withdrawn that."""
+        if not isinstance(watched.record, Ledger) or watched.parent is None:
+            return []
+        found = asked.items_to_resume(watched.record, watched.parent)
+        due = [_Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is Act.RESUME]
+        if not due:
+            self.watching.take({key}, asked.journals({key}))
         return due
 
     @staticmethod
@@ -264,7 +289,7 @@ class Reconciler:
             # Not watched: another run of the ledger has shown that nothing is asked for any more.
             return None if row else self._decide_deleted(session, due)
         watched_proof = watched.record.proof
-        journals = asked.journals({due.key})
+        journals = asked.journals({due.key}, is_locked=isinstance(watched.record, Ledger))
         self.watching.take({due.key}, journals)
         journal = journals.get(due.key)
         record = journal.record if journal else None
@@ -286,7 +311,8 @@ class Reconciler:
                 # Of a ledger the other runs are still to be ended.
                 self.watching.drop(due.key)
             return None
-        return _Found(verdict, record, row, None if verdict.act is Act.CANCEL else journal)
+        is_kept = verdict.act is Act.CANCEL or isinstance(record, Ledger)
+        return _Found(verdict, record, row, None if is_kept else journal)
 
     def _decide_deleted(self, session: Session, due: _Due) -> _Found | None:
         """

@@ -176,6 +176,10 @@ class _CallEntries:
         self._start -= 1
         self.found.append((newest, self.root))
 
+    def replace_newest(self, record: Record) -> None:
+        """Take note that the last entry was written again."""
+        self.found[-1] = (record, self.root)
+
     def wrote(self, record: Record) -> None:
         if not self.found or self.found[-1] != (record, self.root):
             self.found.append((record, self.root))

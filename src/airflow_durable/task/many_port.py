@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_durable import task_sdk
 from airflow_durable.core import ledger as ledgers
+from airflow_durable.core.asks import without_action
 from airflow_durable.core.run_ids import tag_of_life
 from airflow_durable.core.sending import tagged
 from airflow_durable.task.journal import NoJournal, StoreJournal
@@ -45,11 +47,14 @@ class LedgerJournal(StoreJournal):
         Store the entry.
 
         The newest one again goes under the same key: that changes nothing, also if it arrives late, and a superseded
-        try is refused all the same.
+        try is refused all the same. So does the newest one without what it asks for: the reconciler holds that row
+        while it acts. If its request arrives late, it withdraws what is void; an entry that asks has a key of its own.
         """
         entries = self._calls.get(CALL)
-        if entries is not None and entries.found and entries.newest() == record:
+        newest = entries.newest() if entries is not None and entries.found else None
+        if entries is not None and newest is not None and record in (newest, _without_action(newest)):
             self._set(record, entries.next - 1, entries.root)
+            entries.replace_newest(record)
         else:
             super().write(record)
 
@@ -59,6 +64,10 @@ class LedgerJournal(StoreJournal):
         entries = self._calls[call]
         if not entries.found and entries.next:
             entries.reopen(ledgers.load(position))
+
+
+def _without_action(record: Record) -> Record:
+    return replace(record, asks=without_action(record.asks))
 
 
 def open_ledger_journal(context: Context) -> Journal:

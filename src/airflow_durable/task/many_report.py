@@ -32,6 +32,7 @@ _MESSAGES = {
     Decision.RECONNECT: "Continuing with the runs of an earlier try: what succeeded or still runs is kept, the rest is "
     "started.",
     Decision.SUCCEED_AGAIN: "An earlier try recorded its success and died before it reported it; succeeding again.",
+    Decision.RESUME: "Asking the reconciler to let failed child runs continue from where they failed, and waiting.",
     Decision.WAIT_OUT: "All work is asked for anew, and runs of before are active: waiting for their end first. To "
     "wait no longer, mark them as failed.",
 }
@@ -122,6 +123,7 @@ def describe(board: Board, *, ended: int = 0, failed: int = 0) -> str:
         "failed": board.failed + failed,
         "running": max(0, board.running - ended),
         "to be started": board.pending,
+        "to be resumed": board.to_resume,
     }
     done = f"{board.done + ended - failed:,} of {board.items.count:,} done"
     return ", ".join([done, *(f"{count:,} {what}" for what, count in counts.items() if count)])

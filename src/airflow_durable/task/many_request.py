@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.compat import conf as airflow_conf
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import ConfInvalidError, DagIdInvalidError, RequestInvalidError
 from airflow_durable.core.items import Items
 from airflow_durable.core.many import Goal
@@ -18,7 +17,7 @@ from airflow_durable.core.many_errors import ItemsInvalidError
 from airflow_durable.core.model import Mode, OnClear, Request
 from airflow_durable.core.run_ids import check_run_id
 from airflow_durable.task.conf import parse_conf
-from airflow_durable.task.request import read_states
+from airflow_durable.task.request import policies_of, read_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,8 +106,7 @@ def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt,
         allowed_states=read_states("allowed_states", operator.allowed_states),
         failed_states=read_states("failed_states", operator.failed_states),
         on_clear=ON_CLEAR[operator.on_clear],
-        # What is asked of the reconciler has to be recorded.
-        on_parent_end=OnParentEnd(operator.on_parent_end) if has_store else OnParentEnd.ABANDON,
+        **policies_of(operator, has_store=has_store),
     )
     pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
     for index in range(items.count):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.record import Record
     from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
+    from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
     from airflow_durable.task.calls import Call
 
 _RECONCILER_TIMEOUT_SECONDS = 120.0
@@ -182,16 +183,27 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
 
 
 def _limits(operator: TriggerDagRunOperator, *, has_store: bool) -> dict[str, Any]:
-    """Return what bounds the child's life. What needs a record is not done where there is none: ``dag.test()``."""
+    """Return what bounds the child's life."""
+    return {
+        **policies_of(operator, has_store=has_store),
+        "start_timeout_seconds": seconds_of(operator, "start_timeout"),
+        "run_timeout_seconds": seconds_of(operator, "run_timeout"),
+        "reset_timeout_seconds": _reset_timeout_of(operator) if has_store else 0.0,
+    }
+
+
+def policies_of(operator: TriggerDagRunOperator | TriggerDagRunsOperator, *, has_store: bool) -> dict[str, Any]:
+    """
+    Return what becomes of a child that failed, and of one whose parent has ended.
+
+    What needs a record is not done where there is none: ``dag.test()``.
+    """
     on_failure, on_end = OnChildFailure(operator.on_child_failure), OnParentEnd(operator.on_parent_end)
     is_resumed = on_failure is OnChildFailure.RESUME and not has_store
     return {
         "on_child_failure": OnChildFailure.FRESH if is_resumed else on_failure,
         "on_parent_end": on_end if has_store else OnParentEnd.ABANDON,
-        "start_timeout_seconds": seconds_of(operator, "start_timeout"),
-        "run_timeout_seconds": seconds_of(operator, "run_timeout"),
         "reconciler_timeout_seconds": _timeout_of("reconciler_timeout", _RECONCILER_TIMEOUT_SECONDS),
-        "reset_timeout_seconds": _reset_timeout_of(operator) if has_store else 0.0,
     }
 
 
