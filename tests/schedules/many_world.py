@@ -11,6 +11,7 @@ The oracle counts runs. It knows nothing of ledgers, generations or epochs.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,8 @@ from airflow_durable.core import many
 from airflow_durable.core.errors import DurableError, JournalWriteError, SubmissionUnknownError
 from airflow_durable.core.items import Board, Items, Status
 from airflow_durable.core.ledger import Ledger, dump, load
-from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Parent, Request
+from airflow_durable.core.model import Attempt, ChildRun, Mode, OnChildFailure, OnClear, Parent, Request
+from airflow_durable.core.reconcile import Act, ChildNow, Entry, ParentNow, decide
 from airflow_durable.core.run_ids import tag_of_life
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Run:
     ask: int = 0
     is_stray: bool = False
     asked_at: datetime | None = None
+    clear_number: int = 0
+    failed_in_try: int = 0
 
     @property
     def key(self) -> str:
@@ -74,6 +78,7 @@ class Scenario(NamedTuple):
     :param is_losing: each clear discards the ledger.
     :param is_upstream_cleared: each clear lets something upstream run again, too.
     :param is_deferring: the board goes through its stored form at each wait.
+    :param is_reconciled: there is a reconciler. That it does not act in time is a fault.
     """
 
     items: tuple[tuple[str, str], ...] = (("a", "1"), ("b", "1"))
@@ -95,6 +100,8 @@ class Scenario(NamedTuple):
     is_losing: bool = False
     is_upstream_cleared: bool = False
     is_deferring: bool = False
+    on_child_failure: OnChildFailure = OnChildFailure.FRESH
+    is_reconciled: bool = True
 
 
 class Chooser:
@@ -151,6 +158,8 @@ class World:
     failures: int = 0
     deletions: int = 0
     seconds: int = 0
+    resumed: Counter[tuple[int, str]] = field(default_factory=Counter)
+    items: tuple[tuple[str, str], ...] = ()
     trail: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -185,11 +194,75 @@ class World:
             self.fail(f"a second run of item {run.key} beside an active one")
         if any(other.state == "success" and other.ask == run.ask and other.conf == run.conf for other in others):
             self.fail(f"item {run.key} had succeeded, and was started again")
+        self._check_policy(run, others)
+        self._check_window()
+        return True
+
+    def _check_window(self) -> None:
         window = self.scenario.window
         active = sum(other.state in ACTIVE for other in self.runs.values())
         if window is not None and active > window + self.late_ones:
             self.fail("more active runs than the window")
-        return True
+
+    def _check_policy(self, run: Run, others: Sequence[Run]) -> None:
+        """Hold a run that was created against what the task wants for items that have failed."""
+        failed = [other for other in others if other.state == "failed" and other.conf == run.conf]
+        policy = self.scenario.on_child_failure
+        if self.has_cleared or not failed:
+            return
+        if policy is OnChildFailure.RESUME:
+            self.fail(f"a fresh run of item {run.key}, and not the one that failed")
+        if policy is OnChildFailure.FAIL and any(other.failed_in_try < self.current for other in failed):
+            self.fail(f"item {run.key} had failed in an earlier try, and was started again")
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the ledger asks for runs to be resumed."""
+        return bool(self.store) and "resume_items" in json.loads(self.store[-1]).get("asks", {})
+
+    def due(self) -> list[Run]:
+        """Return the runs that a reconciler resumes now, while the task instance of the latest try is running."""
+        if not self.is_asking or not self.scenario.is_reconciled:
+            return []
+        entry = Entry(load(json.loads(self.store[-1])), len(self.store), "", EPOCH)
+        parent = ParentNow(f"ti-{self.current}", "running", None, "running")
+        return [run for run in self.runs.values() if decide(entry, parent, _child(run), EPOCH).act is Act.RESUME]
+
+    def reconcile(self) -> None:
+        """Let a reconciler have a turn, or not: it resumes one run, which may have failed again at the next look."""
+        due = self.due()
+        ways = len(due) + (self.faults > 0)
+        choice = self.chooser.choose(ways) if due else 0
+        if choice < len(due):
+            self.resume(due[choice])
+        elif due:
+            self.faults -= 1
+            self.trail.append("the reconciler has no turn")
+
+    def reconcile_late(self) -> None:
+        """Let a reconciler have a turn that the task does not wait for; or not."""
+        due = self.due()
+        if due and self.chooser.choose(2):
+            self.resume(due[0])
+
+    def resume(self, run: Run) -> None:
+        """Resume a run, and hold what there is then against the promises."""
+        others = [one for one in self.runs.values() if one.key == run.key and one is not run and not one.is_stray]
+        run.state = "queued"
+        run.clear_number += 1
+        self.trail.append(f"resumed {run.run_id[-8:]}")
+        is_done = any(one.state == "success" and one.ask == run.ask and one.conf == run.conf for one in others)
+        if is_done or any(one.state in ACTIVE for one in others):
+            self.fail(f"a run of item {run.key} was resumed beside a healthy one")
+        if run.conf not in self.items:
+            self.fail(f"a run was resumed that is not what the task asks for: {run.conf}")
+        self.resumed[self.current, run.run_id] += 1
+        if self.resumed[self.current, run.run_id] > self.scenario.child_tries:
+            self.fail("a run was resumed more often than the task asks for")
+        self._check_window()
+        if self.failures and self.chooser.choose(2):
+            self.failures -= 1
+            run.state, run.failed_in_try = "failed", self.current
 
     def fail(self, what: str) -> None:
         """Report a broken promise, with what led to it."""
@@ -208,7 +281,7 @@ class World:
         if way == 0:
             run.state = "success"
         elif way == 1 and can_fail:
-            run.state = "failed"
+            run.state, run.failed_in_try = "failed", self.current
             self.failures -= 1
         else:
             del self.runs[run.run_id]
@@ -240,7 +313,7 @@ class ItemPort:
             if not (is_detailed and self.has_details):
                 return ChildRun(run.state)
             is_same = run.conf == self._port.confs[self._index]
-            return ChildRun(run.state, 0, run.asked_at, run.run_after, EPOCH, is_same)
+            return ChildRun(run.state, run.clear_number, run.asked_at, run.run_after, EPOCH, is_same)
 
         found: ChildRun | None = self._port.call("look up", look)
         return found
@@ -333,6 +406,8 @@ class SimulatedPort:
         world = self.world
         if self.number != world.current:
             raise JournalWriteError("child", "?", "superseded")
+        # After the task's last look, and before the withdrawal.
+        world.reconcile_late()
         if self.has_store:
             self.call("write", lambda: world.store.append(json.dumps(dump(ledger))))
 
@@ -351,8 +426,11 @@ class SimulatedPort:
         return self.world.now()
 
     def sleep(self, seconds: float) -> None:
-        """While the task waits for quiet, runs end."""
-        self.world.let_one_end(())
+        """While the task waits for quiet, runs end; while it waits for the reconciler, that has a turn."""
+        if self.world.is_asking:
+            self.world.reconcile()
+        else:
+            self.world.let_one_end(())
 
     def report(self, decision: Any, whole: Any) -> None:  # noqa: ANN401
         """Do as the core's port says."""
@@ -375,6 +453,7 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
         world.current = number
         is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
         items = scenario.edited if is_edited and scenario.edited is not None else scenario.items
+        world.items = tuple(items)
         attempt = Attempt(PARENT, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
         port = SimulatedPort(world, number, items)
         world.trail.append(f"-- try {number} of {items}")
@@ -386,6 +465,9 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
             _check_success(world, world.marked if is_settled else items)
         except (Crash, DurableError) as error:
             world.trail.append(f"try {number} ends: {type(error).__name__} {error}")
+            if isinstance(error, Crash):
+                # Nobody has noticed yet that the worker is dead.
+                world.reconcile_late()
         if is_success or number > max_tries:
             if not clears or not chooser.choose(2):
                 if not is_success and not (world.faults or world.failures or world.deletions) and not scenario.failures:
@@ -411,6 +493,7 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
     request = Request(
         "child", None, None, False, True, scenario.mode,
         frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
+        on_child_failure=scenario.on_child_failure, reconciler_timeout_seconds=1.0,
     )  # fmt: skip
     goal = many.Goal(
         request,
@@ -444,9 +527,15 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
     return whole.is_settled
 
 
+def _child(run: Run) -> ChildNow:
+    return ChildNow("child", run.run_id, run.state, run.clear_number, None, None, None, None, is_from_task=True)
+
+
 def _check_success(world: World, items: Sequence[tuple[str, str]]) -> None:
     """No lost work: each item has a run that succeeded with its own conf, or not more lack one than are tolerated."""
     is_waiting = world.scenario.mode is not Mode.FIRE_AND_FORGET
+    if any(run.clear_number and run.state in ACTIVE for run in world.runs.values()):
+        world.fail("the task succeeded while a run that was resumed for it is active")
     enough = ("success",) if is_waiting else (*HEALTHY, "failed")
     # A retry takes an item whose key is the same for the same item, whatever its conf is by now: a known limit.
     is_key_enough = world.scenario.is_keyed and not world.has_cleared

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.core import many, many_begin, many_state
+from airflow_durable.core import many, many_begin, many_errors, many_resume, many_state, reconcile
 from airflow_durable.core.items import Items, Status
-from airflow_durable.core.model import Decision, Mode, OnClear
+from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+RESUME = OnChildFailure.RESUME
 A, B, C = ("a", "1"), ("b", "1"), ("c", "1")
 
 SCENARIOS = {
@@ -55,6 +56,34 @@ SCENARIOS = {
     "the ledger is lost": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, is_losing=True),
     "no store": Scenario(items=(A,), faults=1, failures=1, has_store=False),
     "no store, cleared": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1, has_store=False),
+    "resumed": Scenario(faults=1, failures=1, on_child_failure=RESUME),
+    "resumed, one item, failing again": Scenario(
+        items=(A,), faults=1, failures=2, child_tries=2, on_child_failure=RESUME
+    ),
+    "resumed, a window": Scenario(window=1, failures=2, child_tries=2, on_child_failure=RESUME, is_deferring=True),
+    "resumed, a window, a crash": Scenario(window=1, faults=1, failures=1, child_tries=2, on_child_failure=RESUME),
+    "resumed, a deleted run": Scenario(
+        items=(A,), deletions=1, failures=1, faults=1, child_tries=2, on_child_failure=RESUME
+    ),
+    "resumed, another conf": Scenario(
+        items=(A,), failures=2, faults=1, edited=(("a", "2"),), on_child_failure=RESUME, retries=3
+    ),
+    "resumed, cleared": Scenario(failures=1, clears=1, retries=0, on_child_failure=RESUME),
+    "resumed, cleared with what is upstream": Scenario(
+        items=(A,), failures=1, clears=1, faults=1, retries=0, on_child_failure=RESUME, is_upstream_cleared=True
+    ),
+    "resumed, cleared, only what failed": Scenario(
+        items=(A,), failures=2, clears=1, faults=1, retries=1, on_child_failure=RESUME, on_clear=OnClear.ADOPT
+    ),
+    "resumed, the ledger is lost": Scenario(
+        items=(A,), failures=1, clears=1, faults=1, retries=1, on_child_failure=RESUME, is_losing=True
+    ),
+    "resumed, no keys": Scenario(faults=1, failures=1, is_keyed=False, on_child_failure=RESUME),
+    "resumed, without a reconciler": Scenario(failures=1, on_child_failure=RESUME, is_reconciled=False),
+    "failed is failed": Scenario(faults=1, failures=1, tolerated=1, on_child_failure=OnChildFailure.FAIL),
+    "failed is failed, cleared": Scenario(
+        items=(A,), faults=1, failures=1, clears=1, retries=1, on_child_failure=OnChildFailure.FAIL
+    ),
     "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
 }
 
@@ -88,6 +117,7 @@ def test_no_random_schedule_of_more_items_breaks_a_promise(choices: list[int], d
     count = data.draw(st.integers(3, 12))
     items = tuple((f"k{number}", "1") for number in range(count))
     edited = data.draw(st.permutations(items)) if data.draw(st.booleans()) else list(items)
+    has_store = data.draw(st.booleans())
     scenario = Scenario(
         items,
         tuple(edited[: data.draw(st.integers(1, count))]),
@@ -100,7 +130,9 @@ def test_no_random_schedule_of_more_items_breaks_a_promise(choices: list[int], d
         clears=data.draw(st.integers(0, 2)),
         retries=data.draw(st.integers(0, 3)),
         on_clear=data.draw(st.sampled_from([OnClear.AUTO, OnClear.ADOPT])),
-        has_store=data.draw(st.booleans()),
+        has_store=has_store,
+        # Without a store nothing can be asked of a reconciler (task/request.py).
+        on_child_failure=data.draw(st.sampled_from(OnChildFailure)) if has_store else OnChildFailure.FRESH,
         is_losing=data.draw(st.booleans()),
         is_keyed=data.draw(st.booleans()),
         is_deferring=data.draw(st.booleans()),
@@ -160,12 +192,12 @@ def _failures_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _missing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = many._note_end
+    right = many.note_end
 
     def note(whole: many.Many, index: int, state: str | None) -> None:
         right(whole, index, "success" if state is None else state)
 
-    monkeypatch.setattr(many, "_note_end", note)
+    monkeypatch.setattr(many, "note_end", note)
 
 
 def _no_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +212,57 @@ def _existing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_begin, "_sort_by_counts", take)
 
 
+def _any_failed_run_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reconciler compare no ``clear_number``."""
+
+    def decide_item(asks: Any, child: reconcile.ChildNow | None) -> reconcile.Verdict:  # noqa: ANN401
+        act = reconcile.Act.RESUME if child and child.state == "failed" else reconcile.Act.NOTHING
+        return reconcile.Verdict(act, reconcile.Reason.ASKED)
+
+    monkeypatch.setattr(reconcile, "_decide_item", decide_item)
+
+
+def _fresh_beside_a_resumed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a fresh run be started where the reconciler was asked, and not waited for."""
+
+    def is_taken(whole: many.Many, index: int, *_: Any) -> bool:  # noqa: ANN401
+        whole.board.start_anew(index)
+        return True
+
+    monkeypatch.setattr(many_resume, "_is_taken", is_taken)
+
+
+def _resumed_beyond_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_resume, "_next_batch", lambda whole: whole.board.first(Status.TO_RESUME, 100))
+
+
+def _never_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what nobody has resumed count as failed, while the ledger still asks for it."""
+    monkeypatch.setattr(many_resume, "without_action", lambda asks: asks)
+    monkeypatch.setattr(many_resume, "ReconcilerMissingError", lambda *_, **__: many_errors.ItemsInvalidError("-"))
+    right = many_resume.resume
+
+    def resume(whole: many.Many) -> None:
+        asked = list(whole.board.of(Status.TO_RESUME))
+        try:
+            right(whole)
+        except many_errors.ItemsInvalidError:
+            for index in asked:
+                whole.board.set(index, Status.FAILED)
+
+    monkeypatch.setattr(many, "resume", resume)
+
+
+def _given_up_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = many_state.decide
+
+    def decide(*args: Any, **kwargs: Any) -> Decision:  # noqa: ANN401
+        found = right(*args, **kwargs)
+        return Decision.TERMINAL_RESUBMIT if found is Decision.GIVE_UP else found
+
+    monkeypatch.setattr(many_state, "decide", decide)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario"),
     [
@@ -191,6 +274,14 @@ def _existing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         (_missing_is_done, Scenario(deletions=1)),
         (_no_window, Scenario(window=1)),
         (_existing_is_done, Scenario(items=(A,), faults=1)),
+        (_any_failed_run_is_resumed, Scenario(items=(A,), faults=1, failures=2, on_child_failure=RESUME)),
+        (_fresh_beside_a_resumed_one, Scenario(items=(A,), failures=1, on_child_failure=RESUME)),
+        (_resumed_beyond_the_window, Scenario(window=1, failures=2, tolerated=1, on_child_failure=RESUME)),
+        (_never_withdrawn, Scenario(items=(A, B), tolerated=1, failures=2, faults=2, on_child_failure=RESUME)),
+        (
+            _given_up_is_started,
+            Scenario(faults=1, failures=1, tolerated=1, on_child_failure=OnChildFailure.FAIL),
+        ),
     ],
 )
 def test_a_wrong_protocol_is_caught(
