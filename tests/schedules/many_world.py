@@ -199,8 +199,9 @@ class World:
         return True
 
     def _check_window(self) -> None:
-        window = self.scenario.window
-        active = sum(other.state in ACTIVE for other in self.runs.values())
+        """Hold how many runs are active against the window. Those of items that were taken out do not count."""
+        window, keys = self.scenario.window, {key for key, _ in self.items}
+        active = sum(other.state in ACTIVE and other.key in keys for other in self.runs.values())
         if window is not None and active > window + self.late_ones:
             self.fail("more active runs than the window")
 
@@ -238,6 +239,12 @@ class World:
         elif due:
             self.faults -= 1
             self.trail.append("the reconciler has no turn")
+
+    def note_failure(self, error: BaseException) -> None:
+        """Note that a try failed. If its worker died, nobody has noticed that yet: a reconciler may act."""
+        self.trail.append(f"try {self.current} ends: {type(error).__name__} {error}")
+        if isinstance(error, Crash):
+            self.reconcile_late()
 
     def reconcile_late(self) -> None:
         """Let a reconciler have a turn that the task does not wait for; or not."""
@@ -464,10 +471,7 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
             # What was marked as a success before is only reported again.
             _check_success(world, world.marked if is_settled else items)
         except (Crash, DurableError) as error:
-            world.trail.append(f"try {number} ends: {type(error).__name__} {error}")
-            if isinstance(error, Crash):
-                # Nobody has noticed yet that the worker is dead.
-                world.reconcile_late()
+            world.note_failure(error)
         if is_success or number > max_tries:
             if not clears or not chooser.choose(2):
                 if not is_success and not (world.faults or world.failures or world.deletions) and not scenario.failures:

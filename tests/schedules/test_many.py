@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.core import many, many_begin, many_errors, many_resume, many_state, reconcile
+from airflow_durable.core import decide, many, many_begin, many_ends, many_errors, many_resume, many_state, reconcile
 from airflow_durable.core.items import Items, Status
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
@@ -192,12 +192,12 @@ def _failures_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _missing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = many.note_end
+    right = many_ends.note_end
 
     def note(whole: many.Many, index: int, state: str | None) -> None:
         right(whole, index, "success" if state is None else state)
 
-    monkeypatch.setattr(many, "note_end", note)
+    monkeypatch.setattr("airflow_durable.core.many.note_end", note)
 
 
 def _no_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,13 +254,13 @@ def _never_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _given_up_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = many_state.decide
+    right = decide.decide
 
-    def decide(*args: Any, **kwargs: Any) -> Decision:  # noqa: ANN401
+    def never_give_up(*args: Any, **kwargs: Any) -> Decision:  # noqa: ANN401
         found = right(*args, **kwargs)
         return Decision.TERMINAL_RESUBMIT if found is Decision.GIVE_UP else found
 
-    monkeypatch.setattr(many_state, "decide", decide)
+    monkeypatch.setattr(many_state, "decide", never_give_up)
 
 
 @pytest.mark.parametrize(
