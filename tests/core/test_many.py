@@ -46,7 +46,7 @@ KEYS = Items.of_keys(["north", "south", "a b/ü"])
 def open_world(count: int = 3, **scenario: Any) -> tuple[World, SimulatedPort]:  # noqa: ANN401 - Scenario's own
     """Return a world in which nothing goes wrong, and the port of its first try."""
     items = tuple((str(number), "1") for number in range(count))
-    world = World(Scenario(items, **scenario), Chooser(()), current=1)
+    world = World(Scenario(items, **scenario), Chooser(()), current=1, items=items)
     return world, SimulatedPort(world, 1, items)
 
 
