@@ -1,8 +1,9 @@
-"""A ledger asks for all of its active runs to be ended: in batches, each once, and no run that is another's."""
+"""A ledger asks for its runs to be ended or resumed: in batches, each once, and no run that is another's."""
 
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_durable.core.asks import Asks, OnParentEnd
 from airflow_durable.core.items import Items
-from airflow_durable.core.ledger import KEY, Ledger, dump
+from airflow_durable.core.ledger import KEY, Ledger, dump, load
 from airflow_durable.core.model import Mode, Phase, Proof
 from airflow_durable.core.reconcile import Act
 from airflow_durable.metadata import asked
-from airflow_durable.server import reconciler
+from airflow_durable.server import changes, reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, Asking, World, asking
 
@@ -206,8 +208,8 @@ def test_a_ledger_that_cannot_be_understood_asks_for_nothing(world: World, value
     assert not open_reconciler(world).turn().done
 
 
-def test_an_action_in_a_ledger_is_none(world: World) -> None:
-    """There is none for many runs: whatever a task writes, nothing is cleared."""
+def test_an_action_of_one_child_in_a_ledger_is_none(world: World) -> None:
+    """A ledger asks for items: whatever else a task writes, nothing is cleared."""
     make(world, state="running", asks=asking("resume"))
     assert not open_reconciler(world).turn().done
 
@@ -267,3 +269,164 @@ def test_a_parent_of_the_same_name_is_not_looked_at_in_each_turn(world: World, m
     acting.turn()
     assert len(calls) == seen
     assert set(states(world)) == {"running"}
+
+
+# Failed runs that are to continue.
+
+
+def to_resume(*names: str, clear_number: int = 0, on_end: bool = False) -> Asks:
+    """Return what asks for these runs."""
+    on_parent_end = OnParentEnd.CANCEL if on_end else OnParentEnd.ABANDON
+    return Asks(on_parent_end, resume_items=tuple((name, clear_number) for name in names))
+
+
+def make_failed(world: World, asks: Asks, *, state: str = "running") -> tuple[Asking, list[str]]:
+    """Make a parent whose ledger asks for failed runs, and a failed run of each item."""
+    one = world.parent(None, state=state, child_state=None)
+    with world.open() as session:
+        session.execute(sa.text("DELETE FROM task_state_store WHERE dag_run_id = :id"), {"id": one.dag_run_id})
+    write_ledger(world, one, asks=asks)
+    run_ids = start(world, one.parent, state="failed")
+    for run_id in run_ids:
+        world.set_task(CHILD_DAG, run_id, "first", "success")
+        world.set_task(CHILD_DAG, run_id, "second", "failed")
+    return one, run_ids
+
+
+def rewrite(world: World, one: Asking, ledger: Ledger) -> None:
+    """Write over the first entry, as the task does when it withdraws what it asked for."""
+    with world.open() as session:
+        session.execute(
+            sa.text("UPDATE task_state_store SET value = :value WHERE dag_run_id = :id AND key = :key"),
+            {"value": json.dumps({**dump(ledger), "root": "root"}), "id": one.dag_run_id, "key": KEY},
+        )
+
+
+def clear_numbers(world: World, run_ids: list[str]) -> list[int]:
+    """Return how often these runs were cleared."""
+    return [world.run_row(CHILD_DAG, run_id)["clear_number"] for run_id in run_ids]
+
+
+def test_the_runs_that_are_named_continue_once(world: World) -> None:
+    _, run_ids = make_failed(world, to_resume("inorth", "iwest"))
+    first, second = open_reconciler(world), open_reconciler(world)
+    assert [done.act for done in first.turn().done] == [Act.RESUME] * 2
+    assert states(world) == ["queued", "failed", "failed", "queued"]
+    assert clear_numbers(world, run_ids) == [1, 0, 0, 1]
+    assert world.tasks(CHILD_DAG, run_ids[0]) == {"first": "success", "second": None, "apart": None}
+    assert not first.turn().done
+    assert not second.turn().done
+    assert [event for event, *_ in world.audit_log()] == ["durable.resume"] * 2
+    world.set_run(CHILD_DAG, run_ids[0], state="failed")
+    assert not first.turn().done, "it has failed again, and that was not asked for"
+
+
+@pytest.mark.parametrize("state", ["up_for_retry", "failed", "queued", "success"])
+def test_nothing_continues_for_a_try_that_does_not_wait(world: World, state: str) -> None:
+    make_failed(world, to_resume("inorth"), state=state)
+    assert not open_reconciler(world).turn().done
+    assert states(world) == ["failed"] * 4
+
+
+def test_nothing_continues_that_was_cleared_since(world: World) -> None:
+    _, run_ids = make_failed(world, to_resume("inorth"))
+    world.set_run(CHILD_DAG, run_ids[0], clear_number=1)
+    assert not open_reconciler(world).turn().done
+
+
+def test_no_run_of_another_continues(world: World) -> None:
+    """What a ledger names are parts of run ids: how they begin follows from the parent of its row."""
+    _, victims = make_failed(world, to_resume(), state="running")
+    forged = world.parent(None, state="running", child_state=None)
+    names = [run_id.removeprefix("manual__") for run_id in victims] + ["inorth", "isouth"]
+    write_ledger(world, forged, asks=to_resume(*names))
+    assert not open_reconciler(world).turn().done
+    assert states(world) == ["failed"] * 4
+
+
+def test_a_run_that_no_task_made_does_not_continue(world: World) -> None:
+    from airflow.utils.types import DagRunTriggeredByType
+
+    one, _ = make_failed(world, to_resume("inorth_r7", "inorth"))
+    run_id = ITEMS.run_id(one.parent, 0, epoch=0, generation=7)
+    world.run(CHILD_DAG, run_id, "failed", triggered_by=DagRunTriggeredByType.UI)
+    assert [done.run_id for done in open_reconciler(world).turn().done] == [
+        ITEMS.run_id(one.parent, 0, epoch=0, generation=0)
+    ]
+
+
+def test_a_withdrawal_in_the_same_row_is_seen(world: World) -> None:
+    one, _ = make_failed(world, to_resume("inorth"), state="queued")
+    reconciling = open_reconciler(world)
+    assert not reconciling.turn().done
+    rewrite(world, one, replace(ledger_of(world, one), asks=None))
+    world.set_task(one.parent.dag_id, one.parent.run_id, "trigger", "running")
+    assert not reconciling.turn().done
+    assert states(world) == ["failed"] * 4
+
+
+def ledger_of(world: World, one: Asking) -> Ledger:
+    """Return the ledger of a parent, as it is stored."""
+    with world.open() as session:
+        value = session.scalar(
+            sa.text("SELECT value FROM task_state_store WHERE dag_run_id = :id"), {"id": one.dag_run_id}
+        )
+    return load(json.loads(str(value)))
+
+
+def test_what_is_withdrawn_leaves_the_list(world: World) -> None:
+    """The task has withdrawn it in the same row, under which nothing new is found: the reconciler reads it again."""
+    one, _ = make_failed(world, to_resume("inorth"))
+    reconciling = open_reconciler(world)
+    assert len(reconciling.turn().done) == 1
+    rewrite(world, one, replace(ledger_of(world, one), asks=None))
+    assert reconciling.turn().watched == 0
+
+
+def test_the_end_of_the_parent_is_still_seen_after_a_resumption(world: World) -> None:
+    one, _ = make_failed(world, to_resume("inorth", on_end=True))
+    reconciling = open_reconciler(world)
+    assert len(reconciling.turn().done) == 1
+    rewrite(world, one, replace(ledger_of(world, one), asks=CANCEL))
+    assert reconciling.turn().watched == 1
+    world.set_task(one.parent.dag_id, one.parent.run_id, "trigger", "failed")
+    assert [done.act for done in reconciling.turn().done] == [Act.CANCEL]
+
+
+def test_each_task_that_waits_has_its_share_of_a_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler, "ITEMS_AT_ONCE", 2)
+    asked_for = to_resume("inorth", "isouth")
+    parents = [make_failed(world, asked_for)[0].parent.run_id for _ in range(2)]
+    make(world)
+    acting = Reconciler(world.open)
+    turns = [acting.turn().done for _ in range(4)]
+    assert [sorted(done.parent.rpartition(" ")[2] for done in turn) for turn in turns[:2]] == [sorted(parents)] * 2
+    assert [len(turn) for turn in turns[2:]] == [4, 0], "what is to be ended comes when nobody waits"
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_withdrawal_waits_for_what_is_being_done(world: World) -> None:
+    """Once it is written the task looks, and sees what was done."""
+    one, run_ids = make_failed(world, to_resume("inorth"))
+    is_waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    withdrawn = replace(ledger_of(world, one), asks=None)
+    real = changes.write_audit_log
+    seen: list[list[int]] = []
+
+    def withdraw_and_look() -> None:
+        rewrite(world, one, withdrawn)
+        seen.append(clear_numbers(world, run_ids[:1]))
+
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+
+        def wait_until_withdrawn(*arguments: Any) -> None:  # noqa: ANN401 - as the real one's
+            task = pool.submit(withdraw_and_look)
+            with world.engine.connect() as watching:
+                while not task.done() and not watching.scalar(is_waiting):
+                    watching.rollback()
+            assert not task.done(), "nothing held the withdrawal up"
+            real(*arguments)
+
+        patch.setattr(changes, "write_audit_log", wait_until_withdrawn)
+        assert len(Reconciler(world.open).turn().done) == 1
+    assert seen == [[1]]
