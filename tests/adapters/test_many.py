@@ -16,6 +16,8 @@ from airflow.models.trigger import Trigger
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, task
 
+from airflow_durable.core.ledger import position_of
+from airflow_durable.core.run_ids import item_part
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 from airflow_durable.task import many_report, many_wait
 from airflow_durable.triggers.watch import Watch
@@ -348,7 +350,6 @@ def test_items_that_cannot_be_used(supervisor: Supervisor, kwargs: dict[str, Any
         {"poke_interval": -1},
         {"tolerated_failures": -1},
         {"tolerated_failures": "2"},
-        {"on_child_failure": "resume"},
         {"wait_for_completion": False, "max_active": 2},
         {"wait_for_completion": False, "result": "load"},
     ],
@@ -363,6 +364,82 @@ def test_the_reconciler_is_asked_to_end_the_whole_set(supervisor: Supervisor) ->
     supervisor.on_sleep = end_one(supervisor, "failed")
     assert finish(supervisor, make_dag(on_parent_end="cancel"), max_tries=0).state == "failed"
     assert [entry["asks"] for entry in supervisor.store.values()] == [{"on_parent_end": "cancel"}]
+
+
+def reconcile(supervisor: Supervisor) -> None:
+    """Act as the reconciler does, by the newest entry; if nothing is asked for, let the runs succeed."""
+    asked = supervisor.store[max(supervisor.store, key=lambda key: position_of(key) or 0)].get("asks", {})
+    due = [
+        run
+        for (_, run_id), run in supervisor.runs.items()
+        if run.state == "failed" and asked.get("resume_items", {}).get(item_part(run_id)) == run.clear_number
+    ]
+    for run in due:
+        run.state, run.clear_number = "queued", run.clear_number + 1
+    if not due:
+        supervisor.end_all("success")
+
+
+@needs_store
+@each_wait
+def test_failed_runs_continue(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    dag = make_dag(key="region", on_child_failure="resume", on_parent_end="cancel", **mode)
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    outcome = finish(supervisor, dag)
+    assert outcome.state == "up_for_retry"
+    assert "lets each failed run continue" in str(outcome.error)
+    supervisor.on_sleep = lambda: reconcile(supervisor)
+    outcome = finish(supervisor, dag, try_number=2)
+    assert (outcome.state, confs(supervisor, "success")) == ("success", REGIONS)
+    assert sorted(run.clear_number for run in supervisor.runs.values()) == [0, 0, 0, 1]
+    assert outcome.said("Asking the reconciler to let failed child runs continue")
+    assert outcome.said("1 to be resumed")
+    assert [entry["asks"] for entry in supervisor.store.values()] == [{"on_parent_end": "cancel"}] * 4
+
+
+@needs_store
+@each_wait
+def test_failed_runs_continue_in_one_try(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    failed: list[bool] = []
+
+    def act() -> None:
+        if not failed:
+            failed.append(True)
+            end_one(supervisor, "failed")()
+        else:
+            reconcile(supervisor)
+
+    supervisor.on_sleep = act
+    dag = make_dag(on_child_failure="resume", child_tries=2, max_active=2, **mode)
+    assert finish(supervisor, dag).state == "success"
+    assert (supervisor.states(), len(supervisor.runs)) == (["success"] * 4, 4)
+
+
+@needs_store
+def test_nobody_lets_failed_runs_continue(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__DURABLE__RECONCILER_TIMEOUT", "3")
+    dag = make_dag(on_child_failure="resume")
+    supervisor.on_sleep = lambda: supervisor.end_all("failed")
+    assert finish(supervisor, dag).state == "up_for_retry"
+    supervisor.on_sleep = lambda: None
+    supervisor.sleeps.clear()
+    outcome = finish(supervisor, dag, try_number=2)
+    assert outcome.state == "up_for_retry"
+    assert "no reconciler acted. The same is true of 3 more child runs" in str(outcome.error)
+    assert sum(supervisor.sleeps) == pytest.approx(3)
+    assert not any("asks" in entry for entry in supervisor.store.values())
+
+
+@each_wait
+def test_failed_is_failed(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    outcome = finish(supervisor, make_dag(on_child_failure="fail", **mode))
+    assert outcome.state == "failed"
+    assert "1 of 4 items failed" in str(outcome.error)
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    dag = make_dag(on_child_failure="fail", on_clear="failed", **mode)
+    assert finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1).state == "success"
+    assert sorted(supervisor.states()) == ["failed", *["success"] * 4]
 
 
 def test_fire_and_forget(supervisor: Supervisor) -> None:

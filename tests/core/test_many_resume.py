@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 RESUME = replace(REQUEST, on_child_failure=OnChildFailure.RESUME, reconciler_timeout_seconds=3.0)
 LEDGER = Ledger("child", "x", Proof.RUN_ID, Mode.WAIT, 3, 0, task_instance_id="ti-1", count=2, digest="position")
 
+WAITING = ParentNow("ti-1", "running", None, "running")
+
 
 def retried(count: int = 3, failed: int = 1, **goal: Any) -> tuple[World, many.Many]:  # noqa: ANN401 - Goal's own
     """Return a second try, as it is when it has begun: so many runs of the first one have failed."""
@@ -192,6 +194,15 @@ def test_a_failed_run_that_is_met_when_it_is_sent_is_resumed(monkeypatch: pytest
     assert (whole.board.status(0), run.clear_number, next(iter(world.runs))) == (Status.ACTIVE, 1, run_id)
 
 
+def test_a_run_that_a_person_has_cleared_before_its_turn_is_adopted() -> None:
+    world, whole = retried()
+    run = next(iter(world.runs.values()))
+    run.state, run.clear_number = "running", 1
+    many.send(whole)
+    assert (whole.board.status(0), run.clear_number) == (Status.ACTIVE, 1)
+    assert stored_asks(world)[-1] is None
+
+
 class Unreadable:
     """The port of an item that cannot be looked up any more, after so many look-ups."""
 
@@ -305,7 +316,7 @@ def decided(
     """Return what is decided about a failed run of a task that runs."""
     run_id = Items(9).run_id(PARENT, int(name[1:]), epoch=0, generation=0)
     run = ChildNow("child", run_id, "failed", 0, None, None, None, None, is_from_task=True)
-    now = parent(ParentNow("ti-1", "running", None, "running"))
+    now = parent(WAITING)
     verdict = decide(Entry(replace(LEDGER, asks=asks), 0, "", EPOCH), now, replace(run, **child), EPOCH)
     return verdict.act, verdict.reason
 
@@ -320,6 +331,8 @@ def test_a_run_is_resumed_as_it_was_asked_for_and_while_that_try_waits() -> None
     assert decided(asks, name="n1") == (Act.NOTHING, Reason.NOT_ASKED)
     assert decided(asks, lambda now: replace(now, task_instance_id="ti-2")) == (Act.NOTHING, Reason.SUPERSEDED)
     assert decided(asks, lambda now: replace(now, state="up_for_retry")) == (Act.NOTHING, Reason.SUPERSEDED)
+    unseen = decide(Entry(replace(LEDGER, asks=asks), 0, "", EPOCH), WAITING, None, EPOCH)
+    assert (unseen.act, unseen.reason, unseen.is_settled) == (Act.NOTHING, Reason.CHILD_MISSING, False)
     both = replace(asks, on_parent_end=OnParentEnd.CANCEL)
     assert decided(both) == asked
     assert decided(both, lambda now: replace(now, state="failed"), state="running")[0] is Act.CANCEL
@@ -331,8 +344,7 @@ def test_an_action_of_one_child_in_a_ledger_and_items_in_its_record_are_none() -
     run = ChildNow("child", run_id, "failed", 0, None, None, None, None, is_from_task=True)
     record = load(dump(LEDGER)).record_of(REQUEST, run_id, 0, False)
     record = replace(record, task_instance_id="ti-1", asks=Asks(resume_items=(("n0", 0),)))
-    now = ParentNow("ti-1", "running", None, "running")
-    assert decide(Entry(record, 0, "", EPOCH), now, run, EPOCH).act is Act.NOTHING
+    assert decide(Entry(record, 0, "", EPOCH), WAITING, run, EPOCH).act is Act.NOTHING
 
 
 @pytest.mark.parametrize(

@@ -98,17 +98,16 @@ def _wait(many: Many, left: deque[tuple[int, Action]]) -> deque[tuple[int, Actio
     :returns: those that are as they were.
     """
     idle_seconds, limit = 0.0, many.goal.request.reconciler_timeout_seconds
-    while left:
+    while True:
         while left and _is_changed(many, *left[0]):
             left.popleft()
             idle_seconds = 0.0
         if not left or idle_seconds >= limit:
-            break
+            return left
         left.rotate(-1)
         many.port.report_progress(many)
         many.port.sleep(PAUSE_SECONDS)
         idle_seconds += PAUSE_SECONDS
-    return left
 
 
 def _is_changed(many: Many, index: int, action: Action) -> bool:

@@ -132,6 +132,18 @@ def test_ledger_waits_as_long_as_any_of_its_runs_is_active(application: Client, 
     assert said(application)["waiting"] == 0
 
 
+def test_ledger_waits_for_its_failed_runs_to_be_resumed(application: Client, world: World) -> None:
+    from tests.adapters.reconciler.test_ledger import make_failed, to_resume
+
+    one, (run_id, *_) = make_failed(world, to_resume("inorth"))
+    assert [(found["act"], found["child_run_id"]) for found in said(application)["requests"]] == [("resume", run_id)]
+    world.set_run(CHILD_DAG, run_id, clear_number=1)
+    assert said(application)["waiting"] == 0
+    world.set_run(CHILD_DAG, run_id, clear_number=0)
+    world.set_task(PARENT_DAG, one.parent.run_id, "trigger", "up_for_retry")
+    assert said(application)["waiting"] == 0, "its try has ended"
+
+
 def test_nothing_can_be_done_for_a_person_about_a_ledger(application: Client, world: World) -> None:
     """What is decided there is about one child run: a second one of an item could come of it."""
     from airflow_durable.server import actions
