@@ -110,7 +110,12 @@ def test_nobody_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_that_nobody_acts_on_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     world, whole = retried(failed=3)
-    monkeypatch.setattr(whole.port, "sleep", lambda _: [world.resume(run) for run in world.due()[1:]])
+
+    def act(_seconds: float) -> None:
+        for run in world.due()[1:]:
+            world.resume(run)
+
+    monkeypatch.setattr(whole.port, "sleep", act)
     with pytest.raises(ReconcilerMissingError) as raised:
         many.send(whole)
     assert "more child run" not in str(raised.value)

@@ -80,6 +80,35 @@ def test_ended_with_run(stage: Stage) -> None:
     _expect_ended(stage)
 
 
+@scenario
+def test_items_resumed(stage: Stage) -> None:
+    """Failed children of a task with many continue as the same runs, once each, when the parent is retried."""
+    stage.start()
+    stage.wait_for_children(3)
+    failed = stage.children()[:2]
+    for run in failed:
+        stage.lab.api.mark_task(stage.child_dag, run.run_id, "work", "failed")
+        stage.mark_child("failed", run)
+    stage.wait_for(lambda: sum(run.clear_number for run in stage.children()) == 2, "two children to be resumed")
+    for run in stage.children():
+        stage.mark_child("success", run)
+    stage.wait_for_parent("success")
+    assert sorted((str(run.state), run.clear_number) for run in stage.children()) == [("success", n) for n in (0, 1, 1)]
+    assert stage.audit_log() == ["durable.resume"] * 2
+
+
+@scenario
+def test_items_ended(stage: Stage) -> None:
+    """All active children of a task with many that a person marked as failed are ended."""
+    stage.start()
+    stage.wait_for_children(3)
+    stage.mark_child("success", stage.children()[0])
+    stage.mark_parent("failed")
+    stage.wait_for(lambda: [run.state for run in stage.children()].count("failed") == 2, "two children to be ended")
+    assert sorted(str(run.state) for run in stage.children()) == ["failed", "failed", "success"]
+    assert stage.audit_log() == ["durable.cancel"] * 2
+
+
 def _expect_kept(stage: Stage) -> None:
     """Expect the second try to adopt the child, which nobody has touched."""
     stage.wait_until_waiting(2)

@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning, TriggerDagRunOperator
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 HAS_STORE = find_spec("airflow.models.task_state_store") is not None
 """The task state store (3.3): without it nobody can be asked for anything."""
@@ -113,6 +114,20 @@ for name, given in SCENARIOS.items():
         # Without retries is what the clear of a crashed parent is about.
         warnings.simplefilter("ignore", DurableRetriesWarning)
         TriggerDagRunOperator(task_id="run_child", trigger_dag_id=f"{name}_child", **{**DEFAULTS, **given})
+
+for name, given in {"items_resumed": {**RESUMING, "retries": 5}, "items_ended": {"retries": 1, **ENDING}}.items():
+    make_child(name)
+    with DAG(f"{name}_parent", schedule=None, catchup=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DurableRetriesWarning)
+        TriggerDagRunsOperator(
+            task_id="run_child",
+            trigger_dag_id=f"{name}_child",
+            items=[{"part": part} for part in range(3)],
+            key="part",
+            poke_interval=2,
+            retry_delay=timedelta(seconds=1),
+            **given,
+        )
 
 make_child("mapped")
 with DAG("mapped_parent", schedule=None, catchup=False):
