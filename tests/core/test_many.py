@@ -538,8 +538,8 @@ def test_a_consumed_outcome_tells_of_each_item_again() -> None:
     many.finish(again)
     assert again.is_settled
     assert [again.board.status(index) for index in range(3)] == [Status.DONE, Status.FAILED, Status.MISSING]
-    assert again.failed_items(9) == [("1", run_ids[1]), ("2", run_ids[2])]
-    assert again.failed_items(1) == [("1", run_ids[1])]
+    failed = [("1", run_ids[1], Status.FAILED), ("2", run_ids[2], Status.MISSING)]
+    assert (again.failed_items(9), again.failed_items(1)) == (failed, failed[:1])
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PARENT = Parent("parent", "scheduled__2026-01-01", "trigger", -1, EPOCH, started_at=EPOCH)
 ACTIVE = ("queued", "running")
 HEALTHY = (*ACTIVE, "success")
+START_TIMEOUT = 10_000
+"""Of a scenario with delays, in seconds: more than all steps take."""
+
 MOST_STEPS = 400
 """More calls than any try needs. A wrong protocol that never ends has to fail, not to hang."""
 
@@ -78,6 +81,7 @@ class Scenario(NamedTuple):
     :param is_losing: each clear discards the ledger.
     :param is_upstream_cleared: each clear lets something upstream run again, too.
     :param is_deferring: the board goes through its stored form at each wait.
+    :param delays: the task has a ``start_timeout``, and so often it may pass while runs are waited for.
     :param is_reconciled: there is a reconciler. That it does not act in time is a fault.
     """
 
@@ -102,6 +106,7 @@ class Scenario(NamedTuple):
     is_deferring: bool = False
     on_child_failure: OnChildFailure = OnChildFailure.FRESH
     is_reconciled: bool = True
+    delays: int = 0
 
 
 class Chooser:
@@ -158,6 +163,8 @@ class World:
     failures: int = 0
     deletions: int = 0
     seconds: int = 0
+    delays: int = 0
+    overdue: set[str] = field(default_factory=set)
     resumed: Counter[tuple[int, str]] = field(default_factory=Counter)
     items: tuple[tuple[str, str], ...] = ()
     trail: list[str] = field(default_factory=list)
@@ -199,9 +206,11 @@ class World:
         return True
 
     def _check_window(self) -> None:
-        """Hold how many runs are active against the window. Those of items that were taken out do not count."""
+        """Hold how many runs are active against the window. Neither those of removed items count, nor overdue ones."""
         window, keys = self.scenario.window, {key for key, _ in self.items}
-        active = sum(other.state in ACTIVE and other.key in keys for other in self.runs.values())
+        active = sum(
+            other.state in ACTIVE and other.key in keys and not self.is_overdue(other) for other in self.runs.values()
+        )
         if window is not None and active > window + self.late_ones:
             self.fail("more active runs than the window")
 
@@ -239,6 +248,30 @@ class World:
         elif due:
             self.faults -= 1
             self.trail.append("the reconciler has no turn")
+
+    def let_time_pass(self) -> None:
+        """Let so much time pass that a timeout is over; meanwhile some runs leave the queue."""
+        self.delays -= 1
+        self.seconds += 2 * START_TIMEOUT
+        for run in self.runs.values():
+            if run.state == "queued" and self.chooser.choose(2):
+                run.state = "running"
+                self.trail.append(f"{run.run_id[-8:]} leaves the queue")
+
+    def note_overdue(self, run_id: str) -> None:
+        """Hold a run that the task takes for overdue against what it is."""
+        if run_id in self.overdue:
+            return
+        self.overdue.add(run_id)
+        self.trail.append(f"{run_id[-8:]} is overdue")
+        run = self.runs.get(run_id)
+        if run is None or not self.is_overdue(run):
+            self.fail("a run counts as overdue that is not queued, or is not queued for so long")
+
+    def is_overdue(self, run: Run) -> bool:
+        """Return whether a run has been queued for longer than the task wants."""
+        age = EPOCH + timedelta(seconds=self.seconds) - (run.asked_at or EPOCH)
+        return run.state == "queued" and age >= timedelta(seconds=START_TIMEOUT)
 
     def note_failure(self, error: BaseException) -> None:
         """Note that a try failed. If its worker died, nobody has noticed that yet: a reconciler may act."""
@@ -453,6 +486,7 @@ class SimulatedPort:
 def play(scenario: Scenario, chooser: Chooser) -> World:
     """Let the task run, with all its tries and a person's clears, and hold what comes of it against the promises."""
     world = World(scenario, chooser, faults=scenario.faults, failures=scenario.failures, deletions=scenario.deletions)
+    world.delays = scenario.delays
     clears, max_tries, clear_number = scenario.clears, scenario.retries, 0
     number = 0
     while True:
@@ -474,7 +508,8 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
             world.note_failure(error)
         if is_success or number > max_tries:
             if not clears or not chooser.choose(2):
-                if not is_success and not (world.faults or world.failures or world.deletions) and not scenario.failures:
+                is_explained = scenario.failures or scenario.delays
+                if not is_success and not (world.faults or world.failures or world.deletions) and not is_explained:
                     _check_faults_explain(world, scenario)
                 return world
             clears -= 1
@@ -498,6 +533,7 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
         "child", None, None, False, True, scenario.mode,
         frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
         on_child_failure=scenario.on_child_failure, reconciler_timeout_seconds=1.0,
+        start_timeout_seconds=float(START_TIMEOUT) if scenario.delays else None,
     )  # fmt: skip
     goal = many.Goal(
         request,
@@ -510,11 +546,16 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
     many.begin(whole)
     while True:
         many.send(whole)
+        for index in whole.board.of(Status.OVERDUE):
+            world.note_overdue(whole.run_id(index))
         if whole.board.is_over:
             break
         if scenario.is_deferring:
             whole.ledger = load(json.loads(json.dumps(dump(whole.ledger))))
             whole.board = Board.load(goal.items, json.loads(json.dumps(whole.board.dump())))
+        if world.delays and many.wake_of(whole, 60).due_at is not None and world.chooser.choose(2):
+            world.let_time_pass()
+            continue
         watched = {index: whole.run_id(index) for index in whole.board.of(Status.ACTIVE, Status.WAITED_OUT)}
         if not world.let_one_end(list(watched.values())):
             world.fail("the task waits, and nothing is there to end")

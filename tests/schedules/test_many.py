@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_durable.core import decide, many, many_begin, many_ends, many_errors, many_resume, many_state, reconcile
+from airflow_durable.core import (
+    decide,
+    many,
+    many_begin,
+    many_ends,
+    many_errors,
+    many_resume,
+    many_state,
+    many_timeouts,
+    reconcile,
+)
 from airflow_durable.core.items import Items, Status
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
@@ -84,6 +94,15 @@ SCENARIOS = {
     "failed is failed, cleared": Scenario(
         items=(A,), faults=1, failures=1, clears=1, retries=1, on_child_failure=OnChildFailure.FAIL
     ),
+    "not begun in time": Scenario(delays=1, faults=1, tolerated=1),
+    "not begun in time, a window": Scenario(delays=1, window=1, tolerated=1, failures=1, is_deferring=True),
+    "not begun in time, cleared": Scenario(items=(A,), delays=2, clears=1, retries=1),
+    "not begun in time, cleared, only what failed": Scenario(
+        delays=1, tolerated=1, clears=1, retries=0, on_clear=OnClear.ADOPT
+    ),
+    "not begun in time, resumed": Scenario(
+        items=(A,), delays=1, failures=1, faults=1, child_tries=2, on_child_failure=RESUME
+    ),
     "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
 }
 
@@ -136,6 +155,7 @@ def test_no_random_schedule_of_more_items_breaks_a_promise(choices: list[int], d
         is_losing=data.draw(st.booleans()),
         is_keyed=data.draw(st.booleans()),
         is_deferring=data.draw(st.booleans()),
+        delays=data.draw(st.integers(0, 2)),
     )
     play(scenario, Wrapping(choices))
 
@@ -263,6 +283,24 @@ def _given_up_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_state, "decide", never_give_up)
 
 
+def _overdue_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def note(whole: many.Many, indices: Any) -> None:  # noqa: ANN401
+        for index in indices:
+            whole.board.start_anew(index)
+
+    monkeypatch.setattr(many_timeouts, "note_overdue", note)
+
+
+def _late_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what was asked for long ago count as overdue, without a look whether it is queued."""
+
+    def note(whole: many.Many, indices: Any) -> None:  # noqa: ANN401
+        for index in indices:
+            whole.board.set(index, Status.OVERDUE)
+
+    monkeypatch.setattr(many_timeouts, "note_overdue", note)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario"),
     [
@@ -278,6 +316,8 @@ def _given_up_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
         (_fresh_beside_a_resumed_one, Scenario(items=(A,), failures=1, on_child_failure=RESUME)),
         (_resumed_beyond_the_window, Scenario(window=1, failures=2, tolerated=1, on_child_failure=RESUME)),
         (_never_withdrawn, Scenario(items=(A, B), tolerated=1, failures=2, faults=2, on_child_failure=RESUME)),
+        (_overdue_is_started_anew, Scenario(items=(A,), delays=1)),
+        (_late_is_overdue, Scenario(items=(A,), tolerated=1, delays=1)),
         (
             _given_up_is_started,
             Scenario(faults=1, failures=1, tolerated=1, on_child_failure=OnChildFailure.FAIL),

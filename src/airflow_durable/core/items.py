@@ -54,6 +54,9 @@ class Status(IntEnum):
     TO_RESUME = 6
     """Its run failed, and the reconciler is to let it continue."""
 
+    OVERDUE = 7
+    """Its run has not left the queue in time. It counts as failed; nothing is started beside it."""
+
 
 @dataclass(frozen=True)
 class Items:
@@ -117,6 +120,8 @@ class Board:
     :ivar by_clear: the items that are to be started because a person cleared the task, and are not yet.
     :ivar ended_unseen: so many of the active ones are known to have ended well, but not which.
     :ivar refused: positions of the items whose request was refused.
+    :ivar queued_since: of active ones, where the task has a ``start_timeout``: since when each may have been queued, in
+        seconds since 1970. Who is not there has left the queue.
     """
 
     items: Items
@@ -126,6 +131,7 @@ class Board:
     by_clear: set[int] = field(default_factory=set)
     ended_unseen: int = 0
     refused: set[int] = field(default_factory=set)
+    queued_since: dict[int, float] = field(default_factory=dict)
     _next: int = 0
     _counts: list[int] = field(default_factory=list)
 
@@ -144,6 +150,8 @@ class Board:
         self._counts[before] -= 1
         self._counts[status] += 1
         self.statuses[index] = status
+        if status is not Status.ACTIVE:
+            self.queued_since.pop(index, None)
         if status is Status.PENDING:
             self._next = min(self._next, index)
         else:
@@ -207,8 +215,13 @@ class Board:
 
     @property
     def failed(self) -> int:
-        """How many have failed for this try: those whose run is missing among them."""
-        return self._counts[Status.FAILED] + self._counts[Status.MISSING]
+        """How many have failed for this try: those whose run is missing, or has not begun in time, among them."""
+        return self._counts[Status.FAILED] + self._counts[Status.MISSING] + self._counts[Status.OVERDUE]
+
+    @property
+    def overdue(self) -> int:
+        """How many of them have a run that has not left the queue in time."""
+        return self._counts[Status.OVERDUE]
 
     @property
     def failed_runs(self) -> int:
@@ -229,7 +242,15 @@ class Board:
             "by_clear": indices.dump(self.by_clear),
             "ended_unseen": self.ended_unseen,
             "refused": indices.dump(self.refused),
+            **({"queued_since": self._dump_queued()} if self.queued_since else {}),
         }
+
+    def _dump_queued(self) -> dict[str, str]:
+        """Return who is queued, by since when: many have the same moment, and are next to each other."""
+        by_moment: dict[float, list[int]] = {}
+        for index, moment in self.queued_since.items():
+            by_moment.setdefault(moment, []).append(index)
+        return {repr(moment): indices.dump(found) for moment, found in by_moment.items()}
 
     @classmethod
     def load(cls, items: Items, dumped: dict[str, Any]) -> Board:
@@ -250,6 +271,11 @@ class Board:
             set(indices.load(dumped["by_clear"])),
             dumped["ended_unseen"],
             set(indices.load(dumped["refused"])),
+            {
+                index: float(moment)
+                for moment, found in dumped.get("queued_since", {}).items()
+                for index in indices.load(found)
+            },
         )
 
 

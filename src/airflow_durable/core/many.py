@@ -23,6 +23,7 @@ from airflow_durable.core.many_begin import begin, is_list_changed
 from airflow_durable.core.many_ends import note_end
 from airflow_durable.core.many_resume import resume
 from airflow_durable.core.many_state import Goal, Many, ManyPort
+from airflow_durable.core.many_timeouts import check_starts, due_at
 from airflow_durable.core.model import Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
 
@@ -54,14 +55,16 @@ class Wake:
         their place.
     :param enough: with something to send, the wait ends when so many runs have ended, or...
     :param patience_seconds: ... so long after the first one.
+    :param due_at: when a run may have been queued for too long, in seconds since 1970; None: none can be.
     """
 
     failures_left: int | None
     is_more_to_send: bool
     enough: int
     patience_seconds: float
+    due_at: float | None = None
 
-    def is_due(self, *, ended: int, failed: int, left: int, since_first_seconds: float) -> bool:
+    def is_due(self, *, ended: int, failed: int, left: int, since_first_seconds: float, is_late: bool = False) -> bool:
         """
         Return whether the wait has to end.
 
@@ -69,8 +72,9 @@ class Wake:
         :param failed: how many of them failed, or were deleted.
         :param left: how many are still waited for.
         :param since_first_seconds: the time since the first end of this wait.
+        :param is_late: the moment ``due_at`` has come.
         """
-        if not left:
+        if not left or is_late:
             return True
         if self.failures_left is not None and failed > self.failures_left:
             return True
@@ -88,6 +92,7 @@ def wake_of(many: Many, patience_seconds: float) -> Wake:
         is_more_to_send=bool(board.pending or board.to_resume) or any(board.of(Status.WAITED_OUT)),
         enough=max(1, window // _SHARE_OF_WINDOW),
         patience_seconds=patience_seconds,
+        due_at=due_at(many),
     )
 
 
@@ -103,6 +108,7 @@ def send(many: Many) -> None:
     :raises SubmissionUnknownError: the server does not answer.
     """
     board, sent = many.board, 0
+    check_starts(many)
     many.check_failures()
     resume(many)
     while (index := _next_to_send(many)) is not None:

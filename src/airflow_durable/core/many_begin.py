@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_durable.core import port as calls
 from airflow_durable.core.decide import plan
 from airflow_durable.core.items import Status
+from airflow_durable.core.many_timeouts import note_overdue
 from airflow_durable.core.model import UNFINISHED_STATES, ChildRun, Clear, Decision, OnChildFailure, OnClear, Phase
 
 if TYPE_CHECKING:
@@ -246,7 +247,10 @@ def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: 
         rest = [index for index in chunk if index not in known]
         is_all_done = done >= len(rest)
         for index in rest:
-            board.set(index, Status.DONE if is_all_done else Status.ACTIVE)
+            if is_all_done:
+                board.set(index, Status.DONE)
+            else:
+                many.take(index)
         board.ended_unseen += 0 if is_all_done else done
     for index in () if goal.is_waiting else indices:
         many.take(index)
@@ -269,6 +273,9 @@ def _close(many: Many) -> None:
         board.set(index, Status.FAILED if is_failed else Status.MISSING)
     for index in list(board.of(Status.TO_RESUME)):
         board.set(index, Status.FAILED)
+    if many.goal.request.start_timeout_seconds is not None:
+        # They counted as failed, if their number was tolerated.
+        note_overdue(many, list(board.of(Status.ACTIVE)))
     for index in list(board.of(Status.ACTIVE)):
         board.set(index, Status.DONE)
     for index in list(board.of(Status.WAITED_OUT)):

@@ -29,9 +29,13 @@ class ItemKeysEqualError(ItemsInvalidError):
 
 class ItemsFailedError(DurableError):
     """
-    More items failed than are tolerated. With ``on_child_failure="fail"`` there is no other try.
+    More items failed than are tolerated.
+
+    There is no other try with ``on_child_failure="fail"``, or if it is ``start_timeout`` alone that makes them more.
 
     :param failed: the name and the run id of each failed item that is named.
+    :param overdue: so many of the failed ones have a run that has not left the queue in time...
+    :param seconds: ... which is this.
     """
 
     def __init__(  # noqa: PLR0913 - what the message is about
@@ -45,15 +49,20 @@ class ItemsFailedError(DurableError):
         running: int,
         pending: int,
         on_child_failure: OnChildFailure = OnChildFailure.FRESH,
+        overdue: int = 0,
+        seconds: float = 0.0,
     ) -> None:
-        what, self.is_terminal = _NEXT[on_child_failure], on_child_failure is OnChildFailure.FAIL
+        what = _NEXT[on_child_failure]
+        is_by_timeout = failures > tolerated >= failures - overdue
+        self.is_terminal = on_child_failure is OnChildFailure.FAIL or is_by_timeout
+        late = f" {overdue} of them are still queued after start_timeout ({seconds:g} s)." if overdue else ""
         named = ", ".join(f"{name} (run {run_id})" for name, run_id in failed[:NAMED_AT_MOST])
         more = f" and {failures - len(failed[:NAMED_AT_MOST])} more" if failures > len(failed[:NAMED_AT_MOST]) else ""
         left = f" {running} child runs are still active, and are left alone." if running else ""
         unsent = f" {pending} were not started." if pending else ""
         super().__init__(
             f"{failures} of {count} items failed, and {tolerated} are tolerated. Failed runs of Dag {dag_id!r}: "
-            f"{named}{more}.{left}{unsent} Open those runs to find the cause.",
+            f"{named}{more}.{late}{left}{unsent} Open those runs to find the cause.",
             if_retried=f"The next try of this task {what[0]}, and keeps the runs that succeeded or are still active.",
             if_final=f"Clear this task to {what[1]}; the runs that succeeded or are still active are kept.",
         )

@@ -7,6 +7,7 @@ The decision itself is :func:`.decide.decide`, the same as for a task with one c
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
 
 from airflow_durable.core import port as calls
@@ -15,6 +16,7 @@ from airflow_durable.core.decide import decide
 from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
+from airflow_durable.core.many_timeouts import begin_clock
 from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnChildFailure, OnClear, Proof
 from airflow_durable.core.record import CLEARED
 from airflow_durable.core.survey import CountLimit, Survey
@@ -220,15 +222,13 @@ class Many:
     def take(self, index: int) -> None:
         """Take note that an item's run exists and is ours: all that fire-and-forget waits for."""
         self.board.set(index, Status.ACTIVE if self.goal.is_waiting else Status.DONE)
+        if self.goal.is_waiting:
+            begin_clock(self, index)
 
-    def failed_items(self, most: int) -> list[tuple[str, str]]:
-        """Return name and run id of the failed items, some of them if there are more."""
-        found: list[tuple[str, str]] = []
-        for index in self.board.of(Status.FAILED, Status.MISSING):
-            if len(found) == most:
-                break
-            found.append((self.goal.items.name_of(index), self.run_id(index)))
-        return found
+    def failed_items(self, most: int) -> list[tuple[str, str, Status]]:
+        """Return name, run id and status of the failed items, some of them if there are more."""
+        failed = islice(self.board.of(Status.FAILED, Status.MISSING, Status.OVERDUE), most)
+        return [(self.goal.items.name_of(index), self.run_id(index), self.board.status(index)) for index in failed]
 
     def check_failures(self) -> None:
         """
@@ -244,13 +244,15 @@ class Many:
             on_child_failure = OnChildFailure.FRESH
         raise ItemsFailedError(
             self.goal.request.dag_id,
-            self.failed_items(NAMED_AT_MOST),
+            [(name, run_id) for name, run_id, _ in self.failed_items(NAMED_AT_MOST)],
             failures=self.board.failed,
             count=self.goal.items.count,
             tolerated=self.goal.tolerated,
-            running=self.board.running,
+            running=self.board.running + self.board.overdue,
             pending=self.board.pending + self.board.to_resume,
             on_child_failure=on_child_failure,
+            overdue=self.board.overdue,
+            seconds=self.goal.request.start_timeout_seconds or 0.0,
         )
 
     def _new_ledger(self) -> Ledger:

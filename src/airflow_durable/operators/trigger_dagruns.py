@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_durable.compat import conf
 from airflow_durable.durations import read_interval
-from airflow_durable.operators.parameters import ON_CHILD_FAILURE, ON_PARENT_END, check_all
+from airflow_durable.operators.parameters import ON_CHILD_FAILURE, ON_PARENT_END, START_TIMEOUT, check_all
 from airflow_durable.operators.trigger_dagrun import DurableRetriesWarning
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class TriggerDagRunsOperator(BaseOperator):
         ``child_tries`` allows it. ``"fresh"``: it gets a new run. ``"resume"`` (Airflow 3.3): the same run continues
         from where it failed; a reconciler has to run. ``"fail"``: the next try starts no other, and if more have failed
         than are tolerated there is no next try. The default is ``[durable] on_child_failure``.
+    :param start_timeout: how long a child run may be queued, from the request for it, in seconds or as a timedelta;
+        None: no limit. After that its item counts as failed, and nothing is done to the run. A deferral does not
+        restart it, another try does. The default is ``[durable] start_timeout``.
     :param result: a task of the child Dag, or several. Their return values are this task's: a list in the order of the
         items, or a dict by key if there are keys. None for a failed item.
     :param wait_for_completion: False: the task ends when all runs have been started.
@@ -90,6 +93,7 @@ class TriggerDagRunsOperator(BaseOperator):
         on_clear: str = "auto",
         on_parent_end: str = ON_PARENT_END,
         on_child_failure: str = ON_CHILD_FAILURE,
+        start_timeout: float | timedelta | None = START_TIMEOUT,
         result: str | list[str] | None = None,
         wait_for_completion: bool = True,
         poke_interval: float | timedelta = 60,
@@ -111,6 +115,7 @@ class TriggerDagRunsOperator(BaseOperator):
         self.on_clear = on_clear
         self.on_parent_end = on_parent_end
         self.on_child_failure = on_child_failure
+        self.start_timeout = start_timeout
         self.result = result
         self.wait_for_completion = wait_for_completion
         self.poke_interval = poke_interval
@@ -136,7 +141,7 @@ class TriggerDagRunsOperator(BaseOperator):
         )
         self._require("child_tries", _is_count(self.child_tries, least=1), "1 or more")
         self._require("on_clear", self.on_clear in _ON_CLEAR, f"one of {', '.join(_ON_CLEAR)}")
-        own = {name: getattr(self, name) for name in ("on_parent_end", "on_child_failure")}
+        own = {name: getattr(self, name) for name in ("on_parent_end", "on_child_failure", "start_timeout")}
         check_all(self.task_id, own, is_durable=True)
         is_interval = read_interval(self.poke_interval) is not None
         self._require("poke_interval", is_interval, "a number of seconds, 0 or more, or a timedelta")

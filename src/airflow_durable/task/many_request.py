@@ -17,7 +17,7 @@ from airflow_durable.core.many_errors import ItemsInvalidError
 from airflow_durable.core.model import Mode, OnClear, Request
 from airflow_durable.core.run_ids import check_run_id
 from airflow_durable.task.conf import parse_conf
-from airflow_durable.task.request import policies_of, read_states
+from airflow_durable.task.request import policies_of, read_states, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,6 +107,7 @@ def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt,
         failed_states=read_states("failed_states", operator.failed_states),
         on_clear=ON_CLEAR[operator.on_clear],
         **policies_of(operator, has_store=has_store),
+        start_timeout_seconds=seconds_of(operator, "start_timeout"),
     )
     pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
     for index in range(items.count):

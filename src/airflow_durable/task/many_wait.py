@@ -94,7 +94,7 @@ def _trigger_of(
         states=sorted(_states(many)),
         failed_states=many.goal.failed_states,
         poll_interval=poll_interval,
-        wake=asdict(wake_of(many, poll_interval)),
+        wake={name: value for name, value in asdict(wake_of(many, poll_interval)).items() if name != "due_at" or value},
         progress={"count": items.count, "done": board.done, "failed": board.failed},
         ledger={**ledgers.dump(many.ledger), **position},
         board=board.dump(),
@@ -137,7 +137,10 @@ def summary_of(many: Many) -> dict[str, Any]:
         "items": board.items.count,
         "succeeded": board.done,
         "failed": board.failed,
-        "failed_items": [{"item": name, "run_id": run_id} for name, run_id in many.failed_items(FAILED_NAMED)],
+        "failed_items": [
+            {"item": name, "run_id": run_id, **({"reason": "start_timeout"} if status is Status.OVERDUE else {})}
+            for name, run_id, status in many.failed_items(FAILED_NAMED)
+        ],
     }
 
 

@@ -146,7 +146,7 @@ def build_parent(context: Context) -> Parent:
     )
 
 
-def seconds_of(operator: TriggerDagRunOperator, name: str) -> float | None:
+def seconds_of(operator: TriggerDagRunOperator | TriggerDagRunsOperator, name: str) -> float | None:
     """
     Return a timeout of the task in seconds; None: it has none.
 

@@ -7,6 +7,7 @@ It runs in the triggerer for a deferred task, and in the worker for one that wai
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core.model import ENDED_STATES
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 NOTE_SECONDS = 60.0
 """The log says how the whole stands no more often than that."""
+
+LEAST_SECONDS = 5.0
+"""A wait does not end sooner because of a timeout: the clocks of the triggerer and of the worker may disagree."""
 
 SLICE = 250
 """The most waits that are begun before the event loop, which others share, has its turn again."""
@@ -59,6 +63,7 @@ class Watch:
         self.failed = 0
         self._error: BaseException | None = None
         self._has_news = asyncio.Event()
+        self._late_at: float | None = None
         self._waits: dict[int, Wait] = {}
         self.ends: dict[int, str | None] = {}
 
@@ -74,6 +79,8 @@ class Watch:
         self._states = states
         first_at: float | None = None
         next_note = loop.time() + NOTE_SECONDS
+        if self._wake.due_at is not None:
+            self._late_at = loop.time() + max(LEAST_SECONDS, self._wake.due_at - time.time())
         try:
             for number, (index, run_id) in enumerate(self._runs.items(), start=1):
                 awaited = frozenset() if index in self._waited_out else states
@@ -123,11 +130,14 @@ class Watch:
             failed=self.failed,
             left=len(self._runs) - len(self.ends),
             since_first_seconds=since_first_seconds,
+            is_late=self._late_at is not None and asyncio.get_running_loop().time() >= self._late_at,
         )
 
     async def _pause(self, seconds: float | None) -> None:
-        """Wait for news; if something has ended, no longer than patience lasts."""
+        """Wait for news; if something has ended, no longer than patience lasts, and never beyond a timeout."""
         seconds = NOTE_SECONDS if seconds is None or seconds <= 0 else min(seconds, NOTE_SECONDS)
+        if self._late_at is not None:
+            seconds = min(seconds, max(0.0, self._late_at - asyncio.get_running_loop().time()))
         self._has_news.clear()
         handle = asyncio.get_running_loop().call_later(seconds, self._has_news.set)
         try:
