@@ -359,6 +359,12 @@ def test_parameters_that_are_refused_when_the_dag_is_parsed(kwargs: dict[str, An
         make_dag(**kwargs)
 
 
+@pytest.mark.parametrize("kwargs", [{"start_timeout": -1}, {"on_child_failure": "retry"}, {"on_parent_end": "stop"}])
+def test_policies_that_are_refused_when_the_dag_is_parsed(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"of task 'trigger' must be"):
+        make_dag(**kwargs)
+
+
 @needs_store
 def test_the_reconciler_is_asked_to_end_the_whole_set(supervisor: Supervisor) -> None:
     supervisor.on_sleep = end_one(supervisor, "failed")
@@ -442,8 +448,33 @@ def test_failed_is_failed(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     assert sorted(supervisor.states()) == ["failed", *["success"] * 4]
 
 
+@each_wait
+def test_an_item_that_does_not_begin_in_time(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """The triggerer, or the wait in the worker, ends for it; nothing is started beside the run."""
+
+    def end() -> None:
+        for run in list(supervisor.runs.values())[1:]:
+            run.state = "success"
+
+    supervisor.on_sleep = end
+    outcome = finish(supervisor, make_dag(key="region", start_timeout=0.2, tolerated_failures=1, **mode))
+    assert outcome.state == "success"
+    run_id = next(iter(supervisor.runs))[1]
+    assert returned(supervisor)["failed_items"] == [{"item": "north", "run_id": run_id, "reason": "start_timeout"}]
+    assert supervisor.states() == ["queued", "success", "success", "success"]
+
+
+@each_wait
+def test_too_many_items_do_not_begin_in_time(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = lambda: None
+    outcome = finish(supervisor, make_dag(start_timeout=0.2, **mode))
+    assert outcome.state == "failed"
+    assert "4 of them are still queued after start_timeout (0.2 s)" in str(outcome.error)
+    assert supervisor.states() == ["queued"] * 4
+
+
 def test_fire_and_forget(supervisor: Supervisor) -> None:
-    outcome = finish(supervisor, make_dag(wait_for_completion=False))
+    outcome = finish(supervisor, make_dag(wait_for_completion=False, start_timeout=1))
     assert outcome.state == "success"
     assert supervisor.states() == ["queued"] * 4
 
