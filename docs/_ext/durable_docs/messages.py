@@ -34,6 +34,7 @@ SAMPLES: dict[str, Any] = {
     "is_reset": False,
     "on_child_failure": "fresh",
     "others": 3,
+    "overdue": 0,
     "seconds": 1800.0,
     "where": "the run is queued: its Dag is paused",
     "task_id": "summarise",
