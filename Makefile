@@ -107,9 +107,8 @@ test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them,
 	MANY_SCHEDULES=full $(BIN)/pytest tests/schedules/test_many.py
 
 .PHONY: bench-many
-bench-many: $(VENV)/.dev ## Measure many children of one task: start, wait, recovery, memory (NUMBER=10000 DATABASE=postgresql for more).
-	$(BIN)/python -W ignore -m bench.many_simulated
-	$(BIN)/python -W ignore -m bench.many $(or $(NUMBER),1000) --database $(or $(DATABASE),sqlite)
+bench-many: $(VENV)/.dev ## Measure many children of one task, and write docs/benchmarks-many.md (NUMBERS="100 1000 10000" DATABASE=postgresql MAPPED="50 200" for more).
+	$(BIN)/python -W ignore -m bench.many $(or $(NUMBERS),100 1000) --mapped $(or $(MAPPED),50) --database $(or $(DATABASE),sqlite) --write docs/benchmarks-many.md
 
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).

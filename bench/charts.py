@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ROW = re.compile(r"^\| (?P<figure>[^|]+) \| (?P<stock>[^|]*) \| (?P<ours>[^|]*) \| [^|]* \|$", re.MULTILINE)
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
-_KINDS = (("stock", "stock operator", "#c4472c"), ("ours", "durable", "#1b7f5c"))
+_COLOURS = ("#c4472c", "#1b7f5c")
 _WIDTH, _LEFT, _RIGHT, _TOP = 760, 200, 150, 64
 _BAR, _GAP = 16, 14
 
@@ -31,12 +31,14 @@ class Chart:
 
     :param pattern: of the rows' figures; its group is what a bar is labelled with.
     :param label: how the group is shown.
+    :param kinds: what the two columns are called.
     """
 
     name: str
     title: str
     pattern: str
     label: str
+    kinds: tuple[str, str] = ("stock operator", "durable")
 
 
 CHARTS = (
@@ -57,6 +59,13 @@ CHARTS = (
         "Waits on a worker: from the child's end to the parent's end (median, seconds)",
         r"a child whose task works ([\d,]+ s): child's end to parent's end \(s\)",
         "a child of {}",
+    ),
+    Chart(
+        "benchmarks-many",
+        "Many runs of one task: the time for each as their number grows (milliseconds)",
+        r"([\d,]+ runs): time for each \(ms\)",
+        "{}",
+        ("bare requests", "one task with many runs"),
     ),
 )
 
@@ -84,11 +93,11 @@ def _draw(chart: Chart, page: str) -> str:
         return ""
     longest = max((_value(text) or 0.0 for _, texts in rows for text in texts), default=0.0) or 1.0
     scale = (_WIDTH - _LEFT - _RIGHT) / longest
-    parts = [_legend()]
+    parts = [_legend(chart.kinds)]
     y = _TOP
     for label, texts in rows:
         parts.append(_text(_LEFT - 12, y + _BAR + 2, label, anchor="end"))
-        for (_, _, colour), text in zip(_KINDS, texts, strict=True):
+        for colour, text in zip(_COLOURS, texts, strict=True):
             value = _value(text)
             width = max((value or 0.0) * scale, 1.0)
             if value is not None:
@@ -116,9 +125,9 @@ def _value(text: str) -> float | None:
     return float(match[0].replace(",", "")) if match else None
 
 
-def _legend() -> str:
+def _legend(kinds: tuple[str, str]) -> str:
     parts, x = [], _LEFT
-    for _, title, colour in _KINDS:
+    for title, colour in zip(kinds, _COLOURS, strict=True):
         parts.append(f'<rect x="{x}" y="38" width="12" height="12" fill="{colour}"/>\n{_text(x + 18, 49, title)}')
         x += 140
     return "".join(parts)

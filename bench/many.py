@@ -1,9 +1,9 @@
 """
-Starting many runs from one task, beside bare requests and mapped stock operators.
+Many children of one task, beside bare requests and mapped stock operators, on a real Airflow.
 
-``python -m bench.many [NUMBER] [--database sqlite|postgresql]``.
+``python -m bench.many [NUMBER ...] [--mapped NUMBER ...] [--database sqlite|postgresql] [--write FILE]``
 
-Also, without an Airflow: what an item costs in memory, and in the row of a deferral.
+Beside that, without an Airflow: what is counted on a simulated server (:mod:`bench.many_simulated`), and memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import tracemalloc
 from datetime import datetime, timezone
@@ -26,33 +27,43 @@ from airflow_durable.core.items import Board, Items, Status, pack_keys
 from airflow_durable.core.model import Parent
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, ScratchAirflow
+from bench import charts, many_report, many_simulated
 from tests.support.servers import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-NUMBER = 1000
-MAPPED = 50
-LIMIT_SECONDS = 900.0
+NUMBERS = [100, 1000]
+MAPPED = [50]
+LIMIT_SECONDS = 3600.0
 
 
 def main() -> None:
-    """Measure, and print the figures as JSON."""
+    """Measure, print the figures as JSON, and write their page."""
     parser = argparse.ArgumentParser(prog="python -m bench.many", description="Measure many children of one task.")
-    parser.add_argument("number", nargs="?", type=int, default=NUMBER, help="how many runs are started (%(default)s)")
+    parser.add_argument("numbers", nargs="*", type=int, default=NUMBERS, help="how many runs are started %(default)s")
+    parser.add_argument("--mapped", nargs="+", type=int, default=MAPPED, help="by mapped stock operators %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--write", type=Path, help="a Markdown file to write the tables to, with its chart beside it")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {"memory": [measure_memory(count) for count in (10_000, 100_000)]}
+    figures: dict[str, Any] = {"database": arguments.database, "mapped": {}, "started": {}}
     home = Path(tempfile.mkdtemp(prefix="bench-many-"))
     try:
         with contextlib.ExitStack() as servers:
             options = {}
             if arguments.database == "postgresql":
                 options = servers.enter_context(PostgresServer(home)).options
-            figures["start"] = {"database": arguments.database, **measure_start(home, arguments.number, options)}
+            for kind, number, found in measure_starts(home, arguments.numbers, arguments.mapped, options):
+                figures[kind][number] = found
+                print(json.dumps({kind: {number: found}}), file=sys.stderr, flush=True)  # noqa: T201 - progress
     finally:
         shutil.rmtree(home, ignore_errors=True)
+    figures["memory"] = [measure_memory(count) for count in (10_000, 100_000)]
+    figures["simulated"] = many_simulated.measure()
     print(json.dumps(figures, indent=1))  # noqa: T201 - the output
+    if arguments.write:
+        arguments.write.write_text(many_report.write(figures), encoding="utf-8")
+        charts.write(arguments.write)
 
 
 def measure_memory(count: int) -> dict[str, Any]:
@@ -77,42 +88,50 @@ def measure_memory(count: int) -> dict[str, Any]:
     }
 
 
-def measure_start(home: Path, number: int, options: Mapping[str, str]) -> dict[str, Any]:
+def measure_starts(
+    home: Path, numbers: Sequence[int], mapped: Sequence[int], options: Mapping[str, str]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """
-    Measure how long it takes to start this many runs, and the parents' processor time.
+    Measure how long it takes to start so many runs, and the parents' processor time.
 
     That is of the scheduler with its LocalExecutor, in whose processes the tasks and their supervisors run. The child
     Dags are paused, so none of it is for the children.
 
+    :param mapped: so many of them by mapped stock operators.
     :param options: of the configuration; none: SQLite.
     """
-    os.environ["BENCH_MANY"], os.environ["BENCH_MAPPED"] = str(number), str(MAPPED)
+    os.environ["BENCH_MAPPED"] = ",".join(map(str, mapped))
     airflow = ScratchAirflow(home, dag_folders={"bench": Path(__file__).parent / "dags"}, options=options)
     with airflow, contextlib.closing(PublicApi(airflow.url)) as api:
         airflow.start(DEFAULT_COMPONENTS)
-        kinds = ("bare", "many", "mapped")
-        airflow.wait_for_dags({f"bench_many_{kind}" for kind in kinds})
-        found: dict[str, Any] = {"runs": number, "mapped_runs": MAPPED}
-        for kind in kinds:
-            dag_id = f"bench_many_{kind}"
-            before = _processor_seconds(airflow)
-            api.trigger(dag_id, "run")
-            airflow.wait_for(partial(_has_ended, airflow, dag_id), f"{dag_id} to end", LIMIT_SECONDS)
-            (run,) = airflow.database.runs(dag_id)
-            if run.state != "success":
-                logs = sorted((home / "logs").glob(f"dag_id={dag_id}/*/*/attempt=*.log"))
-                message = f"{dag_id} is {run.state}: {[log.read_text()[-3000:] for log in logs[:1]]}"
-                raise RuntimeError(message)
-            found[f"{kind}_processor_seconds"] = round(_processor_seconds(airflow) - before, 2)
-            if kind != "mapped":
-                task_id = "trigger_bare" if kind == "bare" else "trigger"
-                found[f"{kind}_seconds"] = round(api.xcom(dag_id, "run", task_id, "return_value"), 2)
-            elif run.start_date and run.end_date:
-                found["mapped_seconds"] = round((run.end_date - run.start_date).total_seconds(), 2)
-        mapped, many = found["mapped_processor_seconds"] / MAPPED, found["many_processor_seconds"] / number
-        found["processor_seconds_a_run_mapped_over_many"] = round(mapped / many, 1)
-        found["children"] = {kind: len(airflow.database.runs(f"bench_many_child_{kind}")) for kind in kinds}
-        return found
+        airflow.wait_for_dags({"bench_many_bare", "bench_many_many", *(f"bench_many_mapped_{each}" for each in mapped)})
+        for number in mapped:
+            yield "mapped", number, _measure(airflow, api, f"mapped_{number}", number)
+        for number in numbers:
+            kinds = {kind: _measure(airflow, api, kind, number) for kind in ("bare", "many")}
+            yield "started", number, kinds
+
+
+def _measure(airflow: ScratchAirflow, api: PublicApi, kind: str, number: int) -> dict[str, Any]:
+    """Start so many runs, and return the seconds and processor seconds that it took."""
+    dag_id, run_id, child = f"bench_many_{kind}", f"of_{number}", f"bench_many_child_{kind}"
+    before, there = _processor_seconds(airflow), len(airflow.database.runs(child))
+    api.trigger(dag_id, run_id, {"number": number})
+    airflow.wait_for(partial(_has_ended, airflow, dag_id), f"{dag_id} to end", LIMIT_SECONDS)
+    processor_seconds = round(_processor_seconds(airflow) - before, 2)
+    (run,) = (run for run in airflow.database.runs(dag_id) if run.run_id == run_id)
+    started = len(airflow.database.runs(child)) - there
+    if run.state != "success" or started != number:
+        logs = sorted((airflow.home / "logs").glob(f"dag_id={dag_id}/*/*/attempt=*.log"))
+        message = f"{dag_id} is {run.state}, {started} runs: {[log.read_text()[-3000:] for log in logs[:1]]}"
+        raise RuntimeError(message)
+    if kind in {"bare", "many"}:
+        task_id = "trigger_bare" if kind == "bare" else "trigger"
+        seconds = round(api.xcom(dag_id, run_id, task_id, "return_value"), 2)
+    else:
+        began, ended = run.start_date or run.run_after, run.end_date or run.run_after
+        seconds = round((ended - began).total_seconds(), 2) if began and ended else 0.0
+    return {"seconds": seconds, "processor_seconds": processor_seconds}
 
 
 def _processor_seconds(airflow: ScratchAirflow) -> float:

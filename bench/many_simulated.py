@@ -254,10 +254,10 @@ def measure_waits(count: int) -> dict[str, Any]:
     return {"items": count, "bytes_an_item": round(taken / count)}
 
 
-def main() -> None:
-    """Print the figures as JSON."""
-    figures = {
-        "without_a_crash": [run_through(count) for count in (1_000, 10_000, 100_000)],
+def measure() -> dict[str, Any]:
+    """Return all figures."""
+    return {
+        "without_a_crash": [run_through(count) for count in (100, 1_000, 10_000, 100_000)],
         "recovery": [
             recover(10_000, 5_000, done=0.0, failed=0),
             recover(10_000, 5_000, done=1.0, failed=0),
@@ -265,6 +265,7 @@ def main() -> None:
             recover(10_000, 5_000, done=0.5, failed=20),
             recover(1_000, 500, done=0.0, failed=0),
             recover(100_000, 50_000, done=0.0, failed=0),
+            recover(100, 50, done=0.0, failed=0),
         ],
         "wait": [
             watch(10_000, ended_a_minute=0, minutes=10),
@@ -279,7 +280,11 @@ def main() -> None:
         ],
         "memory_of_the_wait": [measure_waits(10_000)],
     }
-    print(json.dumps(figures, indent=1))  # noqa: T201 - the output
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    print(json.dumps(measure(), indent=1))  # noqa: T201 - the output
 
 
 if __name__ == "__main__":

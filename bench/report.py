@@ -75,7 +75,7 @@ parentheses. The ratios compare figures of the same round.
 def write(results: Sequence[dict[str, Any]], *, command: str) -> str:
     """Return the page."""
     parts = [
-        _TITLE.format(command=command, machine=_machine(), versions=_versions()),
+        _TITLE.format(command=command, machine=describe_machine(), versions=describe_versions()),
         *_write_waits([result for result in results if result["part"] == "waits"]),
         *_write_sync(
             [result for result in results if result["part"] == "sync"],
@@ -318,12 +318,14 @@ def _is_stock(result: dict[str, Any]) -> bool:
     return bool(result["plan"]["kind"] == "stock")
 
 
-def _machine() -> str:
+def describe_machine() -> str:
+    """Say on what was measured."""
     gib = round(psutil.virtual_memory().total / 2**30)
     return f"{os.cpu_count()} cores, {gib} GiB, {platform.system()}"
 
 
-def _versions() -> str:
+def describe_versions() -> str:
+    """Say with what was measured."""
     packages = ("apache-airflow", "apache-airflow-providers-standard", "airflow-durable")
     said = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     return f"Python {platform.python_version()}, {said}"
