@@ -107,8 +107,8 @@ test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them,
 	MANY_SCHEDULES=full $(BIN)/pytest tests/schedules/test_many.py
 
 .PHONY: bench-many
-bench-many: $(VENV)/.dev ## Measure many children of one task, and write docs/benchmarks-many.md (NUMBERS="100 1000 10000" DATABASE=postgresql MAPPED="50 200" for more).
-	$(BIN)/python -W ignore -m bench.many $(or $(NUMBERS),100 1000) --mapped $(or $(MAPPED),50) --database $(or $(DATABASE),sqlite) --write docs/benchmarks-many.md
+bench-many: $(VENV)/.dev ## Measure many children of one task, and write docs/benchmarks-many.md (NUMBERS="100 1000 10000" MAPPED="50 200" for more; DATABASE=sqlite).
+	$(BIN)/python -W ignore -m bench.many $(or $(NUMBERS),100 1000) --mapped $(or $(MAPPED),50) --database $(or $(DATABASE),postgresql) --write docs/benchmarks-many.md
 
 .PHONY: test-browser
 test-browser: $(VENV)/.dev ## Look at the waits page of a real Airflow with a headless Chromium (Debian's chromium package).
