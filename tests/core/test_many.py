@@ -568,6 +568,7 @@ def test_a_clear_of_a_task_that_failed(scenario: Scenario, choices: tuple[int, .
         ((1, False, 1, 60.0), (1, 1, 1, 99.0), False),
         ((0, True, 3, 60.0), (2, 0, 9, 59.0), False),
         ((0, True, 3, 60.0), (2, 0, 9, 60.0), True),
+        ((0, True, 3, 60.0), (1, 0, 9, 60.0), True),
         ((0, True, 3, 60.0), (3, 0, 9, 0.0), True),
         ((0, True, 3, 60.0), (0, 0, 9, 99.0), False),
         ((None, False, 3, 60.0), (3, 0, 9, 99.0), False),

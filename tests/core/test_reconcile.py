@@ -344,7 +344,7 @@ def test_record_with_values_that_no_database_takes_is_not_read(record: Record, c
         (Proof.LOGICAL_DATE, CHILD, (NOW - WORKER_CLOCK_AHEAD, NOW)),
         (
             Proof.RUN_AFTER,
-            replace(CHILD, created_at=NOW + WRITTEN_WITHIN * 2),
+            replace(CHILD, logical_date=None, created_at=NOW + WRITTEN_WITHIN * 2),
             (NOW - WORKER_CLOCK_AHEAD, NOW + WRITTEN_WITHIN),
         ),
     ],

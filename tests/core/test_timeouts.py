@@ -9,7 +9,7 @@ import pytest
 
 from airflow_durable.core import child_tasks, timeouts, waiting
 from airflow_durable.core.errors import LookUpFailedError, RunTimeoutError, StartTimeoutError
-from airflow_durable.core.model import ChildRun, Decision, Look, Mode, OnChildFailure, Proof, Request
+from airflow_durable.core.model import ChildRun, Decision, Look, Mode, OnChildFailure, Outcome, Proof, Request
 from airflow_durable.core.protocol import Started
 from airflow_durable.core.record import Clock, Record
 
@@ -132,8 +132,7 @@ def test_a_run_that_has_ended_or_gone_is_told(state: str | None) -> None:
         server.runs.clear()
     found = timeouts.check(FakePort(server, attempt(1)), START, RECORD)
     outcome = timeouts.outcome_of(found, EPOCH)
-    assert outcome is not None
-    assert outcome.state == state
+    assert outcome == Outcome(RECORD.dag_id, RECORD.run_id, state, EPOCH)
     server = stuck("running", {"a": "running"})
     assert timeouts.outcome_of(timeouts.check(FakePort(server, attempt(1)), START, RECORD), EPOCH) is None
 
@@ -243,5 +242,6 @@ def test_a_resumed_run_is_measured_from_its_resumption() -> None:
 
 def test_a_few_names_are_listed() -> None:
     assert child_tasks.list_names(["a", "b"]) == "a, b"
+    assert child_tasks.list_names(list("abcde")) == "a, b, c, d, e"
     assert child_tasks.list_names(list("abcdefg")) == "a, b, c, d, e and 2 more"
     assert child_tasks.failed({"b": "failed", "a": "failed", "c": "upstream_failed"}) == ["a", "b"]
