@@ -141,8 +141,9 @@ class Environment:
         """
         Run a part of the tests, and tell whether all went well.
 
-        Live scenarios that failed are run once more, in an Airflow of their own: an older scheduler may end by
-        a race of its own (StaleDataError on 3.1), and takes all that run beside it along. The table names them.
+        Live tests that failed are run once more, with all others of their modules, in an Airflow of their own: an older
+        scheduler may end by a race of its own (StaleDataError on 3.1), and takes all that run beside it along. Some
+        tests look at what others of their module have left. The table names them.
         """
         (self.results / f"{part.value}{AGAIN}.xml").unlink(missing_ok=True)
         if self._pytest(part.value, self.tests_of(part)):
@@ -157,10 +158,10 @@ class Environment:
         return self.run([*pytest, *tests], f"{name}.log", {0, _TESTS_FAILED}) == 0
 
     def _failed(self, part: Part) -> list[str]:
-        """Return the tests that failed, as pytest is given them."""
+        """Return the modules with tests that failed, as pytest is given them."""
         root = ET.parse(self.results / f"{part.value}.xml").getroot()  # noqa: S314 - our own pytest wrote it
-        cases = [case for case in root.iter("testcase") if case.find("failure") is not None]
-        return [f"{(case.get('classname') or '').replace('.', '/')}.py::{case.get('name')}" for case in cases]
+        cases = [case for case in root.iter("testcase") if {child.tag for child in case} & {"failure", "error"}]
+        return sorted({f"{(case.get('classname') or '').replace('.', '/')}.py" for case in cases})
 
     def tests_of(self, part: Part) -> Sequence[str]:
         """Return what pytest is given for a part, and how it is to run it."""

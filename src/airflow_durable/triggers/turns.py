@@ -360,10 +360,10 @@ class Turns:
         its batches is a reason to look at the next.
         """
         now = _now()
-        interval = self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, now) * jitter()
+        interval = self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, now)
         others = [other.due for other in batch.group.batches if other is not batch]
         if not batch.is_patient or not others:
-            return now + interval
+            return now + interval * jitter()
         return min(now + interval, max(now, *others) + interval / (len(others) + 1))
 
 
