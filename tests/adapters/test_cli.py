@@ -8,10 +8,11 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 import typer
+from typer.models import OptionInfo
 from typer.testing import CliRunner
 
 import airflow_durable
@@ -192,3 +193,18 @@ def test_the_help_loads_no_airflow(arguments: tuple[str, ...]) -> None:
         "try:\n    app()\nexcept SystemExit:\n    print('loaded', 'airflow' in sys.modules)\n"
     )
     assert run("-c", code).stdout.endswith("loaded False\n")
+
+
+def test_options_with_a_metavar_say_their_name() -> None:
+    """Typer 0.27, which is in the constraints of Airflow 3.3.2, takes the metavar for the name of any other."""
+    found = [
+        (command.name, name, (info.default, *(info.param_decls or ())))
+        for command in cli.app.registered_commands
+        if command.callback
+        for name, hint in get_type_hints(command.callback, include_extras=True).items()
+        for info in getattr(hint, "__metadata__", ())
+        if isinstance(info, OptionInfo) and info.metavar
+    ]
+    assert {"url", "many", "map_index"} <= {name for _, name, _ in found}
+    # Within Annotated the first name is where the default would be.
+    assert [one for one in found if not any(str(text).startswith("--") for text in one[2])] == []

@@ -33,13 +33,17 @@ _ADVICE = {
 DagId = Annotated[str, typer.Argument(metavar="DAG_ID", help="The parent's Dag.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The parent's Dag run.")]
 TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="The parent task.")]
-Url = Annotated[str, typer.Option(metavar="URL", help="Airflow's address, e.g. https://airflow.example.com")]
+Url = Annotated[str, typer.Option("--url", metavar="URL", help="Airflow's address, e.g. https://airflow.example.com")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Say what would be done, and do nothing.")]
-Region = Annotated[str, typer.Option(metavar="ID", help="Airflow 3.4: which of several instances in a loop.")]
-MapIndex = Annotated[int, typer.Option(metavar="N", help="Of a mapped task instance; in a loop, the iteration.")]
+Region = Annotated[
+    str, typer.Option("--region", metavar="ID", help="Airflow 3.4: which of several instances in a loop.")
+]
+MapIndex = Annotated[
+    int, typer.Option("--map-index", metavar="N", help="Of a mapped task instance; in a loop, the iteration.")
+]
 Call = Annotated[
-    int, typer.Option(metavar="N", help="Of a task that starts several child runs, which of them, from 1.")
+    int, typer.Option("--call", metavar="N", help="Of a task that starts several child runs, which of them, from 1.")
 ]
 
 

@@ -48,6 +48,7 @@ def demo(
     many: Annotated[
         int | None,
         typer.Option(
+            "--many",
             min=2,
             max=MOST_CHILDREN,
             metavar="NUMBER",
