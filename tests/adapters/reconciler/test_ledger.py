@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,11 @@ from airflow_durable.core.ledger import KEY, Ledger, dump, load
 from airflow_durable.core.model import Mode, Phase, Proof
 from airflow_durable.core.reconcile import Act
 from airflow_durable.metadata import asked
-from airflow_durable.server import changes, reconciler
+from airflow_durable.server import reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, Asking, World, asking
+
+from .withdrawals import act_while
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -408,25 +409,12 @@ def test_each_task_that_waits_has_its_share_of_a_turn(world: World, monkeypatch:
 def test_a_withdrawal_waits_for_what_is_being_done(world: World) -> None:
     """Once it is written the task looks, and sees what was done."""
     one, run_ids = make_failed(world, to_resume("inorth"))
-    is_waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     withdrawn = replace(ledger_of(world, one), asks=None)
-    real = changes.write_audit_log
     seen: list[list[int]] = []
 
     def withdraw_and_look() -> None:
         rewrite(world, one, withdrawn)
         seen.append(clear_numbers(world, run_ids[:1]))
 
-    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-
-        def wait_until_withdrawn(*arguments: Any) -> None:  # noqa: ANN401 - as the real one's
-            task = pool.submit(withdraw_and_look)
-            with world.engine.connect() as watching:
-                while not task.done() and not watching.scalar(is_waiting):
-                    watching.rollback()
-            assert not task.done(), "nothing held the withdrawal up"
-            real(*arguments)
-
-        patch.setattr(changes, "write_audit_log", wait_until_withdrawn)
-        assert len(Reconciler(world.open).turn().done) == 1
+    act_while(world, withdraw_and_look)
     assert seen == [[1]]

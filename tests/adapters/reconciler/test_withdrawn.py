@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,11 @@ import sqlalchemy as sa
 
 from airflow_durable.core.asks import without_action
 from airflow_durable.core.stored import dump
-from airflow_durable.server import changes, reconciler
+from airflow_durable.server import reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import asking
+
+from .withdrawals import act_while
 
 if TYPE_CHECKING:
     from tests.support.asking_parents import Asking, World
@@ -90,26 +91,13 @@ def test_what_is_withdrawn_after_all_was_read_is_not_done(world: World, kind: st
 def test_withdrawal_waits_for_what_is_being_done(world: World, kind: str, state: str) -> None:
     """Once it is written the task looks, and sees what was done."""
     parent = ask(world, kind, state)
-    is_waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    real = changes.write_audit_log
     seen: list[tuple[str, int]] = []
 
     def withdraw_and_look() -> None:
         withdraw(world, parent)
         seen.append(world.child(parent))
 
-    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-
-        def wait_until_withdrawn(*arguments: Any) -> None:  # noqa: ANN401 - as the real one's
-            task = pool.submit(withdraw_and_look)
-            with world.engine.connect() as watching:
-                while not task.done() and not watching.scalar(is_waiting):
-                    watching.rollback()
-            assert not task.done(), "nothing held the withdrawal up"
-            real(*arguments)
-
-        patch.setattr(changes, "write_audit_log", wait_until_withdrawn)
-        assert len(Reconciler(world.open).turn().done) == 1
+    act_while(world, withdraw_and_look)
     assert seen == [("queued", 1)]
 
 
