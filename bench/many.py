@@ -99,12 +99,13 @@ def measure_starts(
     home: Path, numbers: Sequence[int], mapped: Sequence[int], options: Mapping[str, str]
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """
-    Measure how long it takes to start so many runs, and the parents' processor time.
+    Measure how long it takes to start runs, and the parents' processor time.
 
     That is of the scheduler with its LocalExecutor, in whose processes the tasks and their supervisors run, less what
     these take while nothing runs. The child Dags are paused, so none of it is for the children.
 
-    :param mapped: so many of them by mapped stock operators.
+    :param numbers: how many runs are started, each in turn.
+    :param mapped: how many are started by mapped stock operators.
     :param options: of the configuration; none: SQLite.
     """
     os.environ["BENCH_MAPPED"] = ",".join(map(str, mapped))
@@ -136,7 +137,7 @@ def _measure_idle(airflow: ScratchAirflow) -> float:
 
 
 def _measure(airflow: ScratchAirflow, api: PublicApi, kind: str, number: int, idle: float) -> dict[str, float]:
-    """Start so many runs, and return the seconds and processor seconds that it took."""
+    """Start this many runs, and return the seconds and processor seconds that it took."""
     dag_id, run_id, child = f"bench_many_{kind}", f"run_{uuid.uuid4()}", f"bench_many_child_{kind}"
     began = time.monotonic()
     before, there = _processor_seconds(airflow), len(airflow.database.runs(child))

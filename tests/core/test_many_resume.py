@@ -34,7 +34,7 @@ WAITING = ParentNow("ti-1", "running", None, "running")
 
 
 def retried(count: int = 3, failed: int = 1, **goal: Any) -> tuple[World, many.Many]:  # noqa: ANN401 - Goal's own
-    """Return a second try, as it is when it has begun: so many runs of the first one have failed."""
+    """Return a second try that has begun, after some runs of the first one have failed."""
     world, port = open_world(count, child_tries=goal.get("child_tries", 1))
     first = open_many(port, request=RESUME)
     many.begin(first)
@@ -209,7 +209,7 @@ def test_a_run_that_a_person_has_cleared_before_its_turn_is_adopted() -> None:
 
 
 class Unreadable:
-    """The port of an item that cannot be looked up any more, after so many look-ups."""
+    """The port of an item that can be looked up only a few times."""
 
     def __init__(self, port: Any, left: list[int], *, is_transient: bool) -> None:  # noqa: ANN401 - a port
         self._port, self._left, self._is_transient = port, left, is_transient

@@ -134,7 +134,7 @@ class ReconcilerMissingError(DurableError):
     The reconciler did not do in time what it was asked for. The request is withdrawn.
 
     :param is_reset: a reset was asked for. Then the task does it itself, so this only goes into its log.
-    :param others: of a task with many children: so many more of its runs were not resumed.
+    :param others: of a task with many children: the number of its other runs that were not resumed.
     """
 
     def __init__(self, dag_id: str, run_id: str, seconds: float, *, is_reset: bool = False, others: int = 0) -> None:

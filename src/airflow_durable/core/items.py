@@ -175,7 +175,7 @@ class Board:
         return found if found >= 0 else None
 
     def first(self, status: Status, most: int) -> list[int]:
-        """Return the first items with this status, so many at most."""
+        """Return the first items with this status, at most ``most`` of them."""
         found: list[int] = []
         index = -1
         while len(found) < most and (index := self.statuses.find(status, index + 1)) >= 0:

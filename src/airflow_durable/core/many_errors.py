@@ -34,8 +34,8 @@ class ItemsFailedError(DurableError):
     There is no other try with ``on_child_failure="fail"``, or if it is ``start_timeout`` alone that makes them more.
 
     :param failed: the name and the run id of each failed item that is named.
-    :param overdue: so many of the failed ones have a run that has not left the queue in time...
-    :param seconds: ... which is this.
+    :param overdue: the number of failed items whose run has not left the queue in time.
+    :param seconds: that time.
     """
 
     def __init__(  # noqa: PLR0913 - what the message is about

@@ -58,7 +58,7 @@ def _next_batch(many: Many) -> list[int]:
 
 
 def _find_actions(many: Many, batch: list[int]) -> dict[int, Action]:
-    """Look the runs up, decide about each again, and return what is to be asked for."""
+    """Look up each run, decide about it again, and return what to ask the reconciler for."""
     found: dict[int, Action] = {}
     for index in batch:
         seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))

@@ -168,10 +168,9 @@ class Reconciler:
                 (ends if verdict.act is Act.CANCEL else due).append(_Due(key, *found))
             elif verdict.is_settled:
                 self.watching.drop(key)
-        of_ledgers = self._find_due_items(asked, open_ledgers, parents, now)
-        resumed = [one for one in of_ledgers if one.child.state == "failed"]
+        resumed, ended = self._find_due_items(asked, open_ledgers, parents, now)
         # Running tasks wait for a resume and a reset; what is to be ended can wait.
-        return due + resumed + ends + of_ledgers[len(resumed) :]
+        return due + resumed + ends + ended
 
     def _find_due_items(
         self,
@@ -179,30 +178,33 @@ class Reconciler:
         open_ledgers: list[tuple[CallKey, Watched, Verdict]],
         parents: dict[CallKey, ParentRow],
         now: datetime,
-    ) -> list[_Due]:
+    ) -> tuple[list[_Due], list[_Due]]:
         """
         Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn.
 
         Those whose tasks wait for failed runs to be resumed come first, and each of these gets a share of every turn.
+
+        :returns: the runs to be resumed, and those to be ended.
         """
-        due: list[_Due] = []
+        resumed: list[_Due] = []
+        ended: list[_Due] = []
         start = self._ledgers_from % max(1, len(open_ledgers))
         in_turn = open_ledgers[start:] + open_ledgers[:start]
         waiting = [one for one in in_turn if is_resuming_items(one[1].record, _now_of(one[0], parents))]
         share = max(1, ITEMS_AT_ONCE // max(1, len(waiting)))
         keys = {key for key, _, _ in waiting}
         for key, watched, verdict in waiting + [one for one in in_turn if one[0] not in keys]:
-            if len(due) >= ITEMS_AT_ONCE:
+            if len(resumed) + len(ended) >= ITEMS_AT_ONCE:
                 break
             self._ledgers_from += 1
             if key in keys:
-                due += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
+                resumed += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
                 continue
             items_due = self._find_items(asked, key, watched, _now_of(key, parents), now)
-            due += items_due
+            ended += items_due
             if not items_due and not watched.after and verdict.is_settled:
                 self.watching.drop(key)
-        return due
+        return resumed, ended
 
     def _find_resumed(
         self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime
