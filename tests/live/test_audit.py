@@ -187,20 +187,26 @@ def audited(lab: Lab, outcomes: dict[str, Future[None]]) -> Iterator[dict[str, D
 def test_duplicates_are_found(lab: Lab, audited: dict[str, DetailedSource], way: str) -> None:
     """The audit finds each duplicate once, names it correctly, and says how sure that is."""
 
-    def find() -> list[tuple[str, str, int, int]]:
+    def find() -> list[tuple[str, str, int, int, tuple[str, ...]]]:
         return sorted(
-            (one.sureness.value, one.parent.dag_id, one.parent.map_index, one.attempt.try_number)
+            (
+                one.sureness.value,
+                one.parent.dag_id,
+                one.parent.map_index,
+                one.attempt.try_number,
+                tuple(f"{other.dag_id} {other.run_id}" for other in one.could_also_be),
+            )
             for one in _audit(audited[way], *ALL_PARENTS).findings
         )
 
     expected = [
-        ("certain", "audited_forgotten_parent", -1, 1),
-        ("certain", "audited_mapped_parent", 0, 1),
-        ("certain", "audited_mapped_parent", 1, 1),
-        ("certain", "audited_shared_parent", -1, 1),
-        ("certain", "audited_subclass_parent", -1, 1),
-        ("certain", "audited_subclass_parent", -1, 2),
-        ("possible", "audited_crashed_cleared_parent", -1, 1),
+        ("certain", "audited_forgotten_parent", -1, 1, ()),
+        ("certain", "audited_mapped_parent", 0, 1, ()),
+        ("certain", "audited_mapped_parent", 1, 1, ()),
+        ("certain", "audited_shared_parent", -1, 1, ()),
+        ("certain", "audited_subclass_parent", -1, 1, ()),
+        ("certain", "audited_subclass_parent", -1, 2, ()),
+        ("possible", "audited_crashed_cleared_parent", -1, 1, ()),
     ]
     _wait_for_others(lab, lambda: find() == expected)
     assert find() == expected
