@@ -120,9 +120,7 @@ DECISIONS: Mapping[Decision, DecisionWords] = {
     Decision.TERMINAL_RESUBMIT: DecisionWords("new run", "The child run had failed: started a new one"),
     Decision.RESUME: DecisionWords("resumed", "The child run had failed: asked for its failed tasks to run again"),
     Decision.GIVE_UP: DecisionWords("gave up", "The child run had failed: failed, too, and started nothing"),
-    Decision.WAIT_OUT: DecisionWords(
-        "waiting it out", "Waits for the end of the active child run, then starts a new one"
-    ),
+    Decision.WAIT_OUT: DecisionWords("waits first", "Waits for the end of the active child run, then starts a new one"),
     Decision.RESET: DecisionWords("reset", "Cleared the existing run that has the fixed run id"),
     Decision.FOREIGN: DecisionWords(
         "not its own", "The run with the fixed run id is not this task's: did what the stock operator does"

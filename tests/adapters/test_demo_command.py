@@ -95,6 +95,16 @@ def test_how_it_ends(monkeypatch: pytest.MonkeyPatch, error: BaseException, code
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == code
 
 
+def test_a_signal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(*_: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr("airflow_durable.demo.comparison.compare", compare)
+    ended = CliRunner().invoke(cli.app, ["demo"])
+    assert ended.exit_code == 143
+    assert "Ended by a signal. Everything that was started has been ended." in ended.stderr
+
+
 def test_a_difference_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_durable.demo.comparison.compare", lambda *_: result(2))
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == ExitCode.FOUND

@@ -91,6 +91,10 @@ def demo(
     except KeyboardInterrupt:
         say("Interrupted. Everything that was started has been ended.")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except SystemExit:
+        # SIGTERM or SIGHUP (demo/processes.py).
+        say("Ended by a signal. Everything that was started has been ended.")
+        raise
     except AirflowNotReadyError as error:
         message = f"The demonstration failed: {error}"
         raise CommandError(message) from None
