@@ -45,6 +45,9 @@ RUN_ID = "run"
 _OPTIONS = {
     "core.parallelism": "40",
     "scheduler.task_instance_heartbeat_timeout": "15",
+    # 3.4 gives a process that is to end so long before SIGKILL. By default its heartbeat would time out first, and the
+    # scheduler of 3.4.0b2 ends itself when it gives up a task that was cleared (docs/limits.md, "Airflow 3.4").
+    "core.killed_task_cleanup_time": "3",
     # A worker that was cut off goes on for as long as its scenario wants it to, and one whose request is held waits.
     "workers.max_failed_heartbeats": "1000",
     "workers.execution_api_timeout": "300",
