@@ -22,7 +22,8 @@ from sqlalchemy import select
 
 from airflow_durable.compat import Stats, conf
 from airflow_durable.core.model import UNFINISHED_STATES
-from airflow_durable.metadata.asked import LEDGER, Asked
+from airflow_durable.metadata.asked import Asked
+from airflow_durable.metadata.calls import LEDGER
 from airflow_durable.metadata.model import ENDED_STATES
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.reconcile import ChildNow
-    from airflow_durable.metadata.asked import ParentRow
+    from airflow_durable.metadata.families import ParentRow
 
 _AT_REST = ENDED_STATES | {"up_for_retry", None}
 """States of a parent in which it writes nothing."""
@@ -126,12 +127,12 @@ def read_situation(session: Session, row_id: int, seen: Situation | None = None)
     if key is None or key.call == LEDGER:
         # What is decided here is about one child run.
         return None
-    parent, journal = asked.parents({key}, is_locked=seen is not None).get(key), asked.journals({key}).get(key)
+    parent, journal = asked.families.parents({key}, is_locked=seen is not None).get(key), asked.journals({key}).get(key)
     if parent is None or journal is None or journal.record is None:
         return None
     record = journal.record
     claim = Claim(key, parent, journal, record)
-    child = asked.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
+    child = asked.families.children({(record.dag_id, record.run_id)}).get((record.dag_id, record.run_id))
     rows = tuple(asked.rows_of_parent(key))
     if seen is not None:
         return Situation(claim, child, rows, seen.is_proven, seen.rivals)

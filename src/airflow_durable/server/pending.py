@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.reconcile import Act, Reason, decide, is_resuming_items
 from airflow_durable.metadata import logged_actions
-from airflow_durable.metadata.asked import Asked, CallKey
+from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import hosting
 from airflow_durable.server.proof import Claim, find_rivals, find_unproven
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from airflow_durable.core.reconcile import ChildNow
-    from airflow_durable.metadata.asked import ParentRow
+    from airflow_durable.metadata.calls import CallKey
+    from airflow_durable.metadata.families import ParentRow
     from airflow_durable.metadata.logged_actions import LoggedAction
     from airflow_durable.server.watch_list import Watched
 
@@ -166,8 +167,8 @@ class Reader:
 
     def _find(self, session: Session, asked: Asked) -> list[Request]:
         now, calls = datetime.now(tz=timezone.utc), self._watching.calls
-        parents = asked.parents(calls)
-        children = asked.children({(one.record.dag_id, one.record.run_id) for one in calls.values()})
+        parents = asked.families.parents(calls)
+        children = asked.families.children({(one.record.dag_id, one.record.run_id) for one in calls.values()})
         due: dict[CallKey, tuple[Watched, ParentRow, ChildNow, Act]] = {}
         for key, watched in list(calls.items()):
             parent = parents.get(key)
@@ -191,12 +192,12 @@ class Reader:
         if not isinstance(watched.record, Ledger):
             return None
         if is_resuming_items(watched.record, parent.now):
-            found = asked.items_to_resume(watched.record, parent)
+            found = asked.families.items_to_resume(watched.record, parent)
             is_due = (decide(watched.entry, parent.now, child, now).act is Act.RESUME for _, child in found)
             return next((one for one, due in zip(found, is_due, strict=True) if due), None)
         if decide(watched.entry, parent.now, None, now).reason is not Reason.CHILD_MISSING:
             return None
-        return next(iter(asked.active_items(watched.record, parent, 0)), None)
+        return next(iter(asked.families.active_items(watched.record, parent, 0)), None)
 
     def _check(
         self, session: Session, asked: Asked, due: dict[CallKey, tuple[Watched, ParentRow, ChildNow, Act]]

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.reconcile import ChildNow
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow
+    from airflow_durable.metadata.asked import Asked
+    from airflow_durable.metadata.calls import CallKey, Journal
+    from airflow_durable.metadata.families import ParentRow
 
 __all__ = ["Claim", "DagModel", "find_rivals", "find_unproven", "is_same_team"]
 
@@ -69,7 +71,7 @@ def find_rivals(asked: Asked, key: CallKey, record: Record, child: ChildNow) -> 
     if window is None:
         return []
     others = asked.named_elsewhere(record, key, window)
-    journals, parents = asked.journals(others), asked.parents(others)
+    journals, parents = asked.journals(others), asked.families.parents(others)
     found = {}
     for other in others:
         if other in journals and other in parents and (named := journals[other].record) is not None:

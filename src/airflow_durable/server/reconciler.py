@@ -10,7 +10,6 @@ for the proof, acts with Airflow's own functions, and writes to Airflow's audit 
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,11 +22,13 @@ from sqlalchemy.exc import IntegrityError
 from airflow_durable.compat import Stats
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import Proof
-from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, is_resuming_items, prove
-from airflow_durable.metadata.asked import ITEMS_AT_ONCE, Asked
+from airflow_durable.core.reconcile import Act, Reason, decide, prove
+from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
+from airflow_durable.server.due import DELETED, Search
 from airflow_durable.server.proof import Claim, find_rivals, find_unproven, is_same_team
+from airflow_durable.server.reporting import Done, Reports, text_of
 from airflow_durable.server.watch_list import WatchList
 
 if TYPE_CHECKING:
@@ -35,28 +36,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import ChildNow, Verdict
+    from airflow_durable.core.reconcile import Verdict
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import CallKey, Journal, ParentRow
-    from airflow_durable.server.watch_list import Watched
-
-log = logging.getLogger("airflow_durable.reconciler")
-
-MAX_REPORTED = 10_000
-"""What was logged once is remembered, up to so many."""
+    from airflow_durable.metadata.calls import CallKey, Journal
+    from airflow_durable.metadata.families import ParentRow
+    from airflow_durable.server.due import Due
 
 _DO = {Act.CANCEL: changes.end_run, Act.RESUME: changes.resume_run, Act.RESET: changes.reset_run}
-_DONE = {Act.CANCEL: "Ended", Act.RESUME: "Resumed", Act.RESET: "Reset"}
-
-
-@dataclass(frozen=True)
-class Done:
-    """What was done to which run, for which parent."""
-
-    act: Act
-    dag_id: str
-    run_id: str
-    parent: str
 
 
 @dataclass
@@ -71,15 +57,6 @@ class Turn:
     watched: int = 0
     done: list[Done] = field(default_factory=list)
     looked_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Due:
-    """A call for which something seems to be due, and its child as it was seen."""
-
-    key: CallKey
-    child_id: int
-    child: ChildNow
 
 
 class _Found(NamedTuple):
@@ -110,9 +87,8 @@ class Reconciler:
     ) -> None:
         self._open_session = open_session
         self.watching = WatchList(clock)
-        self._reported: set[tuple[CallKey, Reason]] = set()
-        self._failed: set[tuple[CallKey, type[Exception]]] = set()
-        self._ledgers_from = 0
+        self._search = Search(self.watching)
+        self._reports = Reports()
 
     def turn(self) -> Turn:
         """Look once, and do what there is to do."""
@@ -120,20 +96,20 @@ class Reconciler:
         with self._open_session() as session:
             asked = Asked(load_tables(), session.execute)
             self.watching.update(asked)
-            due = self._find_due(asked) if self.watching.calls else []
+            due = self._search.find(asked) if self.watching.calls else []
         looked_seconds = time.monotonic() - began
         while self.watching.unreadable:
-            self._report(self.watching.unreadable.pop(), Reason.UNPROVEN_DAMAGED)
+            self._leave_alone(self.watching.unreadable.pop(), Reason.UNPROVEN_DAMAGED)
         turn = Turn(looked_seconds=looked_seconds)
         for one in due:
             try:
                 done = self._act(one)
             except changes.DagUnknownError:  # noqa: PERF203 - one that fails must not stop the others
-                self._report(one.key, Reason.DAG_UNKNOWN)
+                self._leave_alone(one.key, Reason.DAG_UNKNOWN)
             except changes.DagBrokenError:
-                self._report(one.key, Reason.DAG_BROKEN)
+                self._leave_alone(one.key, Reason.DAG_BROKEN)
             except Exception as error:  # noqa: BLE001 - one that fails must not stop the others
-                self._report_failure(one.key, error)
+                self._reports.failure(one.key, error)
             else:
                 turn.done += [done] if done else []
         turn.watched = len(self.watching.calls)
@@ -141,100 +117,7 @@ class Reconciler:
         Stats.gauge("durable.reconciler.turn_seconds", time.monotonic() - began)
         return turn
 
-    def _find_due(self, asked: Asked) -> list[_Due]:
-        """Return what seems to be due, and take off the list what is settled."""
-        now = datetime.now(tz=timezone.utc)
-        calls = self.watching.calls
-        parents = asked.parents(calls)
-        due: list[_Due] = []
-        ends: list[_Due] = []
-        open_calls: list[tuple[CallKey, Watched, ParentNow]] = []
-        open_ledgers: list[tuple[CallKey, Watched, Verdict]] = []
-        for key, watched in list(calls.items()):
-            watched.parent = parents.get(key, watched.parent)
-            parent = _now_of(key, parents)
-            verdict = decide(watched.entry, parent, None, now)
-            if verdict.reason is Reason.CHILD_MISSING and isinstance(watched.record, Ledger):
-                open_ledgers.append((key, watched, verdict))
-            elif verdict.reason is Reason.CHILD_MISSING:
-                open_calls.append((key, watched, parent))
-            elif verdict.is_settled:
-                self.watching.drop(key)
-        children = asked.children({(watched.record.dag_id, watched.record.run_id) for _, watched, _ in open_calls})
-        for key, watched, parent in open_calls:
-            found = children.get((watched.record.dag_id, watched.record.run_id))
-            verdict = decide(watched.entry, parent, found and found[1], now)
-            if verdict.act is not Act.NOTHING and found:
-                (ends if verdict.act is Act.CANCEL else due).append(_Due(key, *found))
-            elif verdict.is_settled:
-                self.watching.drop(key)
-        resumed, ended = self._find_due_items(asked, open_ledgers, parents, now)
-        # Running tasks wait for a resume and a reset; what is to be ended can wait.
-        return due + resumed + ends + ended
-
-    def _find_due_items(
-        self,
-        asked: Asked,
-        open_ledgers: list[tuple[CallKey, Watched, Verdict]],
-        parents: dict[CallKey, ParentRow],
-        now: datetime,
-    ) -> tuple[list[_Due], list[_Due]]:
-        """
-        Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn.
-
-        Those whose tasks wait for failed runs to be resumed come first, and each of these gets a share of every turn.
-
-        :returns: the runs to be resumed, and those to be ended.
-        """
-        resumed: list[_Due] = []
-        ended: list[_Due] = []
-        start = self._ledgers_from % max(1, len(open_ledgers))
-        in_turn = open_ledgers[start:] + open_ledgers[:start]
-        waiting = [one for one in in_turn if is_resuming_items(one[1].record, _now_of(one[0], parents))]
-        share = max(1, ITEMS_AT_ONCE // max(1, len(waiting)))
-        keys = {key for key, _, _ in waiting}
-        for key, watched, verdict in waiting + [one for one in in_turn if one[0] not in keys]:
-            if len(resumed) + len(ended) >= ITEMS_AT_ONCE:
-                break
-            self._ledgers_from += 1
-            if key in keys:
-                resumed += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
-                continue
-            items_due = self._find_items(asked, key, watched, _now_of(key, parents), now)
-            ended += items_due
-            if not items_due and not watched.after and verdict.is_settled:
-                self.watching.drop(key)
-        return resumed, ended
-
-    def _find_resumed(
-        self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime
-    ) -> list[_Due]:
-        """Return which runs a ledger asks to be resumed. If there is none, the task may have withdrawn that."""
-        if not isinstance(watched.record, Ledger) or watched.parent is None:
-            return []
-        found = asked.items_to_resume(watched.record, watched.parent)
-        due = [_Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is Act.RESUME]
-        if not due:
-            self.watching.take({key}, asked.journals({key}))
-        return due
-
-    @staticmethod
-    def _find_items(asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime) -> list[_Due]:
-        """
-        Return what seems to be due for a ledger: some of its active runs, and others in the next turn.
-
-        So a thousand of them neither make a turn long, nor do some that cannot be ended stand before the others.
-        """
-        if not isinstance(watched.record, Ledger) or watched.parent is None:
-            return []
-        found = asked.active_items(watched.record, watched.parent, watched.after)
-        is_more = len(found) >= ITEMS_AT_ONCE
-        watched.after = found[-1][0] if is_more else 0
-        return [
-            _Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is not Act.NOTHING
-        ]
-
-    def _act(self, due: _Due) -> Done | None:
+    def _act(self, due: Due) -> Done | None:
         """Do what is due, in one transaction; None: it was not wanted any more, or may not be wanted."""
         rivals = self._find_rivals(due)
         with self._open_session() as session:
@@ -270,10 +153,10 @@ class Reconciler:
             )
             session.commit()
             # From here on it is done, whatever fails.
-            self._say(done, verdict, changed)
+            self._reports.done(done, verdict, changed)
         return done
 
-    def _find_rivals(self, due: _Due) -> list[ParentRow]:
+    def _find_rivals(self, due: Due) -> list[ParentRow]:
         """Return the other parents whose records prove the same. A search, so no lock is held."""
         watched = self.watching.calls.get(due.key)
         if watched is None or not watched.record.is_fixed:
@@ -282,10 +165,10 @@ class Reconciler:
         with self._open_session() as session:
             return find_rivals(Asked(load_tables(), session.execute), due.key, record, due.child)
 
-    def _decide_locked(self, session: Session, due: _Due, rivals: Sequence[ParentRow]) -> _Found | None:
+    def _decide_locked(self, session: Session, due: Due, rivals: Sequence[ParentRow]) -> _Found | None:
         """Decide again, on what is there while the child's row is locked; None: nothing is to be done."""
         asked = Asked(load_tables(), session.execute)
-        parents = asked.parents({due.key}, is_locked=True)
+        parents = asked.families.parents({due.key}, is_locked=True)
         row, watched = parents.get(due.key), self.watching.calls.get(due.key)
         if row is None or watched is None:
             # Not watched: another run of the ledger has shown that nothing is asked for any more.
@@ -302,13 +185,13 @@ class Reconciler:
             # By another thing it may have other rivals: the next turn looks for them.
             return None
         now = datetime.now(tz=timezone.utc)
-        found = asked.children({run}).get(run)
+        found = asked.families.children({run}).get(run)
         verdict = decide(journal.newest, row.now, found and found[1], now)
         if verdict.act is Act.NOTHING or not found:
             return None
         unproven = find_unproven(session, Claim(due.key, row, journal, record), found[1], rivals)
         if unproven is not None:
-            self._report(due.key, unproven, rivals if unproven is Reason.UNPROVEN_TWICE else ())
+            self._leave_alone(due.key, unproven, rivals if unproven is Reason.UNPROVEN_TWICE else ())
             if not isinstance(record, Ledger) or unproven is Reason.UNPROVEN_TEAM:
                 # Of a ledger the other runs are still to be ended.
                 self.watching.drop(due.key)
@@ -316,7 +199,7 @@ class Reconciler:
         is_kept = verdict.act is Act.CANCEL or isinstance(record, Ledger)
         return _Found(verdict, record, row, None if is_kept else journal)
 
-    def _decide_deleted(self, session: Session, due: _Due) -> _Found | None:
+    def _decide_deleted(self, session: Session, due: Due) -> _Found | None:
         """
         Decide for a parent whose Dag run was deleted while it was watched: of that, only what was read before is left.
 
@@ -331,7 +214,7 @@ class Reconciler:
         if session.scalar(sa.select(run.id).where(run.dag_id == parent.dag_id, run.run_id == parent.run_id)):
             self.watching.drop(due.key)
             return None
-        verdict = decide(watched.entry, _DELETED, due.child, datetime.now(tz=timezone.utc))
+        verdict = decide(watched.entry, DELETED, due.child, datetime.now(tz=timezone.utc))
         unproven = prove(parent.identities, (), watched.record, due.child, calls=0)
         if not is_same_team(session, parent.dag_id, due.child.dag_id):
             unproven = Reason.UNPROVEN_TEAM
@@ -339,53 +222,9 @@ class Reconciler:
             return None
         return _Found(verdict, watched.record, parent, None)
 
-    def _say(self, done: Done, verdict: Verdict, changed: changes.Changed) -> None:
-        log.info(
-            "%s the Dag run %s of %s for %s: %s.",
-            _DONE[done.act],
-            done.run_id,
-            done.dag_id,
-            done.parent,
-            verdict.reason.value,
-        )
-        Stats.incr("durable.reconciler.done", tags={"act": done.act.value})
-        if done.act is Act.CANCEL:
-            try:
-                changes.call_listeners(changed, f"airflow-durable: {verdict.reason.value}.")
-            except Exception:
-                log.exception("Airflow's listeners could not be called.")
-
-    def _report_failure(self, key: CallKey, error: Exception) -> None:
-        """Log an error, such as a lock that was not had or a connection that was lost; once for each kind."""
-        is_known = (key, type(error)) in self._failed
-        if len(self._failed) >= MAX_REPORTED:
-            self._failed.clear()
-        self._failed.add((key, type(error)))
-        log.log(
-            logging.DEBUG if is_known else logging.ERROR,
-            "What a record asks for could not be done. The next turn tries again.",
-            exc_info=error,
-        )
-
-    def _report(self, key: CallKey, reason: Reason, rivals: Sequence[ParentRow] = ()) -> None:
-        """
-        Log once why something is left alone. Nothing of the record is quoted: anybody may have written it.
-
-        :param rivals: by their rows.
-        """
-        if (key, reason) in self._reported:
-            return
-        if len(self._reported) >= MAX_REPORTED:
-            self._reported.clear()
-        self._reported.add((key, reason))
+    def _leave_alone(self, key: CallKey, reason: Reason, rivals: Sequence[ParentRow] = ()) -> None:
         watched = self.watching.calls.get(key)
-        parent = text_of(watched.parent) if watched and watched.parent else f"task {key.task_id!r}"
-        others = f" ({'; '.join(map(text_of, rivals))})" if rivals else ""
-        log.warning("What the record of %s asks for is left alone: %s%s.", parent, reason.value, others)
-        Stats.incr("durable.reconciler.left_alone", tags={"reason": reason.name.lower()})
-
-
-_DELETED = ParentNow(None, None, None, None)
+        self._reports.left_alone(key, watched.parent if watched else None, reason, rivals)
 
 
 def _withdraw(session: Session, key: CallKey, journal: Journal) -> bool:
@@ -400,13 +239,3 @@ def _withdraw(session: Session, key: CallKey, journal: Journal) -> bool:
         return False
     # None: the entry that asks was deleted meanwhile.
     return bool(written.rowcount == 1)
-
-
-def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:
-    return parents[key].now if key in parents else _DELETED
-
-
-def text_of(parent: ParentRow) -> str:
-    """Return a parent's name, for people."""
-    index = f"[{parent.map_index}]" if parent.map_index >= 0 else ""
-    return f"{parent.dag_id}.{parent.task_id}{index} in {parent.run_id}"

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.reconcile import Entry
     from airflow_durable.core.record import Record
-    from airflow_durable.metadata.asked import Asked, CallKey, Journal, ParentRow, RowMark
+    from airflow_durable.metadata.asked import Asked
+    from airflow_durable.metadata.calls import CallKey, Journal, RowMark
+    from airflow_durable.metadata.families import ParentRow
 
 LATE_COMMIT_SECONDS = 30.0
 FULL_SEARCH_SECONDS = 3_600.0

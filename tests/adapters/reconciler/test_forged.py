@@ -14,7 +14,8 @@ import pytest
 from airflow_durable.core.model import Parent, Proof
 from airflow_durable.core.run_ids import child_run_id, tag_of_parent
 from airflow_durable.core.stored import dump
-from airflow_durable.metadata.asked import MAX_VALUE, Asked, CallKey
+from airflow_durable.metadata.asked import Asked
+from airflow_durable.metadata.calls import MAX_VALUE, CallKey
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes, proof, reconciler
 from airflow_durable.server.reconciler import Reconciler

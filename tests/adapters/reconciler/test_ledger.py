@@ -15,8 +15,8 @@ from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import KEY, Ledger, dump, load
 from airflow_durable.core.model import Mode, Phase, Proof
 from airflow_durable.core.reconcile import Act
-from airflow_durable.metadata import asked
-from airflow_durable.server import reconciler
+from airflow_durable.metadata import families
+from airflow_durable.server import due, reconciler
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, Asking, World, asking
 
@@ -91,7 +91,7 @@ def test_all_active_runs_are_ended_once(world: World) -> None:
 
 
 def test_it_takes_some_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (asked, reconciler):
+    for module in (families, due):
         monkeypatch.setattr(module, "ITEMS_AT_ONCE", 3)
     make(world)
     one = open_reconciler(world)
@@ -100,7 +100,7 @@ def test_it_takes_some_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_that_cannot_be_ended_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (asked, reconciler):
+    for module in (families, due):
         monkeypatch.setattr(module, "ITEMS_AT_ONCE", 1)
     right = reconciler._DO[Act.CANCEL]
 
@@ -219,10 +219,10 @@ def watch_acts(monkeypatch: pytest.MonkeyPatch, before: Callable[[int], None] = 
     """Return what reconcilers try to do, from now on; call something before each, with how many there are."""
     right, calls = Reconciler._act, []
 
-    def act(self: Reconciler, due: Any) -> Any:  # noqa: ANN401 - what is due
-        calls.append(due)
+    def act(self: Reconciler, one: Any) -> Any:  # noqa: ANN401 - what is due
+        calls.append(one)
         before(len(calls))
-        return right(self, due)
+        return right(self, one)
 
     monkeypatch.setattr(Reconciler, "_act", act)
     return calls
@@ -232,14 +232,14 @@ def test_what_running_tasks_wait_for_comes_first(world: World, monkeypatch: pyte
     make(world)
     world.parent(asking("resume"), state="running", child_state="failed", tasks={"first": "failed"})
     order = []
-    monkeypatch.setattr(Reconciler, "_act", lambda _self, due: order.append(due.child.state))
+    monkeypatch.setattr(Reconciler, "_act", lambda _self, one: order.append(one.child.state))
     Reconciler(world.open).turn()
     assert order == ["failed", "running", "running", "running", "running"]
 
 
 def test_ledgers_share_a_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "ITEMS_AT_ONCE", 3)
-    monkeypatch.setattr(asked, "ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr(due, "ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr(families, "ITEMS_AT_ONCE", 3)
     parents = [make(world).parent.run_id for _ in range(3)]
     acting = Reconciler(world.open)
     turns = [len(acting.turn().done) for _ in range(8)]
@@ -395,7 +395,7 @@ def test_the_end_of_the_parent_is_still_seen_after_a_resumption(world: World) ->
 
 
 def test_each_task_that_waits_has_its_share_of_a_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciler, "ITEMS_AT_ONCE", 2)
+    monkeypatch.setattr(due, "ITEMS_AT_ONCE", 2)
     asked_for = to_resume("inorth", "isouth")
     parents = [make_failed(world, asked_for)[0].parent.run_id for _ in range(2)]
     make(world)

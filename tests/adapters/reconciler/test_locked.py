@@ -78,7 +78,7 @@ def test_of_a_mapped_task_one_instance_alone_is_read(world: World) -> None:
         one = {min(keys)}
         execute = Recorder(connection)
         asked = Asked(load_tables(), execute)
-        assert asked.parents(one, is_locked=True).keys() == one
+        assert asked.families.parents(one, is_locked=True).keys() == one
         assert asked.journals(one).keys() == one
     assert max(execute.counts) == 1
 
@@ -98,7 +98,7 @@ def test_parent_whose_row_a_clear_replaced_while_its_lock_was_waited_for_is_read
     with world.engine.connect() as connection:
         (key,) = Asked(load_tables(), connection.execute).scan(0, world.last_id())
         asked = Asked(load_tables(), Recorder(connection, clear))
-        now = asked.parents({key}, is_locked=True)[key].now
+        now = asked.families.parents({key}, is_locked=True)[key].now
     assert now.task_instance_id is not None
     assert (now.state, now.run_state) == (None, "queued")
 

@@ -38,10 +38,10 @@ def hold_after(step: str, function: Callable[..., None], find_dag_id: Callable[.
 
 
 if FOLDER:
-    from airflow_durable.server import changes, reconciler
+    from airflow_durable.server import changes, reporting
 
     # All is done then but the commit.
     changes.write_audit_log = hold_after("before_commit", changes.write_audit_log, lambda *given: given[2]["dag_id"])
-    reconciler.Reconciler._say = hold_after(  # type: ignore[method-assign] # planted
-        "after_commit", reconciler.Reconciler._say, lambda _, done, *__: done.dag_id
+    reporting.Reports.done = staticmethod(  # type: ignore[method-assign] # planted
+        hold_after("after_commit", reporting.Reports.done, lambda done, *_: done.dag_id)
     )

@@ -1,0 +1,141 @@
+"""For which of the watched calls something seems to be due. No lock is held: before an act it is decided again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from airflow_durable.core.ledger import Ledger
+from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, is_resuming_items
+from airflow_durable.metadata.families import ITEMS_AT_ONCE
+
+if TYPE_CHECKING:
+    from airflow_durable.core.reconcile import ChildNow, Verdict
+    from airflow_durable.metadata.asked import Asked
+    from airflow_durable.metadata.calls import CallKey
+    from airflow_durable.metadata.families import ParentRow
+    from airflow_durable.server.watch_list import Watched, WatchList
+
+DELETED = ParentNow(None, None, None, None)
+"""A parent whose Dag run is not there any more."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A call for which something seems to be due, and its child as it was seen."""
+
+    key: CallKey
+    child_id: int
+    child: ChildNow
+
+
+class Search:
+    """
+    Looks for what is due, once a turn.
+
+    :param watching: calls that are settled are taken off it.
+    """
+
+    def __init__(self, watching: WatchList) -> None:
+        self._watching = watching
+        self._ledgers_from = 0
+
+    def find(self, asked: Asked) -> list[Due]:
+        """Return what seems to be due, and take off the list what is settled."""
+        now = datetime.now(tz=timezone.utc)
+        calls = self._watching.calls
+        parents = asked.families.parents(calls)
+        due: list[Due] = []
+        ends: list[Due] = []
+        open_calls: list[tuple[CallKey, Watched, ParentNow]] = []
+        open_ledgers: list[tuple[CallKey, Watched, Verdict]] = []
+        for key, watched in list(calls.items()):
+            watched.parent = parents.get(key, watched.parent)
+            parent = _now_of(key, parents)
+            verdict = decide(watched.entry, parent, None, now)
+            if verdict.reason is Reason.CHILD_MISSING and isinstance(watched.record, Ledger):
+                open_ledgers.append((key, watched, verdict))
+            elif verdict.reason is Reason.CHILD_MISSING:
+                open_calls.append((key, watched, parent))
+            elif verdict.is_settled:
+                self._watching.drop(key)
+        children = asked.families.children(
+            {(watched.record.dag_id, watched.record.run_id) for _, watched, _ in open_calls}
+        )
+        for key, watched, parent in open_calls:
+            found = children.get((watched.record.dag_id, watched.record.run_id))
+            verdict = decide(watched.entry, parent, found and found[1], now)
+            if verdict.act is not Act.NOTHING and found:
+                (ends if verdict.act is Act.CANCEL else due).append(Due(key, *found))
+            elif verdict.is_settled:
+                self._watching.drop(key)
+        resumed, ended = self._find_items(asked, open_ledgers, parents, now)
+        # Running tasks wait for a resume and a reset; what is to be ended can wait.
+        return due + resumed + ends + ended
+
+    def _find_items(
+        self,
+        asked: Asked,
+        open_ledgers: list[tuple[CallKey, Watched, Verdict]],
+        parents: dict[CallKey, ParentRow],
+        now: datetime,
+    ) -> tuple[list[Due], list[Due]]:
+        """
+        Return what seems to be due for ledgers: no more than a turn's worth for all of them, each in its turn.
+
+        Those whose tasks wait for failed runs to be resumed come first, and each of these gets a share of every turn.
+
+        :returns: the runs to be resumed, and those to be ended.
+        """
+        resumed: list[Due] = []
+        ended: list[Due] = []
+        start = self._ledgers_from % max(1, len(open_ledgers))
+        in_turn = open_ledgers[start:] + open_ledgers[:start]
+        waiting = [one for one in in_turn if is_resuming_items(one[1].record, _now_of(one[0], parents))]
+        share = max(1, ITEMS_AT_ONCE // max(1, len(waiting)))
+        keys = {key for key, _, _ in waiting}
+        for key, watched, verdict in waiting + [one for one in in_turn if one[0] not in keys]:
+            if len(resumed) + len(ended) >= ITEMS_AT_ONCE:
+                break
+            self._ledgers_from += 1
+            if key in keys:
+                resumed += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
+                continue
+            items_due = self._find_ended(asked, key, watched, _now_of(key, parents), now)
+            ended += items_due
+            if not items_due and not watched.after and verdict.is_settled:
+                self._watching.drop(key)
+        return resumed, ended
+
+    def _find_resumed(
+        self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime
+    ) -> list[Due]:
+        """Return which runs a ledger asks to be resumed. If there is none, the task may have withdrawn that."""
+        if not isinstance(watched.record, Ledger) or watched.parent is None:
+            return []
+        found = asked.families.items_to_resume(watched.record, watched.parent)
+        due = [Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is Act.RESUME]
+        if not due:
+            self._watching.take({key}, asked.journals({key}))
+        return due
+
+    @staticmethod
+    def _find_ended(asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime) -> list[Due]:
+        """
+        Return what seems to be due for a ledger: some of its active runs, and others in the next turn.
+
+        So a thousand of them neither make a turn long, nor do some that cannot be ended stand before the others.
+        """
+        if not isinstance(watched.record, Ledger) or watched.parent is None:
+            return []
+        found = asked.families.active_items(watched.record, watched.parent, watched.after)
+        is_more = len(found) >= ITEMS_AT_ONCE
+        watched.after = found[-1][0] if is_more else 0
+        return [
+            Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is not Act.NOTHING
+        ]
+
+
+def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:
+    return parents[key].now if key in parents else DELETED
