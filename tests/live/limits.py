@@ -332,3 +332,11 @@ LIMITS_OF_30 = {
     ),
 }
 """They go before the others."""
+
+UNTRIED = {
+    "3.4.0b2": (
+        ("partition", "superseded_before_record", "superseded_before_request", "supervisor_killed"),
+        "Its scheduler ends itself when it gives up a silent try and another one is to follow (docs/limits.md).",
+    )
+}
+"""Scenarios that one version is spared, and why. Any other version of that Airflow goes through them."""
