@@ -10,7 +10,8 @@ import pytest
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.core.many import Wake
-from airflow_durable.triggers import channel, turns
+from airflow_durable.triggers import channel
+from airflow_durable.triggers.outcomes import REFUSED_SECONDS
 from airflow_durable.triggers.watch import Watch
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, lasting, names, now, passing, run
@@ -189,7 +190,7 @@ def test_a_dag_that_is_refused_fails_its_own_waits_only_and_not_soon() -> None:
         waits = Waits(server)
         waits.begin(names(20), "secret")
         waits.begin(["a"])
-        await asyncio.sleep(turns.REFUSED_SECONDS - 30)
+        await asyncio.sleep(REFUSED_SECONDS - 30)
         assert not waits.outcomes
         await asyncio.sleep(600)
         await waits.stop()
@@ -205,13 +206,13 @@ def test_a_dag_that_is_refused_fails_its_own_waits_only_and_not_soon() -> None:
 
 def test_a_server_that_refuses_everything_for_ten_minutes_fails_nobody() -> None:
     async def scenario() -> Waits:
-        server = Server(refuse=between(10, 10 + 2 * turns.REFUSED_SECONDS, lasting))
+        server = Server(refuse=between(10, 10 + 2 * REFUSED_SECONDS, lasting))
         for number in range(5):
             server.start(["a"], f"dag_{number}")
         waits = Waits(server)
         for number in range(5):
             waits.begin_one(str(number), "a", f"dag_{number}")
-        await asyncio.sleep(10 + 2 * turns.REFUSED_SECONDS + 60)
+        await asyncio.sleep(10 + 2 * REFUSED_SECONDS + 60)
         assert not waits.outcomes
         await waits.stop()
         return waits

@@ -1,10 +1,4 @@
-"""
-A turn of the poller: poll a batch, or continue the search for what has ended in some.
-
-What happens to a batch after a failure: it pauses. Then one of its runs is looked up alone. If that fails too, the
-trouble is the Dag's or the server's, and the batch pauses longer. If not, all are counted again, and if that fails the
-batch is split in halves: so the trouble stays with the size that a server does not take, or with the run that has it.
-"""
+"""A turn of the poller: poll a batch, or continue the search for what has ended in some."""
 
 from __future__ import annotations
 
@@ -17,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers.channel import Channel
 from airflow_durable.triggers.ends import EndSearch
-from airflow_durable.triggers.health import SHORTEST_INTERVAL_SECONDS, Health, jitter, pause_seconds
+from airflow_durable.triggers.health import SHORTEST_INTERVAL_SECONDS, jitter, pause_seconds
+from airflow_durable.triggers.outcomes import Outcomes
 from airflow_durable.triggers.pacing import Pace
 from airflow_durable.triggers.requests import Count, CountTasks
 from airflow_durable.triggers.search import Cell
@@ -26,6 +21,7 @@ from airflow_durable.triggers.unknown import UNREADABLE, UnknownState, interval_
 
 if TYPE_CHECKING:
     from airflow_durable.triggers.batches import Batch, Batches, Group, Wait
+    from airflow_durable.triggers.health import Health
     from airflow_durable.triggers.requests import LookUps, Steps
 
 REST = 0.02
@@ -33,12 +29,6 @@ REST = 0.02
 
 REQUESTS_A_TURN = 50
 """After this many requests a search is interrupted: others have their turn before it continues."""
-
-REFUSED_SECONDS = 600.0
-"""A wait fails if its own request is refused, and all others about its batch have been for this long..."""
-
-REFUSED_BY_ALL_SECONDS = 3600.0
-"""... or for this long, if the server answers nothing else either."""
 
 ENDS_TOGETHER = 4
 """Batches are polled together until this many runs have to be searched for, and..."""
@@ -81,11 +71,16 @@ class Turns:
     """
 
     def __init__(self, look_ups: LookUps, batches: Batches) -> None:
-        self.health = Health()
         self.searches: list[Search] = []
         self._batches = batches
         self._channel = Channel(look_ups)
         self._pace = Pace()
+        self._outcomes = Outcomes(batches, self._channel, self._pace)
+
+    @property
+    def health(self) -> Health:
+        """How the server is."""
+        return self._outcomes.health
 
     async def take(self, item: Batch | Search) -> None:
         """Poll a batch, or continue a search."""
@@ -104,7 +99,7 @@ class Turns:
             if isinstance(item, Search):
                 self._give_up(item)
             else:
-                self._handle_failure(item, failure)
+                self._outcomes.fail(item, failure)
         await asyncio.sleep((_now() - begun) * REST)
 
     async def _poll(self, batch: Batch) -> None:
@@ -155,11 +150,11 @@ class Turns:
             active = await self._channel.ask(batch.group, Count(run_ids, sorted(batch.group.active)), size)
         except LookUpFailedError as error:
             if batch.failures and len(batch.waits) > 1:
-                self._split(batch, error)
+                self._outcomes.split(batch, error)
             else:
-                self._handle_failure(batch, error)
+                self._outcomes.fail(batch, error)
             return
-        self._handle_success(batch)
+        self._outcomes.succeed(batch)
         batch.group.limit.note_success(size, _now())
         if active < len(run_ids):
             counted[batch] = Cell(run_ids, len(run_ids) - active)
@@ -190,7 +185,7 @@ class Turns:
                     return
                 answer = await self._channel.ask(search.group, search.request, search.known_size)
                 search.failures = 0
-                self._note_success()
+                self._outcomes.note_success()
                 self._pace.note_search_request(_now())
                 search.request = _proceed(search.steps, answer)
                 if search.errors >= _TRIES_OF_A_SEARCH:
@@ -198,7 +193,7 @@ class Turns:
                     return
             search.due = _now()
         except LookUpFailedError as error:
-            self._note_failure(error, is_news=not search.failures)
+            self._outcomes.note_failure(error, is_news=not search.failures)
             search.failures += 1
             search.due = _now() + pause_seconds(search.failures, self._channel.latest_seconds)
             if search.failures >= _TRIES_OF_A_SEARCH:
@@ -210,7 +205,7 @@ class Turns:
         for batch in search.batches:
             batch.is_searched = False
             if batch.waits and not batch.failures:
-                batch.due = self._next_due(batch)
+                batch.due = self._outcomes.next_due(batch)
 
     def _give_up(self, search: Search) -> None:
         """End a search that fails: what it has not found is found when its batches are polled again."""
@@ -224,12 +219,12 @@ class Turns:
         # One way after the other: perhaps only one of them fails.
         outcome = await self._ask_about(batch, wait, by_counts=batch.failures % 2 == 1)
         if isinstance(outcome, LookUpFailedError):
-            self._handle_failure(batch, outcome, wait)
+            self._outcomes.fail(batch, outcome, wait)
             return False
         if len(batch.waits) == 1:
-            self._handle_success(batch)
+            self._outcomes.succeed(batch)
         else:
-            self._note_success()
+            self._outcomes.note_success()
         self._settle(wait, outcome)
         # The wait leaves its batch before that is counted.
         await asyncio.sleep(0)
@@ -240,9 +235,9 @@ class Turns:
         wait = next(iter(batch.waits.values()))
         outcome = await self._ask_about(batch, wait, by_counts=unknown.state == UNREADABLE)
         if isinstance(outcome, LookUpFailedError):
-            self._handle_failure(batch, outcome, wait)
+            self._outcomes.fail(batch, outcome, wait)
             return
-        self._handle_success(batch)
+        self._outcomes.succeed(batch)
         if outcome != unknown.state:
             unknown.forget(batch.group)
             batch.unknown = None
@@ -287,84 +282,6 @@ class Turns:
             batch = self._batches.isolate(wait, _now() + SHORTEST_INTERVAL_SECONDS)
             batch.unknown = UnknownState(outcome, _now())
             batch.unknown.learn(group)
-
-    def _split(self, batch: Batch, error: LookUpFailedError) -> None:
-        """Halve a batch that cannot be counted, where one of its runs could be looked up."""
-        group = batch.group
-        failed = batch.query_bytes
-        new = self._batches.halve(batch)
-        batch.due = new.due = _now()
-        is_single = max(len(batch.waits), len(new.waits)) == 1
-        size = 0 if is_single else max(batch.query_bytes, new.query_bytes)
-        if group.limit.lower(size, failed, _now(), self._channel.latest_seconds):
-            how = "one by one" if is_single else "fewer at a time"
-            log.warning(
-                "Runs of Dag %s could not be counted: %s. From now on they are looked up %s.",
-                group.dag_id,
-                error.reason,
-                how,
-            )
-
-    def _handle_failure(self, batch: Batch, error: LookUpFailedError, wait: Wait | None = None) -> None:
-        """
-        Continue after a failed poll: later, and later each time.
-
-        :param wait: the one that the request was for, if it was for one.
-        """
-        now = _now()
-        if error.is_transient:
-            batch.refused_since = None
-        elif batch.refused_since is None:
-            batch.refused_since = now
-        # A size that has failed before was tried again: that says nothing about the server.
-        is_news = not batch.failures and batch.query_bytes <= batch.group.limit.current
-        self._note_failure(error, is_news=is_news)
-        batch.failures += 1
-        batch.due = now + pause_seconds(batch.failures, self._channel.latest_seconds)
-        enough = REFUSED_BY_ALL_SECONDS if self.health.is_server_away else REFUSED_SECONDS
-        if wait is not None and batch.refused_since is not None and now - batch.refused_since >= enough:
-            wait.end(error)
-            batch.due = now + SHORTEST_INTERVAL_SECONDS
-
-    def _note_failure(self, error: LookUpFailedError, *, is_news: bool) -> None:
-        if is_news and not self.health.failures:
-            log.warning(
-                "Dag runs cannot be looked up: %s. Trying again; this line is not repeated until that succeeds. "
-                "dag_id=%s run_id=%s",
-                error.reason,
-                error.dag_id,
-                error.run_id,
-            )
-        is_all = all(batch.failures for batch in self._batches)
-        self.health.note_failure(_now(), self._channel.latest_seconds, is_news=is_news or is_all)
-
-    def _handle_success(self, batch: Batch) -> None:
-        batch.failures = 0
-        batch.refused_since = None
-        batch.succeeded_at = _now()
-        if batch.waits:
-            batch.due = self._next_due(batch)
-        self._note_success()
-
-    def _note_success(self) -> None:
-        if self.health.note_success():
-            log.info("Dag runs can be looked up again.")
-            for batch in self._batches:
-                batch.due = min(batch.due, _now())
-
-    def _next_due(self, batch: Batch) -> float:
-        """
-        Return when this batch is polled next.
-
-        The polls of one task's many children are spread evenly: together they are one wait, and what ends in one of
-        its batches is a reason to look at the next.
-        """
-        now = _now()
-        interval = self._pace.interval_seconds(batch, self._batches, self._channel.request_seconds, now)
-        others = [other.due for other in batch.group.batches if other is not batch]
-        if not batch.is_patient or not others:
-            return now + interval * jitter()
-        return min(now + interval, max(now, *others) + interval / (len(others) + 1))
 
 
 def _hasten_next(batch: Batch) -> None:
