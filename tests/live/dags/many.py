@@ -34,3 +34,24 @@ for name, given in PARENTS.items():
             retry_delay=timedelta(seconds=1),
             **given,
         )
+
+# The children of these are paused: their runs stay queued until the test marks them.
+OVERDUE: dict[str, dict[str, Any]] = {
+    "many_overdue": {"on_clear": "failed"},
+    "many_overdue_deferred": {"deferrable": True, "tolerated_failures": 1},
+}
+
+for name, given in OVERDUE.items():
+    with DAG(f"{name}_child", schedule=None, catchup=False, is_paused_upon_creation=True):
+        EmptyOperator(task_id="work")
+    with DAG(f"{name}_parent", schedule=None, catchup=False):
+        TriggerDagRunsOperator(
+            task_id="run_child",
+            trigger_dag_id=f"{name}_child",
+            items={key: {} for key in ("north", "south", "west")},
+            start_timeout=timedelta(seconds=60),
+            poke_interval=2,
+            retries=3,
+            retry_delay=timedelta(seconds=1),
+            **given,
+        )
