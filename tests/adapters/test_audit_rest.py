@@ -271,6 +271,25 @@ def test_traces_are_read(version: str) -> None:
     assert asked == (["3"] if has_store else [])
 
 
+@pytest.mark.parametrize("map_index", [-1, 3])
+def test_fields_that_the_list_lacks_are_read_from_the_instance(map_index: int) -> None:
+    """With the SQLAlchemy of their own time, 3.0 to 3.2 show them only there."""
+    key = KEY._replace(map_index=map_index)
+    item = _item(map_index=map_index)
+    end = "trigger" if map_index < 0 else "trigger__3"
+    answers = {
+        "version": {"version": "3.2.2"},
+        "dagRuns__~__taskInstances": {"task_instances": [item | {"rendered_fields": {}}], "total_entries": 1},
+        f"taskInstances__{end}__tries": {"task_instances": [item | {"try_number": 1}, item]},
+        f"taskInstances__{end}": item,
+    }
+    source = RestSource(open_client(server(**answers)))
+    list(source.retried([TaskKey("parent", "trigger")], None))
+    trace = source.traces([key])[key]
+    assert (trace.child_dag_id, trace.waits) == (CHILD, False)
+    assert "secret" not in repr(source._rendered)
+
+
 def test_nothing_left_is_no_trace() -> None:
     source = RestSource(open_client(server(version={"version": "3.3.2"})))
     assert source.traces([KEY])[KEY] == Trace()

@@ -247,8 +247,8 @@ class RestSource:
 
     def _keep_rendered(self, key: InstanceKey, item: dict[str, Any]) -> None:
         """Keep only these two: the conf is among the others."""
-        fields = item.get("rendered_fields") or {}
-        self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, WAITS_FIELD)}
+        if fields := item.get("rendered_fields"):
+            self._rendered[key] = {name: fields.get(name) for name in (TRIGGER_FIELD, WAITS_FIELD)}
 
     def _instances(self, task: TaskKey, **query: str | None) -> Iterator[dict[str, Any]]:
         """Yield a task's instances, each once: a retry while the pages are turned gives one another place."""
@@ -279,7 +279,7 @@ class RestSource:
         return Instance(key, order(attempts))
 
     def _trace(self, key: InstanceKey) -> Trace:
-        rendered = self._rendered.get(key, {})
+        rendered = self._read_rendered(key)
         child_dag_id, waits = rendered.get(TRIGGER_FIELD), rendered.get(WAITS_FIELD)
         stored = self._get_newest_entry(key) if self._has_store else None
         return Trace(
@@ -289,6 +289,19 @@ class RestSource:
             waits=None if waits is None else bool(waits),
             recorded=None if stored is None else read_recorded_runs(stored),
         )
+
+    def _read_rendered(self, key: InstanceKey) -> dict[str, Any]:
+        """
+        Return the rendered fields that are of use.
+
+        With the SQLAlchemy of their own constraints, Airflow 3.0 to 3.2 leave them out of the list of task instances
+        (``models/taskinstance.py``: the relationship is ``noload``). A single task instance has them.
+        """
+        if key not in self._rendered:
+            mapped = () if key.map_index < 0 or key.region_id else (str(key.map_index),)
+            with contextlib.suppress(ApiMissingError):
+                self._keep_rendered(key, self.client.get(*self._path(key), *mapped, **region_of(key)))
+        return self._rendered.get(key, {})
 
     def _get_value(self, key: InstanceKey, collection: str, name: str) -> Any:  # noqa: ANN401 - JSON
         try:
