@@ -423,6 +423,46 @@ class Refusing:
         )
 
 
+def test_no_run_is_started_beside_one_in_a_state_that_nobody_knows() -> None:
+    """It counts as failed, and may go on all the same: until a person has marked it, it stays the item's run."""
+    world, port = open_world(1)
+    whole = open_many(port, child_tries=2)
+    many.begin(whole)
+    many.send(whole)
+    with pytest.raises(ItemsFailedError):
+        many.note_ends(whole, [(0, "suspended")])
+    assert (whole.board.status(0), len(world.runs)) == (Status.FAILED, 1)
+
+
+def test_a_run_that_is_marked_as_failed_while_runs_are_counted_lets_no_other_one_count_as_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One has succeeded and the other is active: what is counted of the first must not be taken for the second."""
+    world, port = open_world(2)
+    first = open_many(port)
+    many.begin(first)
+    many.send(first)
+    done, active = world.runs.values()
+    done.state = "success"
+    world.current = 2
+    second = open_many(
+        SimulatedPort(world, 2, world.items), replace(ATTEMPT, try_number=2, task_instance_id="ti-2"), child_tries=2
+    )
+    right = Survey.count
+
+    def count(survey: Survey, indices: Sequence[int], states: Sequence[str] | None) -> int:
+        counted = right(survey, indices, states)
+        if states == ["success"]:
+            done.state = "failed"
+        return counted
+
+    monkeypatch.setattr(Survey, "count", count)
+    many.begin(second)
+    assert active.state == "queued"
+    assert [second.board.status(index) for index in range(2)] == [Status.PENDING, Status.ACTIVE]
+    assert second.board.running == 1
+
+
 def test_a_refused_item_is_tolerated_as_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     world, port = open_world()
     right = SimulatedPort.item

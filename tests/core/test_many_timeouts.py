@@ -129,7 +129,9 @@ def test_runs_of_all_generations_are_asked_about() -> None:
     assert statuses(whole) == [Status.OVERDUE, Status.ACTIVE]
 
 
-def test_a_consumed_outcome_says_it_again() -> None:
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_consumed_outcome_says_it_again(state: str) -> None:
+    """Also of a run that has left the queue since: it has not succeeded, and has no result."""
     world, whole = sent(2, tolerated=1)
     world.runs[whole.run_id(0)].state = "success"
     many.note_ends(whole, [(0, "success")])
@@ -137,6 +139,7 @@ def test_a_consumed_outcome_says_it_again() -> None:
     many.send(whole)
     assert whole.board.is_over
     many.finish(whole)
+    world.runs[whole.run_id(1)].state = state
     world.current = 2
     second = open_many(
         SimulatedPort(world, 2, world.items),

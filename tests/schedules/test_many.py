@@ -284,7 +284,7 @@ def _given_up_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _overdue_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    def note(whole: many.Many, indices: Any) -> None:  # noqa: ANN401
+    def note(whole: many.Many, indices: Any, *_: Any) -> None:  # noqa: ANN401
         for index in indices:
             whole.board.start_anew(index)
 
@@ -294,7 +294,7 @@ def _overdue_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def _late_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what was asked for long ago count as overdue, without a look whether it is queued."""
 
-    def note(whole: many.Many, indices: Any) -> None:  # noqa: ANN401
+    def note(whole: many.Many, indices: Any, *_: Any) -> None:  # noqa: ANN401
         for index in indices:
             whole.board.set(index, Status.OVERDUE)
 

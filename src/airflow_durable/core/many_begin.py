@@ -245,6 +245,9 @@ def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: 
                 many.act(index, ChildRun(goal.failed_states[0]), clear)
         known = set(failed)
         rest = [index for index in chunk if index not in known]
+        if failed:
+            # A run that was counted as done may have been marked as failed since: then another one has not ended.
+            done = survey.count(rest, goal.done_states)
         is_all_done = done >= len(rest)
         for index in rest:
             if is_all_done:
@@ -274,8 +277,9 @@ def _close(many: Many) -> None:
     for index in list(board.of(Status.TO_RESUME)):
         board.set(index, Status.FAILED)
     if many.goal.request.start_timeout_seconds is not None:
-        # They counted as failed, if their number was tolerated.
-        note_overdue(many, list(board.of(Status.ACTIVE)))
+        # They counted as failed, if their number was tolerated. Some may have left the queue since.
+        states = [state for state in UNFINISHED_STATES if state not in many.goal.done_states]
+        note_overdue(many, list(board.of(Status.ACTIVE)), states)
     for index in list(board.of(Status.ACTIVE)):
         board.set(index, Status.DONE)
     for index in list(board.of(Status.WAITED_OUT)):

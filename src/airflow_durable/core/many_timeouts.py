@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from airflow_durable.core.items import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from airflow_durable.core.many_state import Many
 
@@ -50,16 +50,16 @@ def check_starts(many: Many) -> None:
     if limit is None:
         return
     late = sorted(index for index, since in board.queued_since.items() if since + limit <= now)
-    note_overdue(many, late)
+    note_overdue(many, late, ["queued"])
     for index in late:
         board.queued_since.pop(index, None)
 
 
-def note_overdue(many: Many, indices: Iterable[int]) -> None:
-    """Let those of these items count as failed whose run is queued."""
+def note_overdue(many: Many, indices: Iterable[int], states: Sequence[str]) -> None:
+    """Let those of these items count as failed whose run is in one of these states."""
     by_generation: dict[int, list[int]] = {}
     for index in indices:
         by_generation.setdefault(many.board.generation(index), []).append(index)
     for generation, members in by_generation.items():
-        for index in many.survey(generation).find(members, ["queued"]):
+        for index in many.survey(generation).find(members, states):
             many.board.set(index, Status.OVERDUE)
