@@ -279,6 +279,22 @@ def test_what_failed_in_an_earlier_try_is_not_started_again() -> None:
     assert (whole.board.status(0), len(world.runs)) == (Status.FAILED, 3)
 
 
+def test_what_failed_stays_failed_where_other_items_have_moved() -> None:
+    """Without keys all runs are compared then. Nobody has cleared the task, so only what has changed is started."""
+    world, port = open_world(3)
+    first = open_many(port, request=FAIL)
+    many.begin(first)
+    many.send(first)
+    list(world.runs.values())[0].state = "failed"
+    world.current = 2
+    edited = (*port.confs[:2], ("2", "another"))
+    second = open_many(
+        SimulatedPort(world, 2, edited), replace(ATTEMPT, try_number=2, task_instance_id="ti-2"), request=FAIL
+    )
+    many.begin(second)
+    assert [second.board.status(index) for index in range(3)] == [Status.FAILED, Status.ACTIVE, Status.WAITED_OUT]
+
+
 # What is asked, and what is done about it.
 
 

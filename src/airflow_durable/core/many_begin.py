@@ -177,9 +177,15 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
                     is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
-                    many.act(index, seen, clear, is_upstream_newer=is_newer, is_moved=is_moved)
+                    since = None if is_moved and _is_given_up(many, seen) else clear
+                    many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_moved)
         else:
             _sort_by_counts(many, generation, indices, clear)
+
+
+def _is_given_up(many: Many, seen: ChildRun) -> bool:
+    """Return whether an item has not moved, and stays failed in a retry: no person has cleared the task."""
+    return many.goal.request.on_child_failure is OnChildFailure.FAIL and seen.is_same_request is True
 
 
 def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
