@@ -554,12 +554,16 @@ def test_a_first_entry_is_written_before_anything_is_sent(supervisor: Supervisor
 
 
 @needs_details
-def test_a_list_without_keys_that_moves_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+@pytest.mark.parametrize(("state", "parameters"), [("success", {"max_active": 2}), ("failed", {"child_tries": 2})])
+def test_a_list_without_keys_that_moves_while_the_task_is_deferred(
+    supervisor: Supervisor, state: str, parameters: dict[str, Any]
+) -> None:
     """The task comes back to another list: an item that took the position of another one gets its run all the same."""
-    supervisor.on_sleep = end_one(supervisor)
-    outcome = supervisor.run(make_dag(max_active=2, **DEFER))
+    supervisor.on_sleep = end_one(supervisor, state)
+    outcome = supervisor.run(make_dag(**parameters, **DEFER))
     event = triggerer.run_trigger(supervisor, outcome)
-    moved = make_dag(max_active=2, items=[*REGIONS[1:], {"region": "new"}], **DEFER)
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    moved = make_dag(items=[*REGIONS[1:], {"region": "new"}], **parameters, **DEFER)
     outcome = supervisor.run(moved, event=json.loads(json.dumps(event)))
     while outcome.state == "deferred":
         event = triggerer.run_trigger(supervisor, outcome)

@@ -735,6 +735,36 @@ def test_whether_a_list_moved_while_the_task_was_deferred(
     assert many.is_list_changed(whole) is is_changed
 
 
+@pytest.mark.parametrize(
+    ("end", "child_tries", "status", "is_changed"),
+    [
+        ("failed", 2, Status.ACTIVE, True),
+        (None, 2, Status.ACTIVE, True),
+        ("success", 2, Status.ACTIVE, False),
+        ("failed", 1, Status.ACTIVE, False),
+        ("success", 1, Status.WAITED_OUT, True),
+    ],
+)
+def test_whether_a_list_moved_where_a_run_is_to_follow_one_that_has_ended(
+    end: str | None,
+    child_tries: int,
+    status: Status,
+    is_changed: bool,  # noqa: FBT001 - the cases
+) -> None:
+    """All were sent. The run that follows would have the conf of the item that has the position by now."""
+    world, port = open_world(2)
+    whole = open_many(port, child_tries=child_tries)
+    many.begin(whole)
+    many.send(whole)
+    whole.board.set(1, status)
+    whole.port = SimulatedPort(world, 1, (("1", "1"), ("2", "1")))
+    assert not many.is_list_changed(whole)
+    assert many.is_list_changed(whole, [(1, end)]) is is_changed
+    # Of one that is to be resumed it is decided anew, by the conf that its position has by now.
+    whole.board.set(0, Status.TO_RESUME)
+    assert many.is_list_changed(whole)
+
+
 A, B = ("a", "1"), ("b", "1")
 
 

@@ -198,14 +198,24 @@ def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:
     return many.port.is_upstream_newer(seen.logical_date or many.ledger.asked_at)
 
 
-def is_list_changed(many: Many) -> bool:
+def is_list_changed(many: Many, ends: Sequence[tuple[int, str | None]] = ()) -> bool:
     """
     Return whether items without keys have moved while the task was deferred: then it has to begin again.
 
     Only where some are yet to be sent. Those that have been were of one list.
+
+    :param ends: what became of runs meanwhile: in the place of some a run is to be sent, too.
     """
     sent = [index for index, status in enumerate(many.board.statuses) if status != Status.PENDING]
-    return bool(many.board.pending) and _is_moved(many, sent)
+    is_open = bool(many.board.pending or many.board.to_resume)
+    is_sending = is_open or any(_is_followed(many, index, state) for index, state in ends)
+    return is_sending and _is_moved(many, sent)
+
+
+def _is_followed(many: Many, index: int, state: str | None) -> bool:
+    """Return whether another run may be sent in the place of this one, which has ended."""
+    has_failed = state is None or not many.goal.request.is_success(state)
+    return many.board.status(index) is Status.WAITED_OUT or (has_failed and many.goal.child_tries > 1)
 
 
 def _is_moved(many: Many, indices: Sequence[int]) -> bool:

@@ -59,7 +59,7 @@ class ManyExecution:
             # Other items than before the deferral: this try begins again, from the ledger.
             return self.begin()
         many.ledger, many.board = ledger, board
-        if core.is_list_changed(many):
+        if core.is_list_changed(many, ends):
             return self.begin()
         _port_of(many).restore(event["ledger"])
         return self._drive(many, ends)
