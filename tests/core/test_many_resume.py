@@ -122,6 +122,19 @@ def test_one_that_nobody_acts_on_hides_no_other(monkeypatch: pytest.MonkeyPatch)
     assert [whole.board.status(index) for index in range(3)] == [Status.TO_RESUME, Status.ACTIVE, Status.ACTIVE]
 
 
+def test_a_slow_reconciler_is_not_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It resumes a run each second, always the one that the task has just looked at."""
+    world, whole = retried(10, 10)
+
+    def act(_seconds: float) -> None:
+        world.resume(world.due()[0])
+
+    monkeypatch.setattr(whole.port, "sleep", act)
+    many.send(whole)
+    assert [run.clear_number for run in world.runs.values()] == [1] * 10
+    assert (whole.board.watched, stored_asks(world)[-1]) == (10, None)
+
+
 def test_what_is_done_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reconciler acts after the task's last look, and before the withdrawal: that is seen after it."""
     world, whole = retried()

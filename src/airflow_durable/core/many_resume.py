@@ -73,7 +73,11 @@ def _find_actions(many: Many, batch: list[int]) -> dict[int, Action]:
 
 
 def _ask(many: Many, asked: dict[int, Action]) -> None:
-    """Ask, wait, and withdraw. What was not done by then is looked up once more: it cannot be done afterwards."""
+    """
+    Ask, wait, and withdraw. What was not done by then is looked up once more: it cannot be done afterwards.
+
+    Where something was done meanwhile, the others are asked for again: the reconciler has much to do.
+    """
     request = many.goal.request
     many.port.report(Decision.RESUME, many)
     wanted = [(_name(many, index), action.clear_number) for index, action in asked.items()]
@@ -83,7 +87,7 @@ def _ask(many: Many, asked: dict[int, Action]) -> None:
     many.ledger = replace(many.ledger, asks=without_action(many.ledger.asks))
     many.write()
     undone = [index for index, action in left if not _is_taken(many, index, action, _look_up(many, index))]
-    if undone:
+    if undone and len(undone) == len(left):
         raise ReconcilerMissingError(
             many.ledger.dag_id, many.run_id(undone[0]), request.reconciler_timeout_seconds, others=len(undone) - 1
         )
