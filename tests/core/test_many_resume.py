@@ -298,7 +298,7 @@ def test_what_failed_stays_failed_where_other_items_have_moved() -> None:
     first = open_many(port, request=FAIL)
     many.begin(first)
     many.send(first)
-    list(world.runs.values())[0].state = "failed"
+    next(iter(world.runs.values())).state = "failed"
     world.current = 2
     edited = (*port.confs[:2], ("2", "another"))
     second = open_many(

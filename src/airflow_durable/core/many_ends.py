@@ -27,7 +27,7 @@ def note_end(many: Many, index: int, state: str | None) -> None:
         board.set(index, Status.DONE)
     elif status is Status.ACTIVE and (state is None or has_ended or request.is_failure(state)):
         starts = board.starts.get(index, 1)
-        # Of a state that this release does not know, nobody can say that it is the last one: no run is started beside it.
+        # Nobody can say of a state that this release does not know that it is the last one: none is started beside it.
         is_unknown = state is not None and not request.is_failure(state)
         if is_unknown or starts >= many.goal.child_tries:
             board.set(index, Status.MISSING if state is None else Status.FAILED)
