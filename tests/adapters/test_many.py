@@ -422,6 +422,15 @@ def test_failed_runs_continue_in_one_try(supervisor: Supervisor, mode: dict[str,
 
 
 @needs_store
+@pytest.mark.parametrize("is_waiting", [True, False])
+def test_what_a_task_only_starts_is_not_ended_with_it(supervisor: Supervisor, is_waiting: bool) -> None:  # noqa: FBT001 - the cases
+    """An item that is refused fails the task for good, and the others have been started."""
+    supervisor.fail("TriggerDagRun", ServerError(422, {"message": SECRET}), times=1)
+    finish(supervisor, make_dag(wait_for_completion=is_waiting, on_parent_end="cancel"))
+    assert any("asks" in entry for entry in supervisor.store.values()) is is_waiting
+
+
+@needs_store
 def test_nobody_lets_failed_runs_continue(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__DURABLE__RECONCILER_TIMEOUT", "3")
     dag = make_dag(on_child_failure="resume")
