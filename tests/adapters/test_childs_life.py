@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -57,6 +58,18 @@ def test_fail_holds_after_a_crash_and_a_clear_starts_a_fresh_one(supervisor: Sup
     assert finish(supervisor, dag, try_number=2).state == "failed"
     assert finish(supervisor, dag, try_number=3, max_tries=5, clear_number=1).state == "success"
     assert supervisor.states() == ["failed", "success"]
+
+
+@needs_store
+@pytest.mark.parametrize(
+    ("mode", "asked"), [(WAIT, {"on_parent_end": "cancel"}), (FORGET, None)], ids=["wait", "forget"]
+)
+def test_a_run_that_is_only_started_outlives_its_task(
+    supervisor: Supervisor, mode: dict[str, Any], asked: dict[str, str] | None
+) -> None:
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, make_dag(on_parent_end="cancel", **mode)).state == "success"
+    assert {json.dumps(entry.get("asks")) for entry in supervisor.entries()} == {json.dumps(asked)}
 
 
 @needs_store

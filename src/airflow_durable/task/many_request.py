@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.compat import conf as airflow_conf
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import ConfInvalidError, DagIdInvalidError, RequestInvalidError
 from airflow_durable.core.items import Items
 from airflow_durable.core.many import Goal
@@ -107,7 +106,7 @@ def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt,
         allowed_states=read_states("allowed_states", operator.allowed_states),
         failed_states=read_states("failed_states", operator.failed_states),
         on_clear=ON_CLEAR[operator.on_clear],
-        **_policies_of(operator, has_store=has_store),
+        **policies_of(operator, _mode(operator), has_store=has_store),
         start_timeout_seconds=seconds_of(operator, "start_timeout"),
     )
     pattern = airflow_conf.get("scheduler", "allowed_run_id_pattern", fallback="").strip()
@@ -116,12 +115,6 @@ def build_goal(operator: TriggerDagRunsOperator, items: Items, attempt: Attempt,
         check_run_id(request.dag_id, run_id, allowed_pattern=pattern)
     tolerated = count_tolerated(operator.tolerated_failures, items.count)
     return Goal(request, items, operator.max_active, tolerated, operator.child_tries)
-
-
-def _policies_of(operator: TriggerDagRunsOperator, *, has_store: bool) -> dict[str, Any]:
-    """Return what becomes of children. A task that does not wait asks for their start alone, and they outlive it."""
-    policies = policies_of(operator, has_store=has_store)
-    return policies if operator.wait_for_completion else {**policies, "on_parent_end": OnParentEnd.ABANDON}
 
 
 def count_tolerated(given: Any, count: int) -> int:  # noqa: ANN401 - it is for the user to get wrong

@@ -185,24 +185,28 @@ def poke_interval_of(operator: TriggerDagRunOperator) -> float:
 def _limits(operator: TriggerDagRunOperator, *, has_store: bool) -> dict[str, Any]:
     """Return what bounds the child's life."""
     return {
-        **policies_of(operator, has_store=has_store),
+        **policies_of(operator, _mode(operator), has_store=has_store),
         "start_timeout_seconds": seconds_of(operator, "start_timeout"),
         "run_timeout_seconds": seconds_of(operator, "run_timeout"),
         "reset_timeout_seconds": _reset_timeout_of(operator) if has_store else 0.0,
     }
 
 
-def policies_of(operator: TriggerDagRunOperator | TriggerDagRunsOperator, *, has_store: bool) -> dict[str, Any]:
+def policies_of(
+    operator: TriggerDagRunOperator | TriggerDagRunsOperator, mode: Mode, *, has_store: bool
+) -> dict[str, Any]:
     """
     Return what becomes of a child that failed, and of one whose parent has ended.
 
-    What needs a record is not done where there is none: ``dag.test()``.
+    What needs a record is not done where there is none: ``dag.test()``. A task that does not wait asks for the start
+    alone, and its child outlives it.
     """
     on_failure, on_end = OnChildFailure(operator.on_child_failure), OnParentEnd(operator.on_parent_end)
+    is_waiting = mode is not Mode.FIRE_AND_FORGET
     is_resumed = on_failure is OnChildFailure.RESUME and not has_store
     return {
         "on_child_failure": OnChildFailure.FRESH if is_resumed else on_failure,
-        "on_parent_end": on_end if has_store else OnParentEnd.ABANDON,
+        "on_parent_end": on_end if has_store and is_waiting else OnParentEnd.ABANDON,
         "reconciler_timeout_seconds": _timeout_of("reconciler_timeout", _RECONCILER_TIMEOUT_SECONDS),
     }
 
