@@ -40,6 +40,7 @@ class Search:
     def __init__(self, watching: WatchList) -> None:
         self._watching = watching
         self._ledgers_from = 0
+        self._runs_from: dict[CallKey, int] = {}
 
     def find(self, asked: Asked) -> list[Due]:
         """Return what seems to be due, and take off the list what is settled."""
@@ -95,12 +96,13 @@ class Search:
         waiting = [one for one in in_turn if is_resuming_items(one[1].record, _now_of(one[0], parents))]
         share = max(1, ITEMS_AT_ONCE // max(1, len(waiting)))
         keys = {key for key, _, _ in waiting}
+        self._runs_from = {key: start for key, start in self._runs_from.items() if key in keys}
         for key, watched, verdict in waiting + [one for one in in_turn if one[0] not in keys]:
             if len(resumed) + len(ended) >= ITEMS_AT_ONCE:
                 break
             self._ledgers_from += 1
             if key in keys:
-                resumed += self._find_resumed(asked, key, watched, _now_of(key, parents), now)[:share]
+                resumed += self._find_resumed(asked, key, watched, _now_of(key, parents), now, share)
                 continue
             items_due = self._find_ended(asked, key, watched, _now_of(key, parents), now)
             ended += items_due
@@ -108,17 +110,25 @@ class Search:
                 self._watching.drop(key)
         return resumed, ended
 
-    def _find_resumed(
-        self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime
+    def _find_resumed(  # noqa: PLR0913, PLR0917 - what is known of a ledger
+        self, asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime, share: int
     ) -> list[Due]:
-        """Return which runs a ledger asks to be resumed. If there is none, the task may have withdrawn that."""
+        """
+        Return some of the runs that a ledger asks to be resumed, and others in the next turn.
+
+        If there is none, the task may have withdrawn that.
+        """
         if not isinstance(watched.record, Ledger) or watched.parent is None:
             return []
         found = asked.families.items_to_resume(watched.record, watched.parent)
         due = [Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is Act.RESUME]
         if not due:
             self._watching.take({key}, asked.journals({key}))
-        return due
+            return []
+        # Those that could not be resumed do not stand before the others.
+        start = self._runs_from.get(key, 0) % len(due)
+        self._runs_from[key] = start + share
+        return (due[start:] + due[:start])[:share]
 
     @staticmethod
     def _find_ended(asked: Asked, key: CallKey, watched: Watched, parent: ParentNow, now: datetime) -> list[Due]:

@@ -405,6 +405,25 @@ def test_each_task_that_waits_has_its_share_of_a_turn(world: World, monkeypatch:
     assert [len(turn) for turn in turns[2:]] == [4, 0], "what is to be ended comes when nobody waits"
 
 
+def test_a_run_that_cannot_continue_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two waiting tasks has one run in a turn, and the first one of each fails."""
+    monkeypatch.setattr(due, "ITEMS_AT_ONCE", 2)
+    right = reconciler._DO[Act.RESUME]
+
+    def resume_run(session: Any, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - Airflow's
+        if run_id.endswith("_inorth"):
+            message = "it cannot continue"
+            raise RuntimeError(message)
+        return right(session, dag_id, run_id)
+
+    monkeypatch.setitem(reconciler._DO, Act.RESUME, resume_run)
+    for _ in range(2):
+        make_failed(world, to_resume("inorth", "isouth"))
+    acting = Reconciler(world.open)
+    resumed = [done.run_id for _ in range(4) for done in acting.turn().done]
+    assert [run_id.rpartition("_")[2] for run_id in resumed] == ["isouth"] * 2
+
+
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
 def test_a_withdrawal_waits_for_what_is_being_done(world: World) -> None:
     """Once it is written the task looks, and sees what was done."""
