@@ -82,8 +82,8 @@ class Survey:
         """
         Return the items whose run exists and is in one of the states; None: in any.
 
-        If a run changes meanwhile, that one or another may be missing; none is wrongly there. So this is for what a later
-        count, or the next try, makes good.
+        If a run changes meanwhile, that one or another may be missing; none is wrongly there. So this is for what a
+        later count, or the next try, makes good.
         """
         found: list[int] = []
         for chunk in self.chunks(indices):
