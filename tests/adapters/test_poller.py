@@ -103,6 +103,30 @@ def test_runs_that_end_together_cost_little() -> None:
     assert run(scenario()) < 30
 
 
+def test_what_the_tasks_help_to_find_waits_for_no_other_batch() -> None:
+    """Where requests are slow many batches are due at once. The first end that is counted is searched for at once."""
+
+    async def scenario() -> list[list[Asked]]:
+        server, chance = Server(seconds=0.1), random.Random(SEED)  # noqa: S311 - no secret
+        server.start(names(10_000))
+        waits = Waits(server)
+        waits.begin(names(10_000))
+        await asyncio.sleep(60)
+        before_search = []
+        for run_id in chance.sample(names(10_000), 10):
+            already = len(server.asked)
+            server.states[DAG, run_id] = "success"
+            await waits.tasks[run_id]
+            asked = server.asked[already:]
+            first = next(at for at, one in enumerate(asked) if one.kind.startswith("tasks") and run_id in one.run_ids)
+            counted = max(at for at, one in enumerate(asked[:first]) if one.kind == "count" and run_id in one.run_ids)
+            before_search.append(asked[counted + 1 : first])
+        await waits.stop()
+        return before_search
+
+    assert [[one.kind for one in asked if one.kind == "count"] for asked in run(scenario())] == [[]] * 10
+
+
 async def _end_runs(server: Server, among: int, *ends: int, pause: float = 3.0) -> list[Asked]:
     """Let some of so many runs end, one after another, and return what was asked for the last until its wait knew."""
     server.start(names(among))

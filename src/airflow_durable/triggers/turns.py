@@ -31,7 +31,8 @@ REQUESTS_A_TURN = 50
 """After this many requests a search is interrupted: others have their turn before it continues."""
 
 ENDS_TOGETHER = 4
-"""Batches are polled together until this many runs have to be searched for, and..."""
+"""Batches are polled together until this many runs have to be searched for, and... Where the children's tasks help, one
+is enough: the tasks of each batch are asked for apart, so nothing is gained by waiting for more."""
 
 TOGETHER_SECONDS = 5.0
 """... if they were due within this time after the first one. Those due later wait for their turn."""
@@ -112,9 +113,10 @@ class Turns:
             counted: dict[Batch, Cell] = {}
             due = batch.due
             await self._count(batch, counted)
+            most = 1 if batch.group.tasks.may_be_asked_for(_now()) else ENDS_TOGETHER
             for other in self._others_to_count(batch, is_search_due=bool(counted), due=due):
                 # What was counted long ago is searched in vain: so no more than what one search takes.
-                if sum(cell.members for cell in counted.values()) < ENDS_TOGETHER:
+                if sum(cell.members for cell in counted.values()) < most:
                     await self._count(other, counted)
             if counted:
                 await self._begin(batch.group, counted)
