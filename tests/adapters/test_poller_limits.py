@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_durable.triggers.limits import MAX_BATCH_BYTES, POLLS_A_TRIAL, RECOVERY_SECONDS, SizeLimit
+from airflow_durable.triggers.limits import MAX_BATCH_BYTES, POLLS_A_TRIAL, RECOVERY_SECONDS, SizeLimit, query_bytes
 
 from .poller_fakes import Asked, Server, Waits, lasting, names, now, passing, run
 
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_durable.core.errors import LookUpFailedError
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_run_id_takes_what_it_takes_when_it_is_quoted(run_id: str) -> None:
+    assert query_bytes(run_id) == len(f"&run_ids={quote(run_id, safe='')}")
+
 
 FAULTS = pytest.mark.parametrize("error", [passing, lasting], ids=["fault", "refusal"])
 

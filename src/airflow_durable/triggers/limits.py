@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,6 +16,8 @@ a server over HTTP (uvicorn) takes 65,536 bytes for the head of a request.
 """
 
 _BYTES_A_RUN_ID = len("&run_ids=")
+_UNQUOTED = (string.ascii_letters + string.digits + "_.-~").encode()
+_BYTES_QUOTED_MORE = len("%3A") - len(":")
 _BYTES_ELSE = 2_000
 """For the Dag, the states and the server's own part of the address."""
 
@@ -38,8 +40,14 @@ Value = TypeVar("Value")
 
 
 def query_bytes(run_id: str) -> int:
-    """Return how many bytes of a request's query a run id takes, quoted as the client quotes it."""
-    return len(quote(run_id, safe="")) + _BYTES_A_RUN_ID
+    """
+    Return how many bytes of a request's query a run id takes, quoted as the client quotes it.
+
+    It is asked for each run id of each count. To quote them all would take some milliseconds for a large count.
+    """
+    encoded = run_id.encode()
+    quoted = encoded.translate(None, delete=_UNQUOTED)
+    return len(encoded) + _BYTES_QUOTED_MORE * len(quoted) + _BYTES_A_RUN_ID
 
 
 def divide(run_ids: Sequence[str], limit: int) -> Iterator[Sequence[str]]:
