@@ -91,7 +91,6 @@ def test_the_log_of_a_wait_says_that_it_begins_that_it_lasts_and_how_it_ends(mon
     for run_id, (text, state) in ends.items():
         child = {"dag_id": DAG, "run_id": run_id}
         assert logs[run_id].lines == [
-            ("Waiting for the child run.", child),
             ("Still waiting for the child run.", {**child, "waited": "10 min"}),
             ("Still waiting for the child run.", {**child, "waited": "1 h 10 min"}),
             ("Still waiting for the child run.", {**child, "waited": "2 h 10 min"}),
@@ -115,9 +114,8 @@ def test_a_log_without_keys_has_them_in_its_lines(
 
     with caplog.at_level(logging.INFO, logger="a_trigger"):
         run(scenario())
-    first, last = (record.message for record in caplog.records if record.name == "a_trigger")
-    assert first == f"Waiting for the child run. dag_id={DAG} run_id=a"
-    assert last.startswith(f"The child run has ended. dag_id={DAG} run_id=a state=success waited=")
+    (line,) = (record.message for record in caplog.records if record.name == "a_trigger")
+    assert line.startswith(f"The child run has ended. dag_id={DAG} run_id=a state=success waited=")
 
 
 def test_lines_cost_no_request_and_those_of_many_waits_are_not_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,5 +169,5 @@ def test_a_log_that_cannot_be_written_ends_no_wait(
         await stop_poller()
 
     run(scenario())
-    assert [text for text, _ in log.lines] == ["Waiting for the child run.", "The child run has ended."]
+    assert [text for text, _ in log.lines] == ["The child run has ended."]
     assert "could not be written" in caplog.text

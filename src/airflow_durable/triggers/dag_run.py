@@ -91,7 +91,6 @@ class DurableDagRunTrigger(BaseTrigger):
         loop = asyncio.get_running_loop()
         begun = loop.time()
         wait_log = WaitLog(self.log, self.dag_id, self.run_id)
-        wait_log.begin()
         wait = get_poller(AsyncLookUps()).wait(
             self.dag_id, self.run_id, frozenset(self.states), self.poll_interval, wait_log
         )

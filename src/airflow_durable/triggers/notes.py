@@ -1,5 +1,8 @@
 """
-What the log of a deferred parent says of its wait: that it has begun, that it is still under way, and its end.
+What the log of a deferred parent says of its wait: that it is still under way, and its end.
+
+That it has begun the task has said before it deferred. Another line here would take a triggerer longer than all else
+that it does to begin a wait: with it ten thousand took 130 to 150 seconds instead of 86.
 
 The lines between are written on the poller's turns, a few on each: ten thousand waits need no timers of their own, and
 those that began together do not stop the poller when their hour has come.
@@ -48,10 +51,6 @@ class WaitLog:
         self._dag_id = dag_id
         self._run_id = run_id
         self._context = contextvars.copy_context()
-
-    def begin(self) -> None:
-        """Say that the wait has begun."""
-        self._write("Waiting for the child run.")
 
     def wait(self, waited_seconds: float) -> None:
         """Say that it is still under way."""
