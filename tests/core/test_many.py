@@ -424,7 +424,7 @@ class Refusing:
 
 
 def test_no_run_is_started_beside_one_in_a_state_that_nobody_knows() -> None:
-    """It counts as failed, and may go on all the same: until a person has marked it, it stays the item's run."""
+    """It counts as failed but may still be running. It stays the run of its item until a person has marked it."""
     world, port = open_world(1)
     whole = open_many(port, child_tries=2)
     many.begin(whole)
@@ -760,7 +760,7 @@ def test_whether_a_list_moved_where_a_run_is_to_follow_one_that_has_ended(
     whole.port = SimulatedPort(world, 1, (("1", "1"), ("2", "1")))
     assert not many.is_list_changed(whole)
     assert many.is_list_changed(whole, [(1, end)]) is is_changed
-    # Of one that is to be resumed it is decided anew, by the conf that its position has by now.
+    # Whether an item is resumed is decided anew, from the conf that is now at its position.
     whole.board.set(0, Status.TO_RESUME)
     assert many.is_list_changed(whole)
 

@@ -204,7 +204,7 @@ def is_list_changed(many: Many, ends: Sequence[tuple[int, str | None]] = ()) -> 
 
     Only where some are yet to be sent. Those that have been were of one list.
 
-    :param ends: what became of runs meanwhile: in the place of some a run is to be sent, too.
+    :param ends: how runs ended meanwhile. Another run may have to follow one of them.
     """
     sent = [index for index, status in enumerate(many.board.statuses) if status != Status.PENDING]
     is_open = bool(many.board.pending or many.board.to_resume)

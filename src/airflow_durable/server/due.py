@@ -72,7 +72,7 @@ class Search:
             elif verdict.is_settled:
                 self._watching.drop(key)
         resumed, ended = self._find_items(asked, open_ledgers, parents, now)
-        # Running tasks wait for a resume and a reset; what is to be ended can wait.
+        # Running tasks are waiting for a resume or a reset. What is to be ended is less urgent.
         return due + resumed + ends + ended
 
     def _find_items(

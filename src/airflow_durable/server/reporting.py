@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("airflow_durable.reconciler")
 
 MAX_REPORTED = 10_000
-"""What was logged once is remembered, up to so many."""
+"""How many reports are remembered, so that each is logged only once."""
 
 _DONE = {Act.CANCEL: "Ended", Act.RESUME: "Resumed", Act.RESET: "Reset"}
 

@@ -90,6 +90,19 @@ def test_all_active_runs_are_ended_once(world: World) -> None:
     assert not first.turn().done
 
 
+def break_first_item(monkeypatch: pytest.MonkeyPatch, act: Act) -> None:
+    """Let this act fail for the runs of the item "north"."""
+    right = reconciler._DO[act]
+
+    def do(session: Any, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - Airflow's
+        if run_id.endswith("_inorth"):
+            message = "it cannot be done"
+            raise RuntimeError(message)
+        return right(session, dag_id, run_id)
+
+    monkeypatch.setitem(reconciler._DO, act, do)
+
+
 def test_it_takes_some_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (families, due):
         monkeypatch.setattr(module, "ITEMS_AT_ONCE", 3)
@@ -102,15 +115,7 @@ def test_it_takes_some_in_each_turn(world: World, monkeypatch: pytest.MonkeyPatc
 def test_a_run_that_cannot_be_ended_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (families, due):
         monkeypatch.setattr(module, "ITEMS_AT_ONCE", 1)
-    right = reconciler._DO[Act.CANCEL]
-
-    def end_run(session: Any, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - Airflow's
-        if run_id.endswith("_inorth"):
-            message = "it cannot be ended"
-            raise RuntimeError(message)
-        return right(session, dag_id, run_id)
-
-    monkeypatch.setitem(reconciler._DO, Act.CANCEL, end_run)
+    break_first_item(monkeypatch, Act.CANCEL)
     make(world)
     one = open_reconciler(world)
     for _ in range(4):
@@ -408,15 +413,7 @@ def test_each_task_that_waits_has_its_share_of_a_turn(world: World, monkeypatch:
 def test_a_run_that_cannot_continue_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of two waiting tasks has one run in a turn, and the first one of each fails."""
     monkeypatch.setattr(due, "ITEMS_AT_ONCE", 2)
-    right = reconciler._DO[Act.RESUME]
-
-    def resume_run(session: Any, dag_id: str, run_id: str) -> Any:  # noqa: ANN401 - Airflow's
-        if run_id.endswith("_inorth"):
-            message = "it cannot continue"
-            raise RuntimeError(message)
-        return right(session, dag_id, run_id)
-
-    monkeypatch.setitem(reconciler._DO, Act.RESUME, resume_run)
+    break_first_item(monkeypatch, Act.RESUME)
     for _ in range(2):
         make_failed(world, to_resume("inorth", "isouth"))
     acting = Reconciler(world.open)
