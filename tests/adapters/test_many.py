@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import warnings
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -20,6 +22,8 @@ from airflow_durable.core.ledger import position_of
 from airflow_durable.core.run_ids import item_part
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 from airflow_durable.task import many_report, many_wait
+from airflow_durable.task.many_port import AirflowManyPort
+from airflow_durable.triggers import watch
 from airflow_durable.triggers.watch import Watch
 
 from . import triggerer
@@ -457,16 +461,31 @@ def test_failed_is_failed(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     assert sorted(supervisor.states()) == ["failed", *["success"] * 4]
 
 
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return hours to append to: their sum is the time of day. A microsecond passes at each look at the clock."""
+    passed: list[int] = []
+    looks = itertools.count()
+
+    def now(_: object = None) -> datetime:
+        return NOW + timedelta(hours=sum(passed), microseconds=next(looks))
+
+    monkeypatch.setattr(AirflowManyPort, "now", now)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: now().timestamp()))
+    return passed
+
+
 @each_wait
-def test_an_item_that_does_not_begin_in_time(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+def test_an_item_that_does_not_begin_in_time(supervisor: Supervisor, hours: list[int], mode: dict[str, Any]) -> None:
     """The triggerer, or the wait in the worker, ends for it; nothing is started beside the run."""
 
     def end() -> None:
+        hours.append(1)
         for run in list(supervisor.runs.values())[1:]:
             run.state = "success"
 
     supervisor.on_sleep = end
-    outcome = finish(supervisor, make_dag(key="region", start_timeout=0.2, tolerated_failures=1, **mode))
+    outcome = finish(supervisor, make_dag(key="region", start_timeout=10, tolerated_failures=1, **mode))
     assert outcome.state == "success"
     run_id = next(iter(supervisor.runs))[1]
     assert returned(supervisor)["failed_items"] == [{"item": "north", "run_id": run_id, "reason": "start_timeout"}]
@@ -474,11 +493,11 @@ def test_an_item_that_does_not_begin_in_time(supervisor: Supervisor, mode: dict[
 
 
 @each_wait
-def test_too_many_items_do_not_begin_in_time(supervisor: Supervisor, mode: dict[str, Any]) -> None:
-    supervisor.on_sleep = lambda: None
-    outcome = finish(supervisor, make_dag(start_timeout=0.2, **mode))
+def test_too_many_items_do_not_begin_in_time(supervisor: Supervisor, hours: list[int], mode: dict[str, Any]) -> None:
+    supervisor.on_sleep = lambda: hours.append(1)
+    outcome = finish(supervisor, make_dag(start_timeout=10, **mode))
     assert outcome.state == "failed"
-    assert "4 of them are still queued after start_timeout (0.2 s)" in str(outcome.error)
+    assert "4 of them are still queued after start_timeout (10 s)" in str(outcome.error)
     assert supervisor.states() == ["queued"] * 4
 
 
