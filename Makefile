@@ -107,7 +107,7 @@ test-many: $(VENV)/.dev ## The same with many children of one task: 300 of them,
 	MANY_SCHEDULES=full $(BIN)/pytest tests/schedules/test_many.py
 
 .PHONY: bench-many
-bench-many: $(VENV)/.dev ## Measure many children of one task, and write docs/benchmarks-many.md (NUMBERS="100 1000 10000" MAPPED="50 200" for more; DATABASE=sqlite).
+bench-many: $(VENV)/.dev ## Measure many children of one task, and write docs/benchmarks-many.md (NUMBERS="100 1000 10000 100000" MAPPED="200 1000" for more, about an hour and a half; DATABASE=sqlite).
 	$(BIN)/python -W ignore -m bench.many $(or $(NUMBERS),100 1000) --mapped $(or $(MAPPED),50) --database $(or $(DATABASE),postgresql) --write docs/benchmarks-many.md
 
 .PHONY: test-browser

@@ -43,6 +43,8 @@ IDLE_SECONDS = 20.0
 ROUNDS = 3
 ROUNDS_TO = 1000
 """More runs are started once, fewer are started ``ROUNDS`` times."""
+BARE_TO = 10_000
+"""More runs are not started by bare requests: at 100,000 those take as long again, and the ratio is known."""
 
 
 def main() -> None:
@@ -51,18 +53,30 @@ def main() -> None:
     parser.add_argument("numbers", nargs="*", type=int, default=NUMBERS, help="how many runs are started %(default)s")
     parser.add_argument("--mapped", nargs="+", type=int, default=MAPPED, help="by mapped stock operators %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--bare-to", type=int, default=BARE_TO, help="more runs than so many are started by ours alone %(default)s"
+    )
+    parser.add_argument("--results", type=Path, help="where figures are kept; what is there is not measured again")
     parser.add_argument("--write", type=Path, help="a Markdown file to write the tables to, with its chart beside it")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"database": arguments.database, "mapped": {}, "started": {}}
+    if arguments.results and arguments.results.exists():
+        figures = json.loads(arguments.results.read_text(encoding="utf-8"))
+        if figures["database"] != arguments.database:
+            parser.error(f"{arguments.results} has figures of {figures['database']}")
     home = Path(tempfile.mkdtemp(prefix="bench-many-"))
     try:
         with contextlib.ExitStack() as servers:
             options = {}
             if arguments.database == "postgresql":
                 options = servers.enter_context(PostgresServer(home)).options
-            for kind, number, found in measure_starts(home, arguments.numbers, arguments.mapped, options):
-                figures[kind][number] = found
+            numbers = [number for number in arguments.numbers if str(number) not in figures["started"]]
+            mapped = [number for number in arguments.mapped if str(number) not in figures["mapped"]]
+            for kind, number, found in measure_starts(home, numbers, mapped, options, bare_to=arguments.bare_to):
+                figures[kind][str(number)] = found
                 print(json.dumps({kind: {number: found}}), file=sys.stderr, flush=True)  # noqa: T201 - progress
+                if arguments.results:
+                    arguments.results.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     finally:
         shutil.rmtree(home, ignore_errors=True)
     figures["memory"] = [measure_memory(count) for count in (10_000, 100_000)]
@@ -96,7 +110,7 @@ def measure_memory(count: int) -> dict[str, Any]:
 
 
 def measure_starts(
-    home: Path, numbers: Sequence[int], mapped: Sequence[int], options: Mapping[str, str]
+    home: Path, numbers: Sequence[int], mapped: Sequence[int], options: Mapping[str, str], *, bare_to: int = BARE_TO
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """
     Measure how long it takes to start runs, and the parents' processor time.
@@ -107,6 +121,7 @@ def measure_starts(
     :param numbers: how many runs are started, each in turn.
     :param mapped: how many are started by mapped stock operators.
     :param options: of the configuration; none: SQLite.
+    :param bare_to: more runs than so many are not started by bare requests.
     """
     os.environ["BENCH_MAPPED"] = ",".join(map(str, mapped))
     airflow = ScratchAirflow(home, dag_folders={"bench": Path(__file__).parent / "dags"}, options=options)
@@ -119,10 +134,9 @@ def measure_starts(
         for number in numbers:
             # In turns, so that what else the machine does is in both.
             rounds = ROUNDS if number <= ROUNDS_TO else 1
-            found = [
-                {kind: _measure(airflow, api, kind, number, idle) for kind in ("bare", "many")} for _ in range(rounds)
-            ]
-            yield "started", number, {kind: _median([one[kind] for one in found]) for kind in ("bare", "many")}
+            kinds = ("bare", "many") if number <= bare_to else ("many",)
+            found = [{kind: _measure(airflow, api, kind, number, idle) for kind in kinds} for _ in range(rounds)]
+            yield "started", number, {kind: _median([one[kind] for one in found]) for kind in kinds}
 
 
 def _median(found: list[dict[str, float]]) -> dict[str, float]:
