@@ -27,6 +27,9 @@ PARENT_DAG, CHILD_DAG, OTHER_DAG = "asking_parent", "asked_child", "others_dag"
 TEARDOWN_DAG = "with_teardown"
 """Its task ``first`` is a setup, and ``apart`` its teardown."""
 
+SKIPPING_DAG = "that_skips"
+"""Its task ``first`` decides what is skipped: after ``second`` comes ``last``, which runs if nothing has failed."""
+
 TASKS = ("first", "second", "apart")
 """Of a child: the first, one after it, and one apart."""
 
@@ -68,6 +71,7 @@ class World:
         from airflow.models.serialized_dag import SerializedDagModel
         from airflow.models.tasklog import LogTemplate
         from airflow.providers.standard.operators.empty import EmptyOperator
+        from airflow.providers.standard.operators.python import ShortCircuitOperator
         from airflow.sdk import DAG
         from airflow.serialization.definitions.dag import SerializedDAG
         from airflow.serialization.serialized_objects import LazyDeserializedDAG
@@ -86,6 +90,12 @@ class World:
             first, second, apart = (EmptyOperator(task_id=task_id) for task_id in TASKS)
             first >> second >> apart.as_teardown(setups=first)
         dags.append(dag)
+        with DAG(SKIPPING_DAG, schedule=None) as dag:
+            first = ShortCircuitOperator(task_id="first", python_callable=bool)
+            second, apart = (EmptyOperator(task_id=task_id) for task_id in TASKS[1:])
+            first >> [second, apart]
+            second >> EmptyOperator(task_id="last", trigger_rule="none_failed")
+        dags.append(dag)
         with self.open() as session, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             session.merge(DagBundleModel(name=BUNDLE))
@@ -101,8 +111,9 @@ class World:
         from airflow.models.base import Base
 
         with self.open() as session:
-            for name in ("task_state_store", "log", "task_instance", "dag_run"):
-                session.execute(Base.metadata.tables[name].delete())
+            for name in ("xcom_v2", "xcom_v1", "xcom", "task_state_store", "log", "task_instance", "dag_run"):
+                if name in Base.metadata.tables:  # xcom_v1 and xcom_v2: from 3.4
+                    session.execute(Base.metadata.tables[name].delete())
 
     def run(self, dag_id: str, run_id: str, state: str = "running", **values: Any) -> int:  # noqa: ANN401 - columns
         """Make a Dag run as a task's request does; return its id."""
@@ -236,6 +247,14 @@ class World:
             session.execute(
                 sa.update(latest.table).where(where).values(state=state, **{"try_number": 1, **dates, **values})
             )
+
+    def set_decision(self, dag_id: str, run_id: str, task_id: str, decision: Any) -> None:  # noqa: ANN401 - JSON
+        """Leave what a branch or a short circuit leaves: which tasks it skips."""
+        from airflow.models.xcom import XComModel
+
+        key = {"key": "skipmixin_key", "dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+        with self.open() as session:
+            XComModel.set(**key, value=decision, session=session)
 
     def set_run(self, dag_id: str, run_id: str, **values: Any) -> None:  # noqa: ANN401 - columns
         """Change a run's row."""

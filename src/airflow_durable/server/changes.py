@@ -27,6 +27,7 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow_durable.metadata.reads import Reads
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.metadata.values import as_utc
+from airflow_durable.server.skips import decided_skips, is_decided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,9 +104,9 @@ def resume_run(session: Session, dag_id: str, run_id: str) -> Changed:
     Let a failed run continue from where it failed.
 
     Cleared are its failed and upstream_failed tasks, those that were skipped without having begun (when a run is marked
-    as failed or times out, that is what becomes of all tasks that wait; what a branch has skipped is skipped again),
-    and the setups and teardowns of these. A task that has succeeded, or has skipped itself, is not done again. If there
-    is nothing of that, the run is queued again, and ends as its tasks have ended.
+    as failed or times out, that is what becomes of all tasks that wait), and the setups and teardowns of these. A task
+    that has succeeded, has skipped itself, or was skipped by a branch or a short circuit that has succeeded, is not
+    done again. If there is nothing of that, the run is queued again, and ends as its tasks have ended.
 
     :raises DagUnknownError: see there.
     """
@@ -142,11 +143,12 @@ def resumable(session: Session, dag: Any, run: Any) -> list[Any]:  # noqa: ANN40
         )
     )
     failed = {TaskInstanceState.FAILED, TaskInstanceState.UPSTREAM_FAILED}
-    chosen = [
-        ti
-        for ti in tis
-        if ti.state in failed or (ti.state == TaskInstanceState.SKIPPED and not _has_begun(session, ti))
-    ]
+    decided = decided_skips(session, dag, tis)
+
+    def is_skipped_with_the_run(ti: Any) -> bool:  # noqa: ANN401 - Airflow's
+        return ti.state == TaskInstanceState.SKIPPED and not is_decided(decided, ti) and not _has_begun(session, ti)
+
+    chosen = [ti for ti in tis if ti.state in failed or is_skipped_with_the_run(ti)]
     task_ids = {ti.task_id for ti in chosen} & set(dag.task_dict)
     if not task_ids:
         return chosen

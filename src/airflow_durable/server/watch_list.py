@@ -1,9 +1,9 @@
 """
 Which calls the reconciler watches, and how it finds them at a cost that does not grow with the store.
 
-At the start, and every hour, all of the store is searched, some thousand rows in each query. Between, each turn reads
-the rows above the id that was the highest half a minute ago: a transaction may commit its row after one with a higher
-id. What it has seen already it knows by the id and the time at which the row was written.
+At the start, and every hour, all of the store is searched, some thousand rows in each query. Each turn reads the rows
+above the id that was the highest half a minute ago (at the start, some thousand rows): a transaction may commit its row
+after one with a higher id. What it has seen already it knows by the id and the time at which the row was written.
 """
 
 from __future__ import annotations
@@ -60,21 +60,24 @@ class WatchList:
         self._seen: set[RowMark] = set()
         self._searched_at: float | None = None
         self._newest: RowMark | None = None
-        self._is_rewound = False
 
     def update(self, asked: Asked) -> None:
-        """Read what is new in the store."""
+        """
+        Read what is new in the store.
+
+        What was read counts as seen only when all of it was: if a query fails, the next turn reads the same again.
+        """
         now, newest = self._clock(), asked.newest()
-        self._note_newest(newest)
-        last = newest.row_id
-        if self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS:
-            found = self._search(asked, last)
-            self._searched_at, self._seen, self._marks = now, set(), deque()
-        else:
-            found = self._new(asked, self._low(now, last))
-        self._marks.append((now, last))
-        if found:
-            self.take(found, asked.journals(found))
+        last, low = newest.row_id, self._low(now, newest)
+        found, seen = self._new(asked, low)
+        is_full = self._searched_at is None or now - self._searched_at >= FULL_SEARCH_SECONDS
+        if is_full:
+            found |= self._search(asked, last)
+        journals = asked.journals(found) if found else {}
+        self._marks.append((now, last if self._marks else low))
+        self._newest, self._seen = newest, seen
+        self._searched_at = now if is_full else self._searched_at
+        self.take(found, journals)
 
     def take(self, keys: Collection[CallKey], journals: dict[CallKey, Journal]) -> None:
         """Put calls on the list, or off it, by what their journals say now."""
@@ -94,27 +97,26 @@ class WatchList:
         """Take a call off the list; its next entry puts it on again."""
         self.calls.pop(key, None)
 
-    def _note_newest(self, newest: RowMark) -> None:
-        """
-        Note which row has the highest id.
-
-        SQLite gives the ids of deleted rows out again. So where the highest is lower than before, or of another row,
-        what is new has the highest of those that there are.
-        """
-        before, self._newest = self._newest, newest
-        self._is_rewound = before is not None and (
-            newest.row_id < before.row_id or (newest.row_id == before.row_id and newest != before)
-        )
-
-    def _low(self, now: float, last: int) -> int:
-        """Return the id above which rows may be new."""
+    def _low(self, now: float, newest: RowMark) -> int:
+        """Return the id above which rows may be new, or may have been committed late."""
         while len(self._marks) > 1 and now - self._marks[1][0] >= LATE_COMMIT_SECONDS:
             self._marks.popleft()
-        low = min(last, *(mark for _, mark in self._marks)) if self._marks else last
-        if self._is_rewound:
-            low = min(low, max(0, last - ROWS_AT_ONCE))
-        self._seen = {mark for mark in self._seen if low < mark.row_id <= last}
-        return low
+        recent = max(0, newest.row_id - ROWS_AT_ONCE)
+        if not self._marks:
+            return recent
+        low = min(newest.row_id, *(mark for _, mark in self._marks))
+        return min(low, recent) if self._is_rewound(newest) else low
+
+    def _is_rewound(self, newest: RowMark) -> bool:
+        """
+        Return whether the row with the highest id is another one, but its id is not higher.
+
+        SQLite gives the ids of deleted rows out again. Then what is new has the highest of those that there are.
+        """
+        before = self._newest
+        return before is not None and (
+            newest.row_id < before.row_id or (newest.row_id == before.row_id and newest != before)
+        )
 
     @staticmethod
     def _search(asked: Asked, last: int) -> set[CallKey]:
@@ -126,12 +128,14 @@ class WatchList:
             low = high
         return found
 
-    def _new(self, asked: Asked, low: int) -> set[CallKey]:
+    def _new(self, asked: Asked, low: int) -> tuple[set[CallKey], set[RowMark]]:
+        """Return the calls of rows above an id that were not seen yet, and all these rows."""
         found: set[CallKey] = set()
+        seen: set[RowMark] = set()
         while True:
             rows = asked.new(low)
             found |= {key for mark, key in rows if key is not None and mark not in self._seen}
-            self._seen |= {mark for mark, _ in rows}
+            seen |= {mark for mark, _ in rows}
             if len(rows) < ROWS_AT_ONCE:
-                return found
+                return found, seen
             low = rows[-1][0].row_id

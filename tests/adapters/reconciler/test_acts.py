@@ -13,7 +13,7 @@ import pytest
 from airflow_durable.core.model import Phase
 from airflow_durable.server import changes
 from airflow_durable.server.reconciler import Reconciler
-from tests.support.asking_parents import CANCEL, PARENT_DAG, TEARDOWN_DAG, asking
+from tests.support.asking_parents import CANCEL, PARENT_DAG, SKIPPING_DAG, TEARDOWN_DAG, asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,6 +109,45 @@ def test_resume_leaves_what_has_skipped_itself(world: World) -> None:
     turn(world)
     child = (parent.record.dag_id, parent.record.run_id)
     assert world.tasks(*child) == {"first": "skipped", "second": None, "apart": "success"}
+
+
+@pytest.mark.parametrize(
+    ("decision", "is_further_left"),
+    [
+        ({"skipped": ["second", "last"]}, True),
+        ({"skipped": ("second", "last")}, True),
+        # A branch decides about what is next to it. What comes after that follows its own trigger rule.
+        ({"followed": ["apart"]}, False),
+    ],
+)
+def test_resume_leaves_what_a_task_has_decided_to_skip(world: World, decision: Any, *, is_further_left: bool) -> None:  # noqa: ANN401 - JSON
+    parent = world.parent(
+        asking("resume"),
+        state="running",
+        child_state="failed",
+        child_dag=SKIPPING_DAG,
+        tasks={"first": "success", "apart": "failed"},
+    )
+    child = (parent.record.dag_id, parent.record.run_id)
+    now = datetime.now(tz=timezone.utc)
+    for task_id in ("second", "last"):
+        world.set_task(*child, task_id, "skipped", start_date=now, end_date=now)
+    world.set_decision(*child, "first", decision)
+    assert turn(world) == 1
+    assert world.tasks(*child) == {"first": "success", "second": "skipped", "apart": None}
+    assert world.state_of(*child, "last") == ("skipped" if is_further_left else None)
+
+
+@pytest.mark.parametrize("decision", ["no decision", {"skipped": "second"}, {"followed": 1}, {}, [], None])
+def test_what_is_no_decision_skips_nothing(world: World, decision: Any) -> None:  # noqa: ANN401 - JSON
+    parent = world.parent(
+        asking("resume"), state="running", child_state="running", child_dag=SKIPPING_DAG, tasks={"first": "success"}
+    )
+    child = (parent.record.dag_id, parent.record.run_id)
+    world.set_decision(*child, "first", decision)
+    mark_as_failed(world, *child)
+    assert turn(world) == 1
+    assert world.tasks(*child) == {"first": "success", "second": None, "apart": None}
 
 
 def test_resume_sets_up_again_and_tears_down_again(world: World) -> None:
