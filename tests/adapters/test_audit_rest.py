@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from airflow_durable.audit.client import PAGE, ApiClient, ApiMissingError
+from airflow_durable.audit.client import OVERLAP, PAGE, ApiClient, ApiMissingError
 from airflow_durable.audit.model import Trace
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.source import Moments, SourceError, Spans
@@ -94,7 +96,39 @@ def test_pages_are_turned() -> None:
 
     numbers = [item["number"] for item in open_client(answer).pages("dags", key="dags")]
     assert numbers == list(range(total))
-    assert offsets == [0, PAGE, 2 * PAGE]
+    assert offsets == [0, PAGE - OVERLAP, 2 * (PAGE - OVERLAP)]
+
+
+@pytest.mark.parametrize("limit", [2, 3, 10, PAGE])
+@pytest.mark.parametrize("gone", [1, OVERLAP, 40, 250])
+def test_rows_that_go_away_hide_no_others(gone: int, limit: int) -> None:
+    """Between two pages the first ones go, and a new one comes at the end: as when tasks end, and one is retried."""
+    rows = list(range(300))
+    asked = itertools.count(1)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if next(asked) == 4:
+            del rows[: min(gone, 3 * limit)]
+            rows.append(300)
+        offset = int(request.url.params.get("offset", 0))
+        items = [{"id": number} for number in rows[offset : offset + limit]]
+        return httpx.Response(200, json={"items": items, "total_entries": len(rows)})
+
+    found = [item["id"] for item in open_client(answer).pages("there", key="items")]
+    assert set(rows) <= set(found)
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("token", ["to\rken", "to\nken", "t\x00ken"])
+def test_a_token_that_cannot_be_sent_is_not_shown(token: str) -> None:
+    """Over a real connection: httpx's mock transports look at no header."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        client = ApiClient(url, token, requests_per_second=1e6, sleep=lambda _: None)
+        with pytest.raises(SourceError) as raised:
+            client.get("version")
+    assert "ken" not in str(raised.value).replace("token", "")
+    assert raised.value.__cause__ is None
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

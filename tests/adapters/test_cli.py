@@ -78,6 +78,8 @@ def test_the_versions() -> None:
         ("list", "--longer-than", "soon"),
         ("list", "--silent", "--url", "http://there"),
         ("audit", "--url", "airflow.example.com"),
+        ("end", "a", "b", "c", "--url", "http://there", "--map-index", "-2"),
+        ("end", "a", "b", "c", "--url", "http://there", "--call", "0"),
     ],
 )
 def test_a_wrong_call(arguments: tuple[str, ...]) -> None:
@@ -85,6 +87,18 @@ def test_a_wrong_call(arguments: tuple[str, ...]) -> None:
     assert ended.exit_code == ExitCode.WRONG_CALL
     assert ended.stdout == ""
     assert ended.stderr
+
+
+@pytest.mark.parametrize("command", ["audit", "list", "doctor", "end"])
+@pytest.mark.parametrize("token", ["hun\nter2", "hun ter2", "hun\x7fter2", "hun\u00e9ter2"])
+def test_what_is_no_token_is_not_shown(command: str, token: str) -> None:
+    names = ("a", "b", "c") if command == "end" else ()
+    ended = RUNNER.invoke(
+        cli.app, [command, *names, "--url", "http://127.0.0.1:1"], env={"AIRFLOW_DURABLE_TOKEN": token}
+    )
+    assert ended.exit_code == ExitCode.WRONG_CALL
+    assert "does not hold a token" in " ".join(ended.stderr.split())
+    assert "ter2" not in ended.output
 
 
 @pytest.fixture

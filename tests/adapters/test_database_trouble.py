@@ -171,7 +171,9 @@ def run(home: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     return ended.returncode, " ".join(ended.stderr.split())
 
 
-@pytest.mark.parametrize("command", [("audit",), ("list",), ("inspect", "a", "b", "c"), ("doctor",)])
+@pytest.mark.parametrize(
+    "command", [("audit",), ("list",), ("inspect", "a", "b", "c"), ("doctor",), ("reconcile", "--once")]
+)
 def test_no_command_leaves_anything_behind(tmp_path: Path, command: tuple[str, ...]) -> None:
     """Neither a database, nor a configuration file, nor a folder for logs."""
     code, said = run(tmp_path / "home", *command)
@@ -185,6 +187,14 @@ def test_a_database_of_its_own_home_that_is_missing(tmp_path: Path) -> None:
     code, said = run(tmp_path, "audit", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=where)
     assert (code, where in said) == (3, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("list",), ("reconcile", "--once")])
+def test_a_database_without_tables(tmp_path: Path, command: tuple[str, ...]) -> None:
+    path = tmp_path / "airflow.db"
+    path.touch()
+    code, said = run(tmp_path, *command, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{path}")
+    assert (code, "Not migrated" in said) == (3, True)
 
 
 def test_a_missing_driver_is_one_line(tmp_path: Path) -> None:

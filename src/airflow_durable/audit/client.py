@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 PAGE = 100
 """As ``[api] maximum_page_limit`` has it by default. The server may give less; then so be it."""
+
+OVERLAP = 5
+"""How many items the next page shows again: rows that go away meanwhile give those after them an earlier place."""
+
+_NAMES = ("id", "event_log_id", "import_error_id", "dag_id", "dag_run_id", "run_id", "task_id", "map_index", "key")
+"""Which of an item's fields tell it from others, of whatever kind they are."""
 
 _TIMEOUT_SECONDS = 60.0
 _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
@@ -91,15 +98,28 @@ class ApiClient:
         raise SourceError(message)
 
     def pages(self, *path: str, key: str, **query: str | list[str] | None) -> Iterator[dict[str, Any]]:
-        """Yield the items of a collection, page by page."""
-        offset = 0
+        """
+        Yield the items of a collection, page by page, each once.
+
+        A page begins with some items of the page before it. If none of them is there, so many have gone since that
+        others may have been missed, and an earlier page is read again.
+        """
+        offset, overlap = 0, 0
+        seen: set[str] = set()
         while True:
-            page = self.get(*path, **query, limit=PAGE, offset=offset)
-            items = page.get(key, [])
-            yield from items
-            offset += len(items)
+            start = max(0, offset - overlap)
+            page = self.get(*path, **query, limit=PAGE, offset=start)
+            items = {_identity(item): item for item in page.get(key, [])}
+            if start and overlap and not items.keys() & seen:
+                overlap *= 2
+                continue
+            yield from (item for name, item in items.items() if name not in seen)
+            seen |= items.keys()
+            offset = start + len(items)
             if not items or offset >= (page.get("total_entries") or 0):
                 return
+            # Of a server that gives little, less: each page goes beyond the one before.
+            overlap = min(OVERLAP, len(items) // 2)
 
     def _send(self, address: str, query: dict[str, Any], pause_seconds: float | None) -> httpx.Response | None:
         """Return the answer; None if the request is to be repeated, which it is not after the last pause."""
@@ -107,6 +127,10 @@ class ApiClient:
         given = {name: value for name, value in query.items() if value}
         try:
             response = self._client.get(address, params=given)
+        except httpx.LocalProtocolError:
+            # Its text quotes the header that cannot be sent: that with the token.
+            message = f"A request to {self.url} could not be sent: the token or the address is no part of one."
+            raise SourceError(message) from None
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             if pause_seconds is None:
                 message = (
@@ -144,6 +168,10 @@ class ApiClient:
         except ValueError:
             message = f"{where}: the answer is not JSON. Is that the address of an Airflow?"
             raise SourceError(message) from None
+
+
+def _identity(item: dict[str, Any]) -> str:
+    return json.dumps({name: item[name] for name in _NAMES if name in item} or item, sort_keys=True)
 
 
 def read_options(client: ApiClient) -> dict[str, str]:

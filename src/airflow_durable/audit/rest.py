@@ -173,14 +173,16 @@ class RestSource:
 
     def unfinished(self, tasks: Iterable[TaskKey]) -> Iterator[TaskTry]:
         """Yield the latest try of each of these tasks' instances that has not ended."""
-        wanted = set(tasks)
+        wanted, seen = set(tasks), set()
         path = ("dags", "~", "dagRuns", "~", "taskInstances")
         # Not for a trigger operator, and Airflow 3.0 to 3.2 refuses the name.
         states = [state for state in UNFINISHED_STATES if state != "awaiting_input"]
         with contextlib.suppress(ApiMissingError):
             for item in self.client.pages(*path, key="task_instances", state=states, order_by="id"):
                 key = key_of(item)
-                if key.task in wanted:
+                # A retry while the pages are turned gives one another id, and another place.
+                if key.task in wanted and key not in seen:
+                    seen.add(key)
                     self._keep_rendered(key, item)
                     yield without_dates(try_of(key, item))
 

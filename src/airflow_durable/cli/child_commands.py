@@ -8,17 +8,17 @@ user may do that. Progress and questions go to standard error; what was done, to
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
+import sqlalchemy as sa
 import typer
 
 from airflow_durable.cli.frame import CommandError, ExitCode, print_lines, say
+from airflow_durable.cli.options import read_token
 
-_TOKEN_VARIABLE = "AIRFLOW_DURABLE_TOKEN"  # noqa: S105 - its name, not the token
 _HEADER = "X-Durable-Action"
 _TIMEOUT_SECONDS = 60.0
 _ADVICE = {
@@ -40,10 +40,11 @@ Region = Annotated[
     str, typer.Option("--region", metavar="ID", help="Airflow 3.4: which of several instances in a loop.")
 ]
 MapIndex = Annotated[
-    int, typer.Option("--map-index", metavar="N", help="Of a mapped task instance; in a loop, the iteration.")
+    int, typer.Option("--map-index", metavar="N", min=-1, help="Of a mapped task instance; in a loop, the iteration.")
 ]
 Call = Annotated[
-    int, typer.Option("--call", metavar="N", help="Of a task that starts several child runs, which of them, from 1.")
+    int,
+    typer.Option("--call", metavar="N", min=1, help="Of a task that starts several child runs, which of them, from 1."),
 ]
 
 
@@ -57,6 +58,15 @@ def reconcile(
     The API server does the same, unless [durable] reconciler = False. Works on the metadata database that this
     machine's Airflow (3.3 or later) is configured for. Runs until it is interrupted. There may be several at once.
     """
+    from airflow_durable.metadata.connections import open_airflow
+    from airflow_durable.metadata.installation import DatabaseUnreadableError
+
+    try:
+        # First, because it says what is wrong with the database, and creates none.
+        with contextlib.redirect_stdout(sys.stderr), open_airflow() as (database, _):
+            list(database.execute(sa.select(database.tables.dag_run.c.id).limit(1)))
+    except DatabaseUnreadableError as error:
+        raise CommandError(str(error)) from None
     from airflow_durable.server.standalone import NoRecordsError, run_here
 
     try:
@@ -141,10 +151,7 @@ def _query(dag_id: str, run_id: str, task_id: str, map_index: int, region: str, 
 
 
 def _act(url: str, query: dict[str, Any], action: str, *, is_sure: bool, is_preview: bool) -> None:
-    token = os.environ.get(_TOKEN_VARIABLE)
-    if not token:
-        message = f"The environment variable {_TOKEN_VARIABLE} is not set. It holds a token for Airflow's REST API."
-        raise CommandError(message)
+    token = read_token(url)
     with httpx.Client(
         base_url=f"{url.rstrip('/').removesuffix('/api/v2')}/durable-waits",
         headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},

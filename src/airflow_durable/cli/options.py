@@ -125,15 +125,32 @@ def open_source(url: str | None, requests_per_second: float) -> Iterator[Detaile
     from airflow_durable.audit.client import ApiClient
     from airflow_durable.audit.rest import RestSource
 
-    token = os.environ.get(TOKEN_VARIABLE)
+    token = read_token(url)
+    if "://" not in url:
+        message = f"--url takes a whole address, with https:// or http://, not {url!r}."
+        raise CommandError(message, ExitCode.WRONG_CALL)
+    with contextlib.closing(ApiClient(url, token, requests_per_second=requests_per_second)) as client:
+        yield RestSource(client)
+
+
+def read_token(url: str) -> str:
+    """
+    Return the token for the REST API.
+
+    :raises CommandError: there is none, or what there is cannot be one. The message does not show it.
+    """
+    # As it comes from a file, with a line break at its end.
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
         message = (
             f"The environment variable {TOKEN_VARIABLE} is not set. It holds a token for the REST API; Airflow returns "
             f"one for a user name and a password: POST {url.rstrip('/')}/auth/token."
         )
         raise CommandError(message)
-    if "://" not in url:
-        message = f"--url takes a whole address, with https:// or http://, not {url!r}."
+    if not token.isascii() or not token.isprintable() or " " in token:
+        message = (
+            f"The environment variable {TOKEN_VARIABLE} does not hold a token: there is a line break, a space or "
+            f"another character in it that no token has."
+        )
         raise CommandError(message, ExitCode.WRONG_CALL)
-    with contextlib.closing(ApiClient(url, token, requests_per_second=requests_per_second)) as client:
-        yield RestSource(client)
+    return token

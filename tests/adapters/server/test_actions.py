@@ -212,7 +212,7 @@ def command(application: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         client = application(user)
         client.base_url = "http://testserver/durable-waits"
         monkeypatch.setattr("airflow_durable.cli.child_commands.httpx.Client", lambda **_: client)
-        monkeypatch.setenv("AIRFLOW_DURABLE_TOKEN", "the client has its own")
+        monkeypatch.setenv("AIRFLOW_DURABLE_TOKEN", "the-client-has-its-own")
         result = CliRunner().invoke(app, [*arguments, "--url", "http://testserver"], input=answer)
         return result.exit_code, result.output
 
