@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_durable.audit.model import Dismissal, Finding, Report, Sureness
 from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_cleared, is_durable_run_id, order
 from airflow_durable.audit.search import audit
+from airflow_durable.core.run_ids import date_in
 from airflow_durable.metadata.model import DagRunKey
 
 from .audit_fakes import CHILD, NOON, Deployment, at, tried
@@ -284,6 +285,14 @@ def test_a_run_under_a_durable_id_is_no_stock_parents(crashed: Deployment, run_i
 def test_stock_run_ids_are_not_durable() -> None:
     assert not is_durable_run_id("manual__2026-01-01T00:00:00+00:00")
     assert not is_durable_run_id("manual__2026-01-01T00:00:00+00:00_AbCdEfGh")
+
+
+@pytest.mark.parametrize("date", ["2026-01-01", "2026-01-01T00:00:00", "2026-01-01T00:00:00+02:00", "tomorrow"])
+def test_a_persons_own_run_id_is_not_durable(date: str) -> None:
+    """With words of twelve letters at its end."""
+    run_id = f"manual__{date}_backfillplan"
+    assert not is_durable_run_id(run_id)
+    assert date_in(run_id) is None
 
 
 def test_other_dags_are_left_out_but_asked(crashed: Deployment) -> None:

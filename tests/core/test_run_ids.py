@@ -293,5 +293,5 @@ def test_another_run_id_is_not_taken_for_a_generated_one(run_id: str) -> None:
 
 
 def test_a_run_id_of_that_form_without_a_date_holds_none() -> None:
-    assert is_generated("manual__soon_jrhsghfop22y")
-    assert date_in("manual__soon_jrhsghfop22y") is None
+    assert is_generated("manual__2026-99-99T00:00:00+00:00_jrhsghfop22y")
+    assert date_in("manual__2026-99-99T00:00:00+00:00_jrhsghfop22y") is None

@@ -119,6 +119,11 @@ class Rows:
             **more,
         )
 
+    def dag_run_id(self, dag_id: str, run_id: str) -> int | None:
+        """Return the id of a Dag run's row; None if there is none."""
+        run = sa.select(self._tables.tables["dag_run"].c.id).filter_by(dag_id=dag_id, run_id=run_id)
+        return self.session.scalar(run)
+
     def wait(  # noqa: PLR0913 - as much as there is to say
         self,
         dag_id: str = "alpha",
@@ -147,8 +152,7 @@ class Rows:
         :param child_state: None: there is no such run.
         :param value: what is stored, in place of the record.
         """
-        run = sa.select(self._tables.tables["dag_run"].c.id).filter_by(dag_id=dag_id, run_id=run_id)
-        dag_run_id = self.session.scalar(run) or self.run(dag_id, run_id)
+        dag_run_id = self.dag_run_id(dag_id, run_id) or self.run(dag_id, run_id)
         self.dag(child[0])
         if child_state is not None:
             self.run(*child, child_state, child_start, child_end)

@@ -345,4 +345,9 @@ def is_plain(record: Record, call: int) -> bool:
     numbers = [record.epoch, record.generation, record.clear_number, record.max_tries, *(one for _, one in items)]
     is_small = all(abs(number) <= MAX_NUMBER for number in numbers) and 1 <= call <= MAX_CALLS
     is_bounded = is_small and len(items) <= RESUMED_AT_ONCE
-    return record.call == call and is_bounded and all(len(text) <= MAX_TEXT and text.isprintable() for text in texts)
+    return record.call == call and is_bounded and all(map(is_plain_text, texts))
+
+
+def is_plain_text(text: str) -> bool:
+    """Return whether a name can be asked for: some databases refuse one with a NUL, or half of a surrogate pair."""
+    return len(text) <= MAX_TEXT and text.isprintable()

@@ -29,7 +29,7 @@ _DIGEST_LENGTH = 12
 
 _MICROSECONDS = 1_000_000
 _GENERATED = re.compile(
-    r"manual__.+_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
+    r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
 _ITEM_PART = re.compile(r"_((?:n\d+|i[A-Za-z0-9.-]{1,60})(?:_r[1-9]\d*)?)\Z")

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from airflow_durable.metadata.reads import KEYS_AT_ONCE
+from airflow_durable.metadata.model import DagRunKey
+from airflow_durable.metadata.reads import KEYS_AT_ONCE, chunks
 from airflow_durable.metadata.values import as_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
 
     from airflow_durable.metadata.reads import Execute
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 BY_RECONCILER = ("durable.cancel", "durable.resume", "durable.reset")
 BY_PEOPLE = ("durable.end-child", "durable.end-both", "durable.resume-child")
+ENDINGS = ("durable.cancel", "durable.end-child", "durable.end-both")
 MOST_OF_A_WAIT = 50
 
 
@@ -64,6 +67,23 @@ def of_runs(tables: Tables, execute: Execute, dag_id: str, run_ids: Collection[s
     wanted = (log.dag_id == dag_id, log.task_id.is_(None), log.run_id.in_(sorted(run_ids)[:KEYS_AT_ONCE]))
     statement = _select(tables, *wanted, log.event.in_((*BY_RECONCILER, *BY_PEOPLE)))
     return list(reversed(list(_read(execute(statement.order_by(log.id.desc()).limit(MOST_OF_A_WAIT))))))
+
+
+def endings(tables: Tables, execute: Execute, keys: Iterable[DagRunKey]) -> dict[DagRunKey, datetime]:
+    """Return when each of these runs was last ended. One whose teardowns still run is active after that."""
+    log, run_ids = tables.log.c, defaultdict(list)
+    for key in sorted(set(keys)):
+        run_ids[key.dag_id].append(key.run_id)
+    found = {}
+    for dag_id, wanted in run_ids.items():
+        for chunk in chunks(wanted):
+            statement = sa.select(log.run_id, sa.func.max(log.dttm)).where(
+                log.dag_id == dag_id, log.task_id.is_(None), log.run_id.in_(chunk), log.event.in_(ENDINGS)
+            )
+            for run_id, dttm in execute(statement.group_by(log.run_id)):
+                if at := as_utc(dttm):
+                    found[DagRunKey(dag_id, run_id)] = at
+    return found
 
 
 def _select(tables: Tables, *conditions: Condition) -> Any:  # noqa: ANN401 - a select

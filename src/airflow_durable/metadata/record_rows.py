@@ -95,6 +95,10 @@ class RecordRows:
         """Return the condition that a record is of a task of this Dag run."""
         return sa.and_(self._store.key.dag_id == dag_id, self._store.key.run_id == run_id)
 
+    def is_of_instance(self, task_id: str, map_index: int) -> Condition:
+        """Return the condition that a record's parent has this task id and map index; in a loop (3.4), iteration."""
+        return sa.and_(self._store.key.task_id == task_id, self._store.key.map_index == map_index)
+
     def is_of_dag(self, dag_id: str) -> Condition:
         """Return the condition that a record's parent is in this Dag."""
         return self._store.key.dag_id == dag_id

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import ledger
 from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.reconcile import is_plain, is_plain_text
 from airflow_durable.core.stored import KEY, load
 from airflow_durable.metadata.model import DagRunKey
 
@@ -27,10 +28,14 @@ def parse(stored: Any) -> Record:  # noqa: ANN401 - a record may be damaged
     """
     try:
         value = json.loads(stored) if isinstance(stored, str) else stored
-        is_ledger = isinstance(value, dict) and value.get("kind") == ledger.KIND
-        return ledger.load(value) if is_ledger else load(value)
     except ValueError as error:
         raise RecordDamagedError(KEY, "it is not JSON") from error
+    is_ledger = isinstance(value, dict) and value.get("kind") == ledger.KIND
+    record = ledger.load(value) if is_ledger else load(value)
+    # One record must not fail a query that is about all of them.
+    if not is_plain(record, record.call) or not all(is_plain_text(entry.run_id) for entry in record.tries):
+        raise RecordDamagedError(KEY, "it has a value for which the database cannot be asked")
+    return record
 
 
 def read(stored: Any) -> Record | None:  # noqa: ANN401 - a record may be damaged

@@ -255,7 +255,10 @@ def _seal(situation: Situation, person: Person, action: Action) -> str:
 
 def _end_child(session: Session, situation: Situation) -> changes.Changed | None:
     record = situation.claim.record
-    return changes.end_run(session, record.dag_id, record.run_id)
+    changed = changes.end_run(session, record.dag_id, record.run_id)
+    if not changed.count:
+        raise NotPossibleError("It is ended already: only its teardowns still run.")
+    return changed
 
 
 def _end_both(session: Session, situation: Situation) -> changes.Changed | None:
@@ -273,7 +276,8 @@ def _end_both(session: Session, situation: Situation) -> changes.Changed | None:
         session=session,
     )
     is_active = situation.child is not None and situation.child[1].state in UNFINISHED_STATES
-    ended = _end_child(session, situation) if is_active else None
+    record = situation.claim.record
+    ended = changes.end_run(session, record.dag_id, record.run_id) if is_active else None
     if ended is None:
         return changes.Changed(None, dag, len(marked), tuple(marked))
     return replace(ended, killed=(*marked, *ended.killed))

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from airflow_durable.metadata import records
+from airflow_durable.metadata.reads import KEYS_AT_ONCE
 from airflow_durable.server import api, attention, metrics, mismatch, pending
 from airflow_durable.server.access import (
     DatabaseSession,
@@ -184,7 +185,7 @@ def show_run(  # noqa: PLR0913, PLR0917 - FastAPI's
     found = items.fill(session, waits.of_child_run(dag_id, run_id), has_names=True)
     parents = [(wait, _draw(waits, wait, user)) for wait in found]
     own = list(items.fill(session, waits.of_parent_run(dag_id, run_id)))
-    return render("run.html", request, parents=parents, own=own, has_store=True)
+    return render("run.html", request, parents=parents, own=own, most=KEYS_AT_ONCE, has_store=True)
 
 
 def show_task_instance(  # noqa: PLR0913, PLR0917 - FastAPI's

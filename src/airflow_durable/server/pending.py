@@ -15,6 +15,7 @@ from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.reconcile import Act, Reason, decide, is_resuming_items
 from airflow_durable.metadata import logged_actions
 from airflow_durable.metadata.asked import Asked
+from airflow_durable.metadata.model import DagRunKey
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import hosting
 from airflow_durable.server.proof import Claim, find_rivals, find_unproven
@@ -206,9 +207,16 @@ class Reader:
         before, self._checked = self._checked, {}
         fresh = 0
         found = []
+        cancelled = {
+            DagRunKey(one.record.dag_id, one.record.run_id) for one, _, _, act in due.values() if act is Act.CANCEL
+        }
+        ended_at = logged_actions.endings(load_tables(), session.execute, cancelled)
         for key, (watched, parent, child, act) in due.items():
             journal = journals.get(key)
-            if journal is None:
+            at = ended_at.get(DagRunKey(watched.record.dag_id, watched.record.run_id))
+            is_ending = act is Act.CANCEL and at and parent.now.ended_at and at >= parent.now.ended_at
+            if journal is None or is_ending:
+                # Where it is ending, its teardowns still run.
                 continue
             mark = (key, watched.entry.written_at, child.clear_number)
             if mark in before:

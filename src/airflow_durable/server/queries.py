@@ -212,13 +212,13 @@ class Waits:
         return next(iter(self._read(self._records.id == wait_id)), None)
 
     def of_parent_run(self, dag_id: str, run_id: str) -> list[Wait]:
-        """Return the waits of one Dag run's own tasks."""
+        """Return the waits of one Dag run's own tasks, the first first; of many, the newest :data:`KEYS_AT_ONCE`."""
         return list(reversed(self._read(self._records.is_of_run(dag_id, run_id))))
 
     def of_task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> list[Wait]:
         """Return the waits of one task instance: one for each of its calls. In a loop (3.4), of all iterations."""
-        found = self.of_parent_run(dag_id, run_id)
-        return [one for one in found if (one.parent.task_id, one.parent.map_index) == (task_id, map_index)]
+        is_of_instance = self._records.is_of_instance(task_id, map_index)
+        return list(reversed(self._read(self._records.is_of_run(dag_id, run_id), is_of_instance)))
 
     def of_child_run(self, dag_id: str, run_id: str) -> list[Wait]:
         """

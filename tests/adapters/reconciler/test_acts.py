@@ -12,6 +12,7 @@ import pytest
 
 from airflow_durable.core.model import Phase
 from airflow_durable.server import changes
+from airflow_durable.server.pending import Reader
 from airflow_durable.server.reconciler import Reconciler
 from tests.support.asking_parents import CANCEL, PARENT_DAG, SKIPPING_DAG, TEARDOWN_DAG, asking
 
@@ -265,6 +266,9 @@ def test_teardown_of_an_ended_child_runs_and_nothing_is_written_twice(world: Wor
     assert world.child(parent)[0] == "running"
     assert turn(world) == 0
     assert len(world.audit_log()) == 1
+    # So nothing waits for the reconciler.
+    with world.open() as session:
+        assert Reader().read(session).waiting == ()
 
 
 def test_record_that_is_deleted_asks_for_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:

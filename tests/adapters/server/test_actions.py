@@ -9,7 +9,7 @@ import pytest
 
 from airflow_durable.metadata.asked import Asked
 from tests.adapters.versions import needs_store
-from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World
+from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, TEARDOWN_DAG, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,16 @@ def test_child_is_ended(application: Client, world: World) -> None:
     assert world.child(asking) == ("failed", 0)
     ((event, dag_id, run_id, _),) = world.audit_log()
     assert (event, dag_id, run_id) == ("durable.end-child", CHILD_DAG, asking.record.run_id)
+
+
+def test_child_whose_teardown_still_runs_is_ended_once(application: Client, world: World) -> None:
+    tasks = {"first": "success", "second": "running"}
+    asking = world.parent(state="running", child_dag=TEARDOWN_DAG, tasks=tasks)
+    assert run(application("admin"), asking, "end-child").status_code == 200
+    assert world.child(asking)[0] == "running"
+    answer = run(application("admin"), asking, "end-child")
+    assert (answer.status_code, "only its teardowns still run" in answer.text) == (409, True)
+    assert len(world.audit_log()) == 1
 
 
 def test_parent_and_child_are_ended(application: Client, world: World) -> None:

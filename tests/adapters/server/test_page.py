@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from airflow_durable.core.stored import KEY, dump
+from airflow_durable.metadata.reads import KEYS_AT_ONCE
 from tests.adapters.versions import needs_store
-from tests.support.waits_rows import minutes
+from tests.support.waits_rows import make_record, minutes
 
 if TYPE_CHECKING:
     from tests.support.waits_rows import Rows
@@ -73,6 +76,17 @@ def test_record_that_cannot_be_read_is_said_so(application: Client, rows: Rows, 
     assert "cannot be read" in get(application, "/rows")
     assert "cannot be read" in get(application, f"/wait/{wait_id}")
     assert number_called(get(application, "/totals"), "Recorded waits") == "1"
+
+
+@pytest.mark.parametrize("name", ["\ud800", "nul\x00", "x" * 5000])
+def test_record_with_a_name_that_no_database_takes_harms_no_others(application: Client, rows: Rows, name: str) -> None:
+    rows.wait("alpha", "run")
+    wait_id = rows.wait("beta", "run", child=("beta_child", name), child_state=None)
+    for user in ("admin", "limited"):
+        for path in ("/totals", "/api/totals", "/api/metrics", "/rows", "/api/waits", "/"):
+            assert get(application, path, user)
+    assert "cannot be read" in get(application, f"/wait/{wait_id}")
+    assert number_called(get(application, "/totals"), "Recorded waits") == "2"
 
 
 @pytest.mark.parametrize("key", ["remote_job", "durable_child_runsx", "durable_child_runs_1"])
@@ -240,3 +254,28 @@ def test_run_id_with_a_plus_is_found(application: Client, rows: Rows) -> None:
     rows.wait(child=("alpha_child", "manual__2026-01-01T00:00:00+00:00"))
     assert len(ids_in(get(application, "/run/alpha_child/manual__2026-01-01T00:00:00+00:00"))) == 1
     assert len(ids_in(get(application, "/run/alpha_child/manual__2026-01-01T00%3A00%3A00%2B00%3A00"))) == 1
+
+
+@pytest.mark.parametrize("date", ["2026-01-01", "2026-01-01T00:00:00", "9999-99-99T99:99:99+00:00"])
+def test_tab_of_a_run_whose_id_looks_generated(application: Client, rows: Rows, date: str) -> None:
+    run_id = f"manual__{date}_backfillplan"
+    wait_id = rows.wait(child=("alpha_child", run_id))
+    assert ids_in(get(application, f"/run/alpha_child/{run_id}")) == [wait_id]
+
+
+def test_each_instance_of_a_large_mapped_task_has_its_wait(application: Client, rows: Rows) -> None:
+    count = KEYS_AT_ONCE + 1
+    rows.wait(map_index=0)
+    names = {"dag_id": "alpha", "run_id": "run", "task_id": "trigger"}
+    dag_run_id = rows.dag_run_id("alpha", "run")
+    record = json.dumps(dump(make_record(("alpha_child", "child"), ("fresh_submit",))))
+    stored = {"key": KEY, "value": record, "dag_run_id": dag_run_id, "updated_at": minutes(1)}
+    instance = {"try_number": 1, "state": "running", "start_date": minutes(0), "max_tries": 3}
+    indexes = range(1, count)
+    rows.insert_many("task_instance", [{**names, **instance, "id": uuid4(), "map_index": one} for one in indexes])
+    rows.insert_many("task_state_store", [{**names, **stored, "map_index": one} for one in indexes])
+    for index in (0, 1, count - 1):
+        assert len(ids_in(get(application, f"/task/alpha/trigger/{index}/run"))) == 1
+    html = get(application, "/run/alpha/run")
+    assert len(ids_in(html)) == KEYS_AT_ONCE
+    assert f"The newest {KEYS_AT_ONCE} are shown" in html
