@@ -153,7 +153,8 @@ def show_totals(request: Request, session: DatabaseSession, readable: ReadableDa
     totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
     shown = {"totals": totals, "snapshot": snapshot, "reconciler": _view_reconciler(session, readable, user)}
     differing = mismatches.get(session).visible_to(readable)
-    return render("totals.html", request, dag_ids=sorted(readable), differing=differing, **shown)
+    more = {"differing": differing, "most_waiting": attention.MOST_WAITING}
+    return render("totals.html", request, dag_ids=sorted(readable), **more, **shown)
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's

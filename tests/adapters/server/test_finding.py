@@ -230,6 +230,7 @@ def test_attention(application: Client, rows: Rows) -> None:
         )
         assert float(gauges.pop("airflow_durable_oldest_wait_seconds")) > 0
         assert gauges == {
+            "airflow_durable_waits_left_out": "0",
             "airflow_durable_waiting": "4",
             "airflow_durable_parents_without_heartbeat": "1",
             "airflow_durable_children_queued": "1",
@@ -239,6 +240,14 @@ def test_attention(application: Client, rows: Rows) -> None:
             "airflow_durable_reconciler_left_alone": "0",
         }
     assert alive in ids_in(get(application, "/rows?state=waiting&sort=-duration"))
+
+
+def test_what_is_left_out_is_said(application: Client, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_durable.server.attention.MOST_WAITING", 2)
+    for number in range(3):
+        rows.wait("alpha", f"r{number}", child=("alpha_child", f"c{number}"))
+    assert "More than 2 parents wait in all" in get(application, "/totals")
+    assert "airflow_durable_waits_left_out 1" in application("admin").get(f"{BASE}/api/metrics").text
 
 
 def test_silent_parent_says_what_airflow_will_do_in_the_words_of_the_command_line(
