@@ -14,6 +14,7 @@ from airflow_durable import task_sdk
 from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.triggers import dag_run
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger
+from airflow_durable.triggers.watch import LEAST_SECONDS
 from tests.support.interpreter import run_python
 
 from .dags import DEFER, FORGET, WAIT, event_of, finish, killed_while_waiting, make_dag
@@ -280,10 +281,20 @@ def run_trigger(monkeypatch: pytest.MonkeyPatch, state: str, due: datetime | Non
 
 def test_the_trigger_ends_the_wait_when_a_timeout_can_be_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the stock operator, which may read the event after an edit, it must not read as success."""
+    monkeypatch.setattr(dag_run, "LEAST_SECONDS", 0.01)
     past = datetime.now(tz=timezone.utc) - timedelta(seconds=1)
     for due in (past, past + timedelta(seconds=1.05)):
         payload = run_trigger(monkeypatch, "running", due)
         assert (payload["is_due"], payload["is_missing"], payload["r"]) == (True, False, "failed")
+
+
+def test_a_trigger_whose_clock_is_ahead_does_not_end_at_once() -> None:
+    """The task would find that nothing is over yet, and be deferred until the same moment, again and again."""
+    past = datetime.now(tz=timezone.utc) - timedelta(hours=1)
+    trigger = DurableDagRunTrigger(
+        dag_id="child", run_id="r", states=[], poll_interval=1, record={}, due=past.isoformat()
+    )
+    assert trigger._seconds_left() == LEAST_SECONDS > 1
 
 
 def test_a_child_that_ends_before_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+import pytest
+
 from .poller_fakes import DAG, Server, Waits, names, now, run
 
 WAITS = 10_000
@@ -49,3 +51,29 @@ def test_ends_are_found_soon_without_the_tasks_help() -> None:
     assert late[ENDS // 2] <= 2
     assert late[ENDS * 99 // 100 - 1] <= 5
     assert rate <= 0.015 * WAITS / POLL_INTERVAL
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_a_failed_task_in_each_run_tells_nothing(count: int) -> None:
+    """An optional task has failed in all of them, and two of three runs have succeeded all the same."""
+
+    async def measure() -> tuple[float, int]:
+        server = Server()
+        run_ids = names(count)
+        server.start(run_ids)
+        waits = Waits(server)
+        waits.begin(run_ids)
+        await asyncio.sleep(20)
+        begun, asked = now(), len(server.asked)
+        for number, run_id in enumerate(run_ids):
+            state = "success" if number % 3 else "failed"
+            server.states[DAG, run_id] = state
+            server.tasks[DAG, run_id] = {"optional": "failed", "last": state}
+        await asyncio.gather(*waits.tasks.values())
+        seconds, requests = now() - begun, len(server.asked) - asked
+        await waits.stop()
+        return seconds, requests
+
+    seconds, requests = run(measure())
+    assert seconds <= 10
+    assert requests <= count

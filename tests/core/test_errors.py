@@ -40,6 +40,7 @@ NAMED = [
     errors.ReconcilerMissingError(*RUN, 120),
     errors.ResultMissingError(*RUN, "task", "it has returned none"),
     errors.ResultUnreadableError(*RUN, "task", "why"),
+    errors.ChildStateUnknownError(*RUN, "suspended"),
 ]
 UNNAMED = [
     errors.JournalReadError("why"),
@@ -140,6 +141,7 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         ),
         (NAMED[25], "result of task 'task' in child run 'run-1'", "", ""),
         (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "It starts no other run"),
+        (NAMED[27], "is in the state 'suspended'", "waits for that run again", "Mark that run as success or failed"),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
         (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
         (

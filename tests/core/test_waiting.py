@@ -10,6 +10,7 @@ from airflow_durable.core import protocol, waiting
 from airflow_durable.core.errors import (
     ChildRunFailedError,
     ChildRunMissingError,
+    ChildStateUnknownError,
     JournalWriteError,
     LookUpFailedError,
 )
@@ -165,7 +166,14 @@ def test_a_run_that_is_waited_out_is_not_over_while_it_cannot_be_read() -> None:
 # Resume.
 
 
-@pytest.mark.parametrize("state", ["queued", "running", "unheard_of"])
+@pytest.mark.parametrize("record", [RECORD, WAITED_OUT])
+def test_a_state_that_nobody_knows_ends_the_wait(record: Record) -> None:
+    """The trigger ends only when nothing happens in that run; it would at once if it began anew."""
+    with pytest.raises(ChildStateUnknownError, match="run 'ours' of Dag 'child' is in the state 'unheard_of'"):
+        waiting.resume(ask(), record, outcome("unheard_of"))
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
 def test_an_active_child_is_deferred_again(state: str) -> None:
     assert waiting.resume(ask(), RECORD, outcome(state)) is None
     assert waiting.resume(ask(), WAITED_OUT, outcome(state)) is None

@@ -91,9 +91,8 @@ class World:
             first >> second >> apart.as_teardown(setups=first)
         dags.append(dag)
         with DAG(SKIPPING_DAG, schedule=None) as dag:
-            first = ShortCircuitOperator(task_id="first", python_callable=bool)
             second, apart = (EmptyOperator(task_id=task_id) for task_id in TASKS[1:])
-            first >> [second, apart]
+            ShortCircuitOperator(task_id="first", python_callable=bool) >> [second, apart]
             second >> EmptyOperator(task_id="last", trigger_rule="none_failed")
         dags.append(dag)
         with self.open() as session, warnings.catch_warnings():
@@ -252,9 +251,9 @@ class World:
         """Leave what a branch or a short circuit leaves: which tasks it skips."""
         from airflow.models.xcom import XComModel
 
-        key = {"key": "skipmixin_key", "dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+        key = "skipmixin_key"
         with self.open() as session:
-            XComModel.set(**key, value=decision, session=session)
+            XComModel.set(key, decision, dag_id=dag_id, task_id=task_id, run_id=run_id, session=session)
 
     def set_run(self, dag_id: str, run_id: str, **values: Any) -> None:  # noqa: ANN401 - columns
         """Change a run's row."""

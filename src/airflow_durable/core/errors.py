@@ -169,6 +169,19 @@ class ChildRunMissingError(DurableError):
         )
 
 
+class ChildStateUnknownError(DurableError):
+    """Nothing happens in the child any more, but whether its state is an end is not known: a newer Airflow has it."""
+
+    def __init__(self, dag_id: str, run_id: str, state: str) -> None:
+        super().__init__(
+            f"Child run {run_id!r} of Dag {dag_id!r} is in the state {state!r}, and nothing happens in it any more. "
+            f"This release of airflow-durable does not know whether that is an end, and of which kind. Nothing was "
+            f"done to that run.",
+            if_retried="The next try of this task waits for that run again.",
+            if_final="Mark that run as success or failed, and clear this task; it starts no other run beside that one.",
+        )
+
+
 class ChildRunForeignError(DurableError):
     """A run that this parent did not start has the fixed identity."""
 

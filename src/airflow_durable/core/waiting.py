@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
 from airflow_durable.core import timeouts
-from airflow_durable.core.errors import ChildRunMissingError, LookUpFailedError
+from airflow_durable.core.errors import ChildRunMissingError, ChildStateUnknownError, LookUpFailedError
 from airflow_durable.core.failing import failure_of
-from airflow_durable.core.model import ENDED_STATES, Outcome, Phase
+from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, Outcome, Phase
 from airflow_durable.core.protocol import Started
 
 if TYPE_CHECKING:
@@ -76,17 +76,21 @@ def resume(request: Request, record: Record, outcome: Outcome) -> Started | None
         waited out (``is_waiting_out``), and :func:`.protocol.trigger` has to decide again.
     :raises ChildRunFailedError: the child ended in a failed state, or in none that is allowed.
     :raises ChildRunMissingError: the child was deleted.
+    :raises ChildStateUnknownError: it stays in a state that is not known here. Deferred for it again, the task would
+        be told the same at once, forever.
     """
     if record.is_consumed:
         return Started(record, is_settled=True)
     if record.phase is Phase.WAITED_OUT:
-        is_over = outcome.state is None or outcome.state in ENDED_STATES
-        return Started(record, is_waiting_out=True) if is_over else None
-    if outcome.state is None:
+        if outcome.state is None or outcome.state in ENDED_STATES:
+            return Started(record, is_waiting_out=True)
+    elif outcome.state is None:
         raise ChildRunMissingError(record.dag_id, record.run_id)
-    if not is_success(request, record, outcome.state):
-        return None
-    return Started(replace(record, outcome=outcome), is_settled=True)
+    elif is_success(request, record, outcome.state):
+        return Started(replace(record, outcome=outcome), is_settled=True)
+    if outcome.state not in UNFINISHED_STATES:
+        raise ChildStateUnknownError(record.dag_id, record.run_id, outcome.state)
+    return None
 
 
 def is_success(request: Request, record: Record, state: str) -> bool:

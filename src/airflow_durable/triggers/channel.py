@@ -47,6 +47,8 @@ class Channel:
         try:
             if not isinstance(request, Count):
                 return await self._send(group, request)
+            if not request.run_ids:
+                return 0
             parts = list(divide(request.run_ids, max(group.limit.current, known_size)))
             return sum([await self._send(group, Count(part, request.states)) for part in parts])
         except LookUpFailedError as error:

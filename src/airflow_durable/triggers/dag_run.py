@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_durable.task_sdk import AsyncLookUps
 from airflow_durable.triggers.notes import WaitLog
 from airflow_durable.triggers.poller import get_poller
+from airflow_durable.triggers.watch import LEAST_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,7 +107,8 @@ class DurableDagRunTrigger(BaseTrigger):
     def _seconds_left(self) -> float | None:
         if self.due is None:
             return None
-        return max(0.0, (datetime.fromisoformat(self.due) - datetime.now(tz=timezone.utc)).total_seconds())
+        seconds = (datetime.fromisoformat(self.due) - datetime.now(tz=timezone.utc)).total_seconds()
+        return max(LEAST_SECONDS, seconds)
 
     def payload(self, state: str | None, *, is_due: bool = False) -> tuple[str, dict[str, Any]]:
         """

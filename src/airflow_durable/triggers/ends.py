@@ -171,6 +171,10 @@ class EndSearch:
                     left.append(part)
                     continue
                 likely = [run_id for run_id in hint.over if run_id not in hint.failed]
+                if not likely:
+                    # Each run has a failed task: that says nothing about which runs have failed.
+                    left.append(part)
+                    continue
                 members = yield from in_states(likely)
                 left += [Cell(likely, members), Cell(_without(part.run_ids, likely), part.members - members)]
         return [*found, *(yield from self._follow(search.find(left), in_states))]
