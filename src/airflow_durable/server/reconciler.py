@@ -97,9 +97,11 @@ class Reconciler:
             asked = Asked(load_tables(), session.execute)
             self.watching.update(asked)
             due = self._search.find(asked) if self.watching.calls else []
+            unreadable = asked.families.parents(self.watching.unreadable) if self.watching.unreadable else {}
         looked_seconds = time.monotonic() - began
         while self.watching.unreadable:
-            self._leave_alone(self.watching.unreadable.pop(), Reason.UNPROVEN_DAMAGED)
+            key = self.watching.unreadable.pop()
+            self._reports.left_alone(key, unreadable.get(key), Reason.UNPROVEN_DAMAGED)
         turn = Turn(looked_seconds=looked_seconds)
         for one in due:
             try:

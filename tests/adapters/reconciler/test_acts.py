@@ -304,3 +304,12 @@ def test_a_request_in_the_place_of_a_deleted_one_is_found(world: World, number: 
     world.clear()
     one = world.parent(state="failed", tasks={"first": "running"})
     assert [done.run_id for done in acting.turn().done] == [one.record.run_id]
+
+
+def test_record_that_cannot_be_understood_is_named(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    parent = world.parent(state="failed")
+    world.write(parent, 1, value='{"version": 99, "asks": {}}')
+    assert turn(world) == 0
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "airflow_durable.reconciler"]
+    assert f"{PARENT_DAG}.trigger in {parent.parent.run_id}" in line
+    assert "the record cannot be understood" in line
