@@ -125,3 +125,10 @@ def test_a_generated_run_id_follows_from_its_parent_alone() -> None:
     assert not is_run_of(replace(record, proof=Proof.LOGICAL_DATE), PARENT)
     assert not is_run_of(replace(record, call=0, run_id=child_run_id(PARENT, epoch=1, call=0, generation=3)), PARENT)
     assert not is_run_of(replace(RECORD, run_id=legacy_run_id(PARENT, 3, 0), generation=-1), PARENT)
+
+
+def test_a_run_that_is_adopted_after_a_clear_still_follows_from_its_parent() -> None:
+    # The epoch moves with the clear, and the run id stays: it was computed from the epoch of before.
+    record = replace(RECORD, run_id=child_run_id(PARENT, epoch=1, call=1, generation=2), epoch=5, generation=2)
+    assert is_run_of(record, PARENT)
+    assert not is_run_of(record, OTHER_PARENT)

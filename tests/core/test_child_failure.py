@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_durable.core import protocol
-from airflow_durable.core.asks import OnParentEnd
+from airflow_durable.core.asks import OnParentEnd, is_run_of
 from airflow_durable.core.errors import (
     ChildRunFailedError,
     ChildRunMissingError,
@@ -16,11 +17,16 @@ from airflow_durable.core.errors import (
     LookUpFailedError,
     ReconcilerMissingError,
 )
-from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, Phase, Request
+from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, Phase, Proof, Request
+from airflow_durable.core.record import Record
+from airflow_durable.core.stored import dump, key_of
 
 from .fakes import (
     AWAY,
+    EPOCH,
     FORBIDDEN,
+    PARENT,
+    RETRIES,
     Crash,
     FakePort,
     Run,
@@ -38,8 +44,6 @@ from .fakes import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from airflow_durable.core.record import Record
 
 FAIL = replace(ask(), on_child_failure=OnChildFailure.FAIL)
 RESUME = replace(ask(), on_child_failure=OnChildFailure.RESUME, reconciler_timeout_seconds=5.0)
@@ -94,6 +98,34 @@ def test_fire_and_forget_has_no_use_for_it() -> None:
 
 
 # Resume.
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["the record is discarded", "a person started both again"])
+def test_a_run_that_was_adopted_after_a_clear_is_resumed(is_used: bool) -> None:  # noqa: FBT001 - of a parameter
+    # The record's epoch moves with the clear. The reconciler computed the run id from that, and refused the run.
+    server = Server()
+    if is_used:
+        run_try(FakePort(server, attempt(1)), RESUME)
+        server.only_run().state = "running"
+    else:
+        crash_while_waiting(server, RESUME)
+        server.lose_record()
+    crash_while_waiting(server, RESUME, at=cleared(2))
+    assert (server.record().epoch, is_run_of(server.record(), PARENT)) == (1, True)
+    server.end_all("failed")
+    server.on_sleep = reconcile
+    run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1)), RESUME)
+    assert server.states() == ["success"]
+    assert server.only_run().clear_number == 1
+
+
+def test_a_run_of_release_0_1_0_is_not_resumed_as_nothing_proves_it() -> None:
+    server = Server()
+    record = Record("child", f"manual__durable_{'a' * 24}_0", Proof.RUN_ID, Mode.WAIT, RETRIES, 0)
+    server.create("child", Run(record.run_id, EPOCH, "failed"))
+    server.store[key_of(1, 0)] = json.dumps({**dump(record), "root": "ti-1"})
+    run_try(FakePort(server, attempt(2)), RESUME)
+    assert server.states() == ["failed", "success"]
 
 
 @pytest.mark.parametrize("mode", [Mode.WAIT, Mode.DEFER])

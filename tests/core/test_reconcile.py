@@ -228,7 +228,6 @@ def test_generated_run_id_proves_itself() -> None:
         (RECORD, replace(CHILD, run_id="other"), Reason.UNPROVEN_NAME),
         (RECORD, replace(CHILD, dag_id="other"), Reason.UNPROVEN_NAME),
         (replace(RECORD, generation=1), CHILD, Reason.UNPROVEN_NAME),
-        (replace(RECORD, epoch=1), CHILD, Reason.UNPROVEN_NAME),
         (replace(RECORD, call=2), CHILD, Reason.UNPROVEN_NAME),
         (replace(RECORD, generation=-1), CHILD, Reason.UNPROVEN_NAME),
         (replace(RECORD, proof=Proof.REPLY, phase=Phase.SENT), CHILD, Reason.UNPROVEN_REPLY),
@@ -236,6 +235,11 @@ def test_generated_run_id_proves_itself() -> None:
 )
 def test_forged_record_proves_nothing(record: Record, child: ChildNow, reason: Reason) -> None:
     assert prove([PARENT], [replace(ENTRY, record=record)], record, child, calls=1) is reason
+
+
+def test_child_that_was_adopted_after_a_clear_is_proven() -> None:
+    # The record's epoch has moved, and the run id has not.
+    assert prove([PARENT], [ENTRY], replace(RECORD, epoch=4), CHILD, calls=1) is None
 
 
 def test_another_parents_child_is_not_proven() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.core.errors import LookUpFailedError
+from airflow_durable.core.errors import ChildRunFailedError, LookUpFailedError
 from airflow_durable.core.model import Decision, Mode, OnClear
 from airflow_durable.core.recovery import COUNTED_AT_ONCE, candidates, recover
 from airflow_durable.core.run_ids import child_run_id, legacy_run_id
@@ -219,6 +219,44 @@ def test_a_retry_after_a_clear_finds_what_was_started_since(version: tuple[int, 
     server.end_all("success")
     run_try(FakePort(server, attempt(3, max_tries=4, clear_number=1)), ask())
     assert len(server.runs) == 2
+
+
+def fail(server: Server, at: Attempt) -> None:
+    """Run a try whose child fails."""
+    before, server.on_sleep = server.on_sleep, lambda server: server.end_all("failed")
+    with pytest.raises(ChildRunFailedError):
+        run_try(FakePort(server, at), ask())
+    server.on_sleep = before
+
+
+def test_an_active_child_is_found_also_if_the_one_before_it_was_adopted_after_a_clear() -> None:
+    # The adopted run took its generation into the epoch of the clear, where no try knows so high a one.
+    server = Server()
+    fail(server, attempt(1))
+    fail(server, attempt(2))
+    crash_while_waiting(server, ask(), at=attempt(3))
+    server.lose_record()
+    fail(server, replace(cleared(4), clear_number=1))
+    assert (server.record().epoch, server.record().epoch_of_run) == (3, 0)
+    crash_while_waiting(server, ask(), at=attempt(5, max_tries=6, clear_number=1))
+    server.lose_record()
+    run_try(FakePort(server, replace(cleared(6), clear_number=2)), ask())
+    assert server.states() == ["failed"] * 3 + ["success"]
+    assert [run_id for _, run_id in server.runs][-1] == name(3, 0)
+
+
+def test_after_an_adoption_the_same_run_ids_come_with_and_without_a_record() -> None:
+    """So that an upgrade to 3.3 finds what was started before it."""
+    made = []
+    for version in [(3, 2), (3, 3)]:
+        server = Server(version)
+        fail(server, attempt(1))
+        crash_while_waiting(server, ask(), at=attempt(2))
+        server.lose_record()
+        fail(server, cleared(3))
+        fail(server, attempt(4, max_tries=5, clear_number=1))
+        made.append([run_id for _, run_id in server.runs])
+    assert made[0] == made[1] == [name(0, 0), name(0, 1), name(2, 0)]
 
 
 def test_a_fixed_identity_of_before_a_clear_is_not_taken() -> None:

@@ -16,6 +16,7 @@ from airflow_durable.core.run_ids import (
     check_run_id,
     child_run_id,
     date_in,
+    epoch_in,
     is_generated,
     legacy_run_id,
     tag_of_life,
@@ -295,3 +296,23 @@ def test_another_run_id_is_not_taken_for_a_generated_one(run_id: str) -> None:
 def test_a_run_id_of_that_form_without_a_date_holds_none() -> None:
     assert is_generated("manual__2026-99-99T00:00:00+00:00_jrhsghfop22y")
     assert date_in("manual__2026-99-99T00:00:00+00:00_jrhsghfop22y") is None
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+def test_a_run_id_shows_its_epoch(parent: str) -> None:
+    for epoch, call, generation in itertools.product((0, 3, 12), (1, 2), (0, 7)):
+        assert epoch_in(child_run_id(PARENTS[parent], epoch=epoch, call=call, generation=generation)) == epoch
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "manual__e3",
+        "manual__2026-11-26T03:00:00+00:00_jrhsghfop22y_e3_",
+        "manual__2026-11-26T03:00:00+00:00_jrhsghfop22y_n3",
+        "manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iabcdefghijk_e3",
+        legacy_run_id(PLAIN, 3, 0),
+    ],
+)
+def test_a_run_id_of_another_form_shows_none(run_id: str) -> None:
+    assert epoch_in(run_id) is None

@@ -195,6 +195,34 @@ def replay(configuration: Configuration, schedule: Sequence[str]) -> World:
     return world
 
 
+def steer(configuration: Configuration, *landmarks: str) -> World:
+    """
+    Go through the schedule in which these things happen as soon as they can, and else nothing goes wrong.
+
+    Unlike :func:`replay` it does not name what a try asks on its way. So it stays true where that changes.
+
+    :returns: the last world.
+    :raises Violation: a property does not hold.
+    :raises LookupError: one of them cannot happen.
+    """
+    simulation = Simulation(configuration)
+    world = simulation.initial()
+    for landmark in landmarks:
+        while True:
+            actions = simulation.actions(world)
+            going_on = (action for action in actions if action.kind in {"scheduler", "step"})
+            action = next((it for it in actions if it.label == landmark), None) or next(going_on, None)
+            if action is None:
+                message = f"{landmark!r} cannot happen; what can: {sorted(it.label for it in actions)}"
+                raise LookupError(message)
+            if action.violation is not None:
+                raise action.violation
+            world = action.world
+            if action.label == landmark:
+                break
+    return world
+
+
 def finish(configuration: Configuration, world: World) -> World:
     """
     Let nothing more go wrong: the parents end.

@@ -46,7 +46,7 @@ class Violation(Exception):  # noqa: N818 - it is no error of the tests: it is w
     A property does not hold.
 
     :param name: ``duplicate``, ``lost``, ``cleared``, ``stock``, ``stuck``, ``failed``, ``resumed``, ``reset``,
-        ``ended``, ``orphan`` or ``late``.
+        ``ended``, ``orphan``, ``unproven`` or ``late``.
     """
 
     def __init__(self, name: str, what: str) -> None:

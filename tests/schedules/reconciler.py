@@ -4,7 +4,8 @@ The reconciler: it does what records ask for, at any moment from then on, or nev
 It is :mod:`airflow_durable.core.reconcile` itself that decides, on what the simulated database holds. What is modelled
 is the rest of the real one: one transaction, in which all of this is read anew and locked, so that what was read before
 plays no part; and the entry that it writes in it, which withdraws the action. That a run is the parent's is taken from
-the oracle: how it is proven is tested in ``tests/adapters/reconciler``.
+the oracle: how it is proven is tested in ``tests/adapters/reconciler``. But every entry with a generated run id has to
+be one that it could prove (:func:`find_unproven`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from tests.schedules.attempts import Payload, keep
 from tests.schedules.calls import short
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Request, checked
-from tests.schedules.world import ACTIVE, FAILED, RESUMED, Sender, moment_of
+from tests.schedules.world import ACTIVE, FAILED, RESUMED, Sender, moment_of, parent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from airflow_durable.core.reconcile import Reason
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Action
-    from tests.schedules.world import Run, Task, World
+    from tests.schedules.world import Kept, Run, Task, World
 
 _DONE = {Act.RESUME: "resumes", Act.RESET: "resets", Act.CANCEL: "ends"}
 
@@ -78,6 +80,30 @@ def find_orphan(world: World, configuration: Configuration) -> Violation | None:
             if run.state == ACTIVE and is_own and not properties.is_restarted(task, run) and run.key not in ended:
                 return Violation("orphan", f"{run.run_id} is active, its parent is {task.state}, and nobody ends it")
     return None
+
+
+def find_unproven(world: World, why: Callable[[Kept, int], Reason | None]) -> Violation | None:
+    """
+    Return that there is an entry for which the reconciler would do nothing: it could not prove whose the run is.
+
+    :param why: :func:`why_unproven`, asked once for each entry.
+    """
+    for parent, task in enumerate(world.tasks):
+        for _, kept in task.store:
+            reason = why(kept, parent)
+            if reason is not None:
+                return Violation("unproven", f"a record names {kept.value['child']['run_id']}: {reason.value}")
+    return None
+
+
+def why_unproven(kept: Kept, parent: int) -> Reason | None:
+    """Return why an entry would not prove that its run is the parent's; None: it would, or the identity is fixed."""
+    record = load(kept.value)
+    if record.is_fixed:
+        return None
+    moment = moment_of(0)
+    child = ChildNow(record.dag_id, record.run_id, ACTIVE, 0, moment, moment, moment, moment, is_from_task=True)
+    return reconcile.prove([parent_of(parent)], [], record, child, calls=record.call)
 
 
 _SOON = timedelta(minutes=5)
@@ -182,6 +208,4 @@ def _acted(world: World, parent: int) -> World:
 _EFFECTS = {Act.RESUME: _resume, Act.RESET: _reset, Act.CANCEL: _end}
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     _Check = Callable[[], str]

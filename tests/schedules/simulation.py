@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import DurableError, ForeignRunSkipError
-from airflow_durable.core.model import Attempt, Parent
+from airflow_durable.core.model import Attempt
 from tests.schedules import calls, ledger, people, properties, reconciler
 from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Action, checked
-from tests.schedules.world import ACTIVE, BEGINNING, LEAP, Ledger, Process, Task, World, given_up, moment_of
+from tests.schedules.world import ACTIVE, LEAP, Ledger, Process, Task, World, given_up, moment_of, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ class Simulation:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         self._tree = Tree()
+        self._why_unproven = cache(reconciler.why_unproven)
 
     def initial(self) -> World:
         """Return the world before the parents' first tries."""
@@ -49,6 +50,8 @@ class Simulation:
         """Return all that can happen next."""
         if (orphan := reconciler.find_orphan(world, self.configuration)) is not None:
             return [Action("nobody ends it", "step", world, violation=orphan)]
+        if (unproven := reconciler.find_unproven(world, self._why_unproven)) is not None:
+            return [Action("nobody can prove it", "step", world, violation=unproven)]
         if self._is_over(world) and not any(reconciler.due(world, self.configuration)):
             return []
         found = [
@@ -117,7 +120,7 @@ class Simulation:
     def _begin(self, world: World, parent: int, resumed: tuple[Kept, str | None, bool] | None = None) -> Step:
         task = world.tasks[parent]
         attempt = Attempt(
-            parent=Parent("parent", "run", "task", parent, BEGINNING, started_at=moment_of(task.started)),
+            parent=parent_of(parent, task.started),
             task_instance_id=f"{parent}-{task.number}",
             try_number=task.try_number,
             max_tries=task.max_tries,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow_durable.core.model import Mode, OnClear
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
-from tests.schedules.explorer import finish, replay
+from tests.schedules.explorer import finish, replay, steer
 from tests.schedules.world import ACTIVE, FAILED, SUCCESS, Budget
 
 FIRST = "qtu2dlefkwnd"
@@ -318,3 +318,33 @@ def test_start_timeout_is_over_once_after_a_reset_of_the_reconcilers() -> None:
         "try 2: fails with StartTimeoutError",
     ]
     assert replay(configuration, schedule).tasks[0].state == FAILED
+
+
+def test_an_active_child_is_found_also_if_the_one_before_it_was_adopted_after_a_clear() -> None:
+    # The adopted run took its generation into the epoch of the clear, so the next one had a run id that no later try
+    # knew: after another clear without a record, one more was started beside it.
+    configuration = Configuration(Mode.DEFER, is_discarding=True, budget=Budget(failures=3, clears=2, losses=2))
+    clear = "a person clears the task, and its record is discarded"
+    world = steer(
+        configuration,
+        f"{FIRST} fails",
+        "l4c7ibi4q2zq_r1 fails",
+        "try 3: defers",
+        clear,
+        "try 4: defers",
+        "zv2yzu7tbwxk_r2 fails",
+        "try 5: defers",
+        clear,
+    )
+    ended = finish(configuration, world)
+    assert ended.tasks[0].state == SUCCESS
+    assert [run.state for run in ended.runs].count(SUCCESS) == 1
+
+
+def test_a_run_that_was_adopted_after_a_clear_is_one_that_the_reconciler_can_prove() -> None:
+    # Its run id was computed from the epoch, which had moved.
+    configuration = Configuration(Mode.DEFER, is_discarding=True, budget=Budget(clears=1, losses=1))
+    world = steer(
+        configuration, "try 1: defers", "a person clears the task, and its record is discarded", "try 2: defers"
+    )
+    assert finish(configuration, world).tasks[0].state == SUCCESS

@@ -28,7 +28,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_durable.core.model import ChildRun
+from airflow_durable.core.model import ChildRun, Parent
 
 if TYPE_CHECKING:
     from tests.schedules.attempts import Payload, Step
@@ -59,6 +59,15 @@ STARTED = "started"
 def moment_of(number: int) -> datetime:
     """Return when the task instance of this number began. What is between two of them is measured from there."""
     return BEGINNING + timedelta(days=number)
+
+
+def parent_of(number: int, started: int = 0) -> Parent:
+    """
+    Return a parent, as its tries see it.
+
+    :param started: with which task instance its Dag run started.
+    """
+    return Parent("parent", "run", "task", number, BEGINNING, started_at=moment_of(started))
 
 
 class Kept:

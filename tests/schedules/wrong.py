@@ -21,6 +21,7 @@ from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode
 from airflow_durable.core.reconcile import Act, Reason, Verdict, newest_of
 from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
+from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.core.timeouts import clock_after
 from airflow_durable.task.journal import _CallEntries
 from tests.schedules import attempts, calls
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.core.asks import Action
-    from airflow_durable.core.model import Attempt, ChildRun
+    from airflow_durable.core.model import Attempt, ChildRun, Parent
     from airflow_durable.core.port import Port
     from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow
     from tests.schedules.world import Run
@@ -254,6 +255,11 @@ def _start_beside(port: Port, request: Request, record: Record, seen: ChildRun) 
     except ReconcilerMissingError:
         port.submit(replace(record, run_id=f"{record.run_id}_r1", logical_date=None))
         raise
+
+
+def _is_of_the_epoch_of_the_record(record: Record, parent: Parent) -> bool:
+    made = child_run_id(parent, epoch=record.epoch, call=record.call, generation=record.generation)
+    return record.run_id == made
 
 
 _WAIT = Configuration(Mode.WAIT)
@@ -521,6 +527,14 @@ WRONG = (
         _first_of,
         "orphan",
         _CANCELLING._replace(budget=Budget(failures=1, marks=1)),
+    ),
+    Wrong(
+        "a run is proven by the epoch of its record, which has moved when it was adopted",
+        reconcile,
+        "is_run_of",
+        _is_of_the_epoch_of_the_record,
+        "unproven",
+        _WAIT._replace(is_discarding=True, budget=Budget(clears=1, losses=1)),
     ),
     Wrong(
         "a fresh child where nobody resumed",

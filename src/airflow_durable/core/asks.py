@@ -167,7 +167,8 @@ def is_run_of(record: Record, parent: Parent) -> bool:
 
     False for a fixed identity, which any parent can name, and for the run ids of release 0.1.0.
     """
-    if record.is_fixed or min(record.epoch, record.generation) < 0 or record.call < 1:
+    epoch = run_ids.epoch_in(record.run_id)
+    if record.is_fixed or epoch is None or record.generation < 0 or record.call < 1:
         return False
-    follows = run_ids.child_run_id(parent, epoch=record.epoch, call=record.call, generation=record.generation)
+    follows = run_ids.child_run_id(parent, epoch=epoch, call=record.call, generation=record.generation)
     return record.run_id == follows

@@ -82,8 +82,9 @@ class Record:
     :param proof: what in the run proves that it is ours.
     :param logical_date: as sent; None: none was sent.
     :param run_after: as sent; None: none was sent.
-    :param epoch: the try whose clear asked for the work again; 0: none.
-    :param generation: how many run ids of this epoch came before this one.
+    :param epoch: the try whose clear last asked for the work again; 0: none. A run that is adopted then keeps its run
+        id, which is of an earlier epoch (:attr:`epoch_of_run`).
+    :param generation: how many run ids of the run id's epoch came before this one.
     :param dates: all values that were sent with this run id for the date that we choose.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
@@ -117,6 +118,15 @@ class Record:
     def is_fixed(self) -> bool:
         """Whether the user fixed the run id or the logical date."""
         return self.proof is not Proof.RUN_ID
+
+    @property
+    def epoch_of_run(self) -> int:
+        """
+        The epoch in which the run id was chosen. It is part of the run id, and stays when the work is asked for anew.
+
+        The run ids of release 0.1.0 are of none, as are fixed ones: there the epoch of the record is meant by now.
+        """
+        return self.epoch if self.is_fixed else run_ids.epoch_in(self.run_id) or 0
 
     @property
     def is_consumed(self) -> bool:
@@ -240,9 +250,13 @@ class Record:
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
 
     def is_proven_by_run(self, run: ChildRun) -> bool:
-        """Return whether the run itself proves that it is ours, given only the parent and the record."""
+        """
+        Return whether the run itself proves that it is ours, given only the parent and the record.
+
+        A generated run id does, but for those of release 0.1.0, which hold no date of the parent's: most are random.
+        """
         if not self.is_fixed:
-            return self.generation >= 0
+            return run_ids.date_in(self.run_id) is not None
         seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
         return self.proof is not Proof.REPLY and seen in self.dates
 

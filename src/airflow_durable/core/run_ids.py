@@ -32,6 +32,7 @@ _GENERATED = re.compile(
     r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
+_CHILD = re.compile(r"manual__[^_]+_[a-z2-7]{12}(?:_e(\d+))?(?:_c(\d+))?(?:_r(\d+))?")
 _ITEM_PART = re.compile(r"_((?:n\d+|i[A-Za-z0-9.-]{1,60})(?:_r[1-9]\d*)?)\Z")
 _UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
 _SHOWN_LENGTH = 60
@@ -87,6 +88,16 @@ def child_run_id(parent: Parent, *, epoch: int, call: int, generation: int) -> s
     parts = (("e", epoch), ("c", call - 1 and call), ("r", generation))
     position = "".join(f"_{letter}{part}" for letter, part in parts if part)
     return f"manual__{_in_utc(parent.run_after)}_{digest}{position}"
+
+
+def epoch_in(run_id: str) -> int | None:
+    """
+    Return the epoch that a run id shows, if it has the form that :func:`child_run_id` gives it; else None.
+
+    This proves nothing: whether the run id follows from a parent, only that function can say.
+    """
+    found = _CHILD.fullmatch(run_id)
+    return None if found is None else int(found.group(1) or 0)
 
 
 def items_prefix(parent: Parent, epoch: int) -> str:

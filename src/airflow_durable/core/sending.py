@@ -118,11 +118,16 @@ def send(port: Port, request: Request, attempt: Attempt, record: Record) -> tupl
 
 
 def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_anew: bool) -> tuple[int, int]:
-    """Return epoch and generation of a new run id. Neither was ever used together before."""
+    """
+    Return epoch and generation of a new run id. They were never used together before.
+
+    In an epoch that has no run id yet, as what was there was adopted, the generations begin again. So the sum of both
+    stays below the number of the try, and :mod:`.recovery` knows all run ids that there can be.
+    """
     if previous is None:
         return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
     epoch = epoch_of(request, attempt, previous, is_anew=is_anew)
-    return (epoch, 0) if epoch > previous.epoch else (epoch, previous.generation + 1)
+    return (epoch, 0) if epoch > previous.epoch_of_run else (epoch, previous.generation + 1)
 
 
 def tagged(now: datetime, tag: int, taken: tuple[datetime, ...] = ()) -> datetime:

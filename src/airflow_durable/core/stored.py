@@ -11,8 +11,8 @@ Version 2 (dates ISO 8601 with their zone)::
       "proof": "run_id" | "logical_date" | "run_after" | "reply",     by what of the run it is known as ours
       "dates": [str, ...],      the latest 8 that were sent for what is ours of it
       "mode": "wait" | "defer" | "fire_and_forget",
-      "epoch": int,             the try whose clear asked for the work again; 0: none
-      "generation": int,        how many run ids of this epoch came before this one
+      "epoch": int,             the try whose clear last asked for the work again; 0: none
+      "generation": int,        how many run ids of the run id's epoch (which it shows: _e3) came before this one
       "outcome": {"dag_id": str, "run_id": str, "state": str | null, "at": str} | null,
       "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
       "parent": {"task_instance_id": str, "max_tries": int, "clear_number": int},     when it was written
