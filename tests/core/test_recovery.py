@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.core.errors import ChildRunFailedError, LookUpFailedError
-from airflow_durable.core.model import Decision, Mode, OnClear
+from airflow_durable.core import sending
+from airflow_durable.core.errors import ChildRunFailedError, LookUpFailedError, RunIdsTakenError
+from airflow_durable.core.model import Decision, Mode, OnClear, Proof
+from airflow_durable.core.record import Record
 from airflow_durable.core.recovery import COUNTED_AT_ONCE, candidates, recover
 from airflow_durable.core.run_ids import child_run_id, legacy_run_id
+from airflow_durable.core.sending import MAX_OTHER_LIVES
 
 from .fakes import (
     PARENT,
+    RUN_AFTER,
     Crash,
     FakePort,
     Fault,
@@ -42,12 +47,16 @@ def name(epoch: int, generation: int, *, call: int = 1) -> str:
 # Which run ids a child can have.
 
 
-def test_the_first_try_can_have_one_child() -> None:
+def test_the_first_try_can_have_one_child_and_those_that_come_after_runs_of_other_lives() -> None:
     ids = [candidate.run_id for candidate in candidates(attempt(1), 1)]
-    assert ids == [name(0, 0), legacy_run_id(PARENT, 3, 0)]
+    others = [name(0, generation) for generation in range(MAX_OTHER_LIVES, 0, -1)]
+    assert ids == [*others, name(0, 0), legacy_run_id(PARENT, 3, 0)]
 
 
-def test_candidates_are_newest_first_and_those_since_the_latest_clear_before_all_others() -> None:
+def test_candidates_are_newest_first_and_those_since_the_latest_clear_before_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending, "MAX_OTHER_LIVES", 0)
     at = attempt(4, max_tries=4 - 2 + 3)
     assert at.last_cleared_try == 2
     assert [(it.epoch, it.generation) for it in candidates(at, 2)] == [
@@ -86,6 +95,17 @@ def test_every_run_id_that_tries_can_have_made_is_a_candidate() -> None:
             with pytest.raises(Exception, match="failed state"):
                 run_try(FakePort(server, at), ask())
         assert len(server.runs) == 5
+
+
+@pytest.mark.parametrize(("try_number", "epoch"), [(1, 0), (2, 0), (2, 1), (5, 0), (5, 2), (5, 4)])
+def test_the_last_run_id_that_is_sent_is_a_candidate(try_number: int, epoch: int) -> None:
+    at = attempt(try_number, max_tries=epoch + 3)
+    last = max(it.generation for it in candidates(at, 1) if it.epoch == epoch)
+    made = [name(epoch, last - 1), name(epoch, last)]
+    before = Record("child", made[0], Proof.RUN_ID, Mode.WAIT, 3, 0, epoch=epoch, generation=last - 1)
+    assert sending.new_record(ask(), at, before, is_anew=False).run_id == made[1]
+    with pytest.raises(RunIdsTakenError):
+        sending.new_record(ask(), at, replace(before, run_id=made[1], generation=last), is_anew=False)
 
 
 # An automatic retry.
@@ -259,6 +279,28 @@ def test_after_an_adoption_the_same_run_ids_come_with_and_without_a_record() -> 
     assert made[0] == made[1] == [name(0, 0), name(0, 1), name(2, 0)]
 
 
+@pytest.mark.parametrize("version", [(3, 2), (3, 3)], ids=["3.2", "3.3"])
+@pytest.mark.parametrize("is_cleaned", [False, True], ids=["", "old runs are deleted"])
+def test_an_active_child_after_runs_of_other_lives_is_found_after_a_clear(
+    version: tuple[int, int],
+    is_cleaned: bool,  # noqa: FBT001 - of a parameter
+) -> None:
+    # Only as many generations were looked for as the task had had tries. The next run id after a clear is of another
+    # epoch, so no 409 told of it: one more was started beside it.
+    server = Server(version)
+    lives = [replace(PARENT, started_at=RUN_AFTER + timedelta(hours=hours)) for hours in range(4)]
+    for parent in lives[:3]:
+        run_try(FakePort(server, attempt(1, parent=parent)), ask())
+        server.lose_record()
+    crash_while_waiting(server, ask(), at=attempt(1, parent=lives[3]))
+    server.lose_record()
+    if is_cleaned:
+        server.runs = {key: run for key, run in server.runs.items() if run.state == "queued"}
+    run_try(FakePort(server, cleared(2, parent=lives[3])), ask())
+    assert [run_id for _, run_id in server.runs][-1] == name(0, 3)
+    assert server.told[0][:2] == (Decision.RECONNECT, name(0, 3))
+
+
 def test_a_fixed_identity_of_before_a_clear_is_not_taken() -> None:
     server = Server()
     crash_while_waiting(server, ask_fixed_id())
@@ -282,6 +324,25 @@ def test_a_child_that_ends_after_it_was_counted_is_not_active() -> None:
     port.look_up = end_first  # type: ignore[method-assign]
     run_try(port, ask())
     assert [run_id for _, run_id in server.runs] == [name(0, 0), name(1, 0)]
+
+
+def test_a_child_that_ends_after_it_was_counted_hides_no_other() -> None:
+    """One of another life of the parent may be active, too."""
+    server = Server((3, 2))
+    for generation in range(2):
+        server.create("child", Run(name(0, generation), None, "running"))
+    at = attempt(2)
+    port = FakePort(server, at)
+    real = port.look_up
+
+    def end_first(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+        server.runs["child", name(0, 1)].state = "success"
+        return real(dag_id, run_id, is_detailed=is_detailed)
+
+    port.look_up = end_first  # type: ignore[method-assign]
+    found = recover(port, ask(), at)
+    assert found is not None
+    assert (found.record.run_id, found.seen.state) == (name(0, 0), "running")
 
 
 def test_a_child_that_is_deleted_after_it_was_counted_is_not_there() -> None:
@@ -311,7 +372,7 @@ def cost_of(server: Server, at: Attempt) -> tuple[int, int, int]:
     return port.calls.count("count"), port.calls.count("look_up"), max(port.counted)
 
 
-@pytest.mark.parametrize(("number", "counts"), [(2, 2), (3, 2), (10, 2), (50, 15)])
+@pytest.mark.parametrize(("number", "counts"), [(2, 2), (3, 2), (4, 2), (10, 4), (50, 26)])
 def test_finding_nothing_costs_a_count_for_each_hundred_and_no_look_up(number: int, counts: int) -> None:
     at = attempt(number, max_tries=99)
     assert cost_of(Server(), replace(at, retries=99))[:2] == (counts, 0)
@@ -322,7 +383,8 @@ def test_finding_nothing_costs_a_count_for_each_hundred_and_no_look_up(number: i
 def test_finding_a_child_costs_one_look_up(number: int, state: str) -> None:
     at = attempt(number, max_tries=200, retries=200)
     every = candidates(at, 1)
-    for candidate in [every[0], every[number // 2], every[number - 1]]:
+    own = [candidate for candidate in every if candidate.epoch == at.last_cleared_try]
+    for candidate in [own[0], own[MAX_OTHER_LIVES], own[-number], own[-1]]:
         server = Server()
         server.create("child", Run(candidate.run_id, None, state))
         counts, look_ups, _ = cost_of(server, at)

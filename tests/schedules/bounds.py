@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.model import Mode, OnChildFailure, OnClear
 from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, UNDATED, Configuration
-from tests.schedules.world import Budget
+from tests.schedules.world import ACTIVE, FAILED, SUCCESS, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,10 +88,24 @@ def _generated(mode: Mode) -> Iterator[Kind]:
     yield Kind(plain._replace(identity=UNDATED), (CLEAR, CRASH_AND_REMAKE), (CRASH_AND_CLEAR, CRASH_AND_FAILURE))
     for on_clear in (OnClear.ADOPT, OnClear.FRESH):
         yield Kind(plain._replace(on_clear=on_clear, edits=("conf",)), (CLEAR,), (CRASH_AND_CLEAR,))
+    yield from _earlier_lives(plain)
     if mode is not Mode.FIRE_AND_FORGET:
         yield from _lives(plain)
     for twofold in (AFTER, BESIDE):
         yield Kind(plain._replace(twofold=twofold), (FAULT,), (CRASH_AND_FAILURE, CRASH_AND_CLEAR))
+
+
+def _earlier_lives(plain: Configuration) -> Iterator[Kind]:
+    """Yield what becomes of a parent whose Dag run has run twice before, under the same name."""
+    ended = plain._replace(earlier=(SUCCESS, SUCCESS))
+    lost = Budget(faults=1, clears=1, losses=1)
+    is_short = plain.mode is Mode.DEFER
+    yield Kind(ended._replace(is_discarding=True), (CLEAR_AND_LOSS,) if is_short else (), (CLEAR_AND_LOSS, lost))
+    yield Kind(ended._replace(has_store=False), (FAULT, CLEAR), (CRASH_AND_CLEAR,))
+    bare = plain._replace(has_store=False, has_details=False)
+    yield Kind(bare._replace(earlier=(SUCCESS, SUCCESS)), (FAULT, CLEAR), (CRASH_AND_CLEAR,))
+    yield Kind(bare._replace(earlier=(SUCCESS, ACTIVE)), (FAULT,), (CLEAR, CRASH_AND_CLEAR))
+    yield Kind(bare._replace(earlier=(ACTIVE, FAILED)), (), (FAULT, CLEAR))
 
 
 def _lives(plain: Configuration) -> Iterator[Kind]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.model import Mode, OnChildFailure, OnClear, Request
+from airflow_durable.core.run_ids import child_run_id, tag_of_life
 from tests.schedules.attempts import Wanted
-from tests.schedules.world import ACTIVE, BEGINNING, FAILED, QUEUED, SUCCESS, Budget, Run
+from tests.schedules.world import ACTIVE, BEGINNING, FAILED, QUEUED, SUCCESS, Budget, Run, Token, moment_of, parent_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHILD = "child"
 OTHER_CHILD = "other child"
@@ -45,6 +49,8 @@ class Configuration(NamedTuple):
     :param edits: what people may change in the Dag file; see :meth:`wanted`.
     :param foreign: what somebody else has there from the beginning: nothing, a run with our run id, or one with our
         logical date under another run id.
+    :param earlier: what the first parent's Dag run has left from before it was deleted and created again: the states of
+        children, each of another life of it, under its first run ids.
     :param is_racing: people may create a foreign run with our identity at any moment.
     :param twofold: a try may be executed twice: after the first execution was killed, or beside it.
     :param is_volatile: the conf is another one in each try, as with ``{{ ti.try_number }}``.
@@ -73,6 +79,7 @@ class Configuration(NamedTuple):
     is_skip: bool = False
     edits: tuple[str, ...] = ()
     foreign: str = ""
+    earlier: tuple[str, ...] = ()
     is_racing: bool = False
     twofold: str = ""
     is_volatile: bool = False
@@ -126,6 +133,7 @@ class Configuration(NamedTuple):
         parts += ["start_timeout"] if self.start_timeout else []
         parts += [f"edits {'/'.join(self.edits)}"] if self.edits else []
         parts += [f"foreign {self.foreign}"] if self.foreign else []
+        parts += [f"earlier lives {'/'.join(self.earlier)}"] if self.earlier else []
         parts += [f"executed twice {self.twofold}"] if self.twofold else []
         parts += [f"store may {self.upgrade}"] if self.upgrade else []
         flags = {
@@ -207,14 +215,33 @@ class Configuration(NamedTuple):
         }
         return replace(request, **changes.get(version, {}))  # type: ignore[arg-type] # as the fields are
 
-    def foreign_runs(self) -> tuple[Run, ...]:
+    def first_runs(self) -> tuple[Run, ...]:
         """Return what is there from the beginning."""
         run = foreign_run(FIXED_RUN_ID)
         if self.foreign == "run":
             return (run,)
         if self.foreign == "date":
             return (run._replace(run_id="foreign"),)
-        return ()
+        return tuple(sorted(self._runs_of_earlier_lives(), key=lambda run: run.key))
+
+    def _runs_of_earlier_lives(self) -> Iterator[Run]:
+        for generation, state in enumerate(self.earlier):
+            life = generation - len(self.earlier)
+            for call, wanted in enumerate(self.wanted(0, "", 1), 1):
+                parent = parent_of(0, life)
+                began = moment_of(life) + timedelta(hours=12)
+                token = Token(0, life, call, 0, wanted.ask)
+                yield Run(
+                    CHILD,
+                    child_run_id(parent, epoch=0, call=call, generation=generation),
+                    began.replace(microsecond=tag_of_life(parent, call)) if wanted.request.is_date_ours else None,
+                    began,
+                    wanted.conf,
+                    state,
+                    began,
+                    began,
+                    owners=frozenset({token}),
+                )
 
 
 def foreign_run(run_id: str) -> Run:

@@ -163,6 +163,13 @@ def _has_foreign_conf(case: Reset) -> bool:
     return case.is_finished_before_a_clear and all(it.ask.conf != case.run.conf for it in own)
 
 
+def _is_earlier_left(case: Success) -> bool:
+    parent, life = case.process.parent, case.process.life
+    left = [run.owners_of(parent) for run in case.world.runs]
+    is_left = any(owners and all(token.life != life for token in owners) for owners in left)
+    return is_left and not case.process.step.start.has_details
+
+
 def _is_unproven(case: Reset | Refusal) -> bool:
     return case.configuration.identity == REPLY or bool(case.account.lost)
 
@@ -173,6 +180,7 @@ UNPROVEN = "nothing of the run can prove that it is ours, and the reply that cre
 UNSETTLED = (
     "a try that sent again after a clear died before it recorded the reply, and the next one asks for another conf"
 )
+EARLIER = "before 3.2, a second try takes what an earlier life of the parent has left for its own"
 LATE_RESET = "a reset arrived after its try was superseded"
 
 CREATIONS: dict[str, Callable[[Creation], bool]] = {
@@ -217,6 +225,7 @@ ACTS_OF_RESET = {text: is_of for text, is_of in RESETS.items() if not text.start
 """Of the reconciler's resets: no request of it can be late, or be sent twice."""
 
 SUCCESSES: dict[str, Callable[[Success], bool]] = {
+    EARLIER: lambda case: case.process.try_number > 1 and _is_earlier_left(case),
     LATE_RESET: lambda case: case.is_reset and any(run.is_late for run in case.own),
     "a clear of a running task that is reported as a failure is taken for a retry": lambda case: case.account.is_hidden,
     "a task instance was deleted and made anew, and its first try died": (

@@ -39,7 +39,7 @@ class Simulation:
         configuration = self.configuration
         task = Task("scheduled", 0, configuration.retries, configuration.retries)
         return World(
-            runs=configuration.foreign_runs(),
+            runs=configuration.first_runs(),
             tasks=(task,) * configuration.parents,
             ledgers=(Ledger(),) * configuration.parents,
             budget=configuration.budget,

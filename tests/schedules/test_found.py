@@ -348,3 +348,14 @@ def test_a_run_that_was_adopted_after_a_clear_is_one_that_the_reconciler_can_pro
         configuration, "try 1: defers", "a person clears the task, and its record is discarded", "try 2: defers"
     )
     assert finish(configuration, world).tasks[0].state == SUCCESS
+
+
+def test_an_active_child_after_the_runs_of_other_lives_is_found_after_a_clear() -> None:
+    # As many generations were looked for as there were tries, and the first two are of other lives.
+    configuration = Configuration(
+        Mode.DEFER, earlier=(SUCCESS, SUCCESS), is_discarding=True, budget=Budget(clears=1, losses=1)
+    )
+    world = steer(configuration, "try 1: defers", "a person clears the task, and its record is discarded")
+    ended = finish(configuration, world)
+    assert [run.run_id.rpartition("_")[2] for run in ended.runs if run.state == SUCCESS].count("r2") == 1
+    assert len(ended.runs) == 3

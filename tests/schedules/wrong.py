@@ -12,7 +12,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from airflow_durable.core import asks, child_tasks, protocol, reconcile, resetting, resuming, sending, timeouts, waiting
+from airflow_durable.core import (
+    asks,
+    child_tasks,
+    protocol,
+    reconcile,
+    recovery,
+    resetting,
+    resuming,
+    sending,
+    timeouts,
+    waiting,
+)
 from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.decide import decide
 from airflow_durable.core.errors import ReconcilerMissingError, StartTimeoutError
@@ -26,7 +37,7 @@ from airflow_durable.core.timeouts import clock_after
 from airflow_durable.task.journal import _CallEntries
 from tests.schedules import attempts, calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
-from tests.schedules.world import Budget, see
+from tests.schedules.world import SUCCESS, Budget, see
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,6 +273,10 @@ def _is_of_the_epoch_of_the_record(record: Record, parent: Parent) -> bool:
     return record.run_id == made
 
 
+def _as_many_as_tries(attempt: Attempt, epoch: int) -> int:
+    return max(1, attempt.try_number - epoch)
+
+
 _WAIT = Configuration(Mode.WAIT)
 _FAILING = _WAIT._replace(on_child_failure=OnChildFailure.FAIL, budget=Budget(failures=1))
 _RESUMING = _WAIT._replace(on_child_failure=OnChildFailure.RESUME)
@@ -350,6 +365,22 @@ WRONG = (
         _always(answer=None),
         "duplicate",
         _WAIT._replace(is_discarding=True, budget=Budget(clears=1, losses=1)),
+    ),
+    Wrong(
+        "as many generations are looked for as there were tries, without those of other lives",
+        recovery,
+        "most_generations",
+        _as_many_as_tries,
+        "duplicate",
+        _WAIT._replace(earlier=(SUCCESS, SUCCESS), has_store=False, budget=Budget(clears=1)),
+    ),
+    Wrong(
+        "a first try looks for the first generation only, where a look-up has no details",
+        recovery,
+        "most_generations",
+        _as_many_as_tries,
+        "lost",
+        _WAIT._replace(earlier=(SUCCESS, SUCCESS), has_store=False, has_details=False),
     ),
     Wrong(
         "a read that says none is believed",

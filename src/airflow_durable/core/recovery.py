@@ -17,6 +17,7 @@ from airflow_durable.core import port as calls
 from airflow_durable.core.model import UNFINISHED_STATES, Clear
 from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id, legacy_run_id
+from airflow_durable.core.sending import most_generations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,16 +75,15 @@ def candidates(attempt: Attempt, call: int) -> list[Candidate]:
     """
     Return all run ids that a child of this parent can have at this try, the newest first.
 
-    An epoch is a try that was cleared, and each generation took at least one try. So the sum of epoch and generation is
-    below the number of this try. (Generations that were skipped because another life of the parent had them come in
-    addition; the 409 of such a run id finds it.)
+    Among them are those that come after run ids of other lives of the parent, whether such runs still exist or not. A
+    409 would not find them: after a clear the next run id is of another epoch, and that one may be free.
     """
     latest = attempt.last_cleared_try
     epochs = sorted(range(attempt.try_number), key=lambda epoch: (epoch != latest, -epoch))
     found = [
         Candidate(child_run_id(attempt.parent, epoch=epoch, call=call, generation=generation), epoch, generation)
         for epoch in epochs
-        for generation in range(max(1, attempt.try_number - epoch) - 1, -1, -1)
+        for generation in reversed(range(most_generations(attempt, epoch)))
     ]
     if call == 1:
         # Generation -1: the next one is the first in the present form.
@@ -129,20 +129,32 @@ def _find(
 
     :param states: only a run in one of these states, none of which is an ended one; None: in any state.
     """
-    for start in range(0, len(ids), COUNTED_AT_ONCE):
-        if found := _search(port, dag_id, ids[start : start + COUNTED_AT_ONCE], states):
-            return found
+    start = 0
+    while start < len(ids):
+        some = ids[start : start + COUNTED_AT_ONCE]
+        place = _place_of_first(port, dag_id, some, states)
+        if place is not None:
+            seen = calls.look_up(port, dag_id, some[place].run_id)
+            if seen is not None and (states is None or seen.is_active):
+                return some[place], seen
+        # If there was one, it has ended, or was deleted, since it was counted: what follows it is counted anew.
+        start += len(some) if place is None else place + 1
     return None
 
 
-def _search(
-    port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None
-) -> tuple[Candidate, ChildRun] | None:
-    if not calls.count(port, dag_id, [candidate.run_id for candidate in ids], states):
+def _place_of_first(port: Port, dag_id: str, ids: Sequence[Candidate], states: Sequence[str] | None) -> int | None:
+    """Return which of these runs is the first that exists; None: none does."""
+
+    def count(start: int, end: int) -> int:
+        return calls.count(port, dag_id, [candidate.run_id for candidate in ids[start:end]], states)
+
+    if not count(0, len(ids)):
         return None
-    if len(ids) == 1:
-        seen = calls.look_up(port, dag_id, ids[0].run_id)
-        # It may have ended, or may have been deleted, since it was counted.
-        return (ids[0], seen) if seen is not None and (states is None or seen.is_active) else None
-    half = (len(ids) + 1) // 2
-    return _search(port, dag_id, ids[:half], states) or _search(port, dag_id, ids[half:], states)
+    start, end = 0, len(ids)
+    while end - start > 1:
+        middle = (start + end) // 2
+        if count(start, middle):
+            end = middle
+        else:
+            start = middle
+    return start

@@ -42,7 +42,7 @@ def new_record(request: Request, attempt: Attempt, previous: Record | None, *, i
     """
     epoch, generation = _place(request, attempt, previous, is_anew=is_anew)
     run_id = request.run_id or child_run_id(attempt.parent, epoch=epoch, call=request.call, generation=generation)
-    if generation > attempt.try_number + MAX_OTHER_LIVES:
+    if request.run_id is None and generation >= most_generations(attempt, epoch):
         raise RunIdsTakenError(request.dag_id, run_id)
     return Record(
         dag_id=request.dag_id,
@@ -56,6 +56,17 @@ def new_record(request: Request, attempt: Attempt, previous: Record | None, *, i
         generation=generation,
         tries=previous.tries if previous else (),
     )
+
+
+def most_generations(attempt: Attempt, epoch: int) -> int:
+    """
+    Return how many run ids an epoch can have by the end of this try.
+
+    An epoch is a try that was cleared, and each generation took at least one try of it: so epoch and generation add up
+    to less than the number of the try. Added to these are the generations that are skipped because another life of the
+    parent has them.
+    """
+    return max(1, attempt.try_number - epoch) + MAX_OTHER_LIVES
 
 
 def with_new_dates(
@@ -121,8 +132,8 @@ def _place(request: Request, attempt: Attempt, previous: Record | None, *, is_an
     """
     Return epoch and generation of a new run id. They were never used together before.
 
-    In an epoch that has no run id yet, as what was there was adopted, the generations begin again. So the sum of both
-    stays below the number of the try, and :mod:`.recovery` knows all run ids that there can be.
+    In an epoch that has no run id yet, as what was there was adopted, the generations begin again: see
+    :func:`most_generations`.
     """
     if previous is None:
         return attempt.last_cleared_try if request.epoch is None else request.epoch, 0
