@@ -19,7 +19,7 @@ from airflow_durable.core.errors import (
     RunIdsTakenError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Decision, Mode, Phase
+from airflow_durable.core.model import Decision, Mode, OnClear, Phase
 from airflow_durable.core.run_ids import child_run_id, tag_of_life
 
 from .fakes import (
@@ -334,6 +334,31 @@ def test_fire_and_forget_starts_beside_an_active_run_of_an_earlier_life() -> Non
     start_earlier_life(server, conf="old")
     run_try(FakePort(server, attempt(1, parent=NEW_LIFE), conf="new"), ask(mode=Mode.FIRE_AND_FORGET))
     assert server.confs("queued") == ["old", "new"]
+
+
+@pytest.mark.parametrize("version", [(3, 1), (3, 2), (3, 3)], ids=["3.1", "3.2", "3.3"])
+@pytest.mark.parametrize("states", [("success", "success"), ("failed", "success"), ("success", "queued")])
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("on_clear", [OnClear.AUTO, OnClear.FRESH])
+def test_no_run_of_an_earlier_life_is_taken_by_a_first_try(
+    version: tuple[int, int], states: tuple[str, str], mode: Mode, on_clear: OnClear
+) -> None:
+    # On 3.1 only the first run id was looked for. That of the second was met with a 409, and taken for our own.
+    for old in (states, states[::-1]):
+        server = Server(version)
+        for generation, state in enumerate(old):
+            run_id = child_run_id(PARENT, epoch=0, call=1, generation=generation)
+            server.create("child", Run(run_id, PARENT.run_after + timedelta(hours=generation), state, conf="old"))
+        run_try(FakePort(server, attempt(1, parent=NEW_LIFE), conf="new"), ask(mode=mode, on_clear=on_clear))
+        assert [run.conf for run in server.runs.values()] == ["old", "old", "new"]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_on_3_1_a_first_try_counts_twice_where_nothing_is_there(mode: Mode) -> None:
+    server = Server((3, 1))
+    port = FakePort(server, attempt(1))
+    run_try(port, ask(mode=mode))
+    assert port.calls[: port.calls.index("submit")] in (["count", "count", "write"], ["count", "write"])
 
 
 def test_a_run_without_a_date_of_an_earlier_life_is_told_by_its_start() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
-from airflow_durable.core.model import UNFINISHED_STATES, Clear
+from airflow_durable.core.model import UNFINISHED_STATES, Clear, Mode, OnClear
 from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id, legacy_run_id
 from airflow_durable.core.sending import most_generations
@@ -60,7 +60,7 @@ def recover(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
     if request.run_id is not None:
         return _recover_fixed(port, request, attempt)
     ids = candidates(attempt, request.call)
-    found = _find(port, request.dag_id, ids, UNFINISHED_STATES)
+    found = None if _is_beside(request, attempt) else _find(port, request.dag_id, ids, UNFINISHED_STATES)
     if found is None:
         since_clear = [candidate for candidate in ids if candidate.epoch == attempt.last_cleared_try]
         found = _find(port, request.dag_id, since_clear, None)
@@ -92,6 +92,17 @@ def candidates(attempt: Attempt, call: int) -> list[Candidate]:
             for generation in range(attempt.try_number - 1, -1, -1)
         ]
     return found
+
+
+def _is_beside(request: Request, attempt: Attempt) -> bool:
+    """
+    Return whether the newest run counts, active or not.
+
+    What a first try finds is of other lives, and nothing but its run id matters of it where the child is started beside
+    an active one: the next run id has to be free, as after a 409 nothing would tell whose run it is (3.0, 3.1).
+    """
+    is_forgotten = request.mode is Mode.FIRE_AND_FORGET and request.on_clear is not OnClear.ADOPT
+    return attempt.try_number == 1 and (is_forgotten or request.on_clear is OnClear.FRESH)
 
 
 def _recover_fixed(port: Port, request: Request, attempt: Attempt) -> Recovered | None:
