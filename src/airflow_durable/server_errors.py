@@ -113,8 +113,10 @@ def as_submission_error(
         said = f"there is no such Dag{' or run' if is_reset else ''} (HTTP {failure.status})"
     if failure.is_refusal:
         is_of_dag = failure.reason in OF_DAG
-        return SubmissionRefusedError(dag_id, run_id, said, status=failure.status, is_of_dag=is_of_dag)
-    return SubmissionUnknownError(dag_id, run_id, said)
+        return SubmissionRefusedError(
+            dag_id, run_id, said, status=failure.status, is_of_dag=is_of_dag, is_reset=is_reset
+        )
+    return SubmissionUnknownError(dag_id, run_id, said, is_reset=is_reset)
 
 
 def is_missing(error: Exception) -> bool:

@@ -223,6 +223,23 @@ def test_a_run_is_reset_once(supervisor: Supervisor, mode: dict[str, Any]) -> No
 
 
 @needs_store
+@each_mode
+@pytest.mark.parametrize("state", ["success", "running"])
+def test_a_conflict_with_another_clear_is_no_reset(supervisor: Supervisor, mode: dict[str, Any], state: str) -> None:
+    """Two clears at once: the server rolls one of them back, and answers 409. It was taken for a reset."""
+    supervisor.runs["child", "fixed"] = Run("child", "fixed", state, conf={"of": "another"})
+    dag = make_dag(**FIXED, **mode, reset_dag_run=True, conf={"of": "this"})
+    supervisor.pass_by("TriggerDagRun")
+    supervisor.fail("TriggerDagRun", ServerError(409, {"reason": "Unique constraint violation", "message": "x"}))
+    outcome = finish(supervisor, dag)
+    assert outcome.state == "up_for_retry"
+    assert supervisor.only_run().clear_number == 0
+    assert "not known whether run 'fixed' of Dag 'child' was reset" in str(outcome.error)
+    assert finish(supervisor, dag, try_number=2).state == "success"
+    assert supervisor.only_run().clear_number == 1
+
+
+@needs_store
 def test_two_tasks_that_share_a_fixed_id() -> None:
     """The second one meets somebody else's run; nothing of the first one's is touched."""
     first = Supervisor()

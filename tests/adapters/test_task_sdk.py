@@ -156,6 +156,8 @@ def test_a_run_that_was_created() -> None:
 )
 def test_a_conflict(answer: object) -> None:
     assert not submit(answer)
+    with asking(answer), pytest.raises(SubmissionUnknownError, match=r"whether run 'run-1' .* was reset"):
+        task_sdk.submit(request_for(), is_reset=True)
 
 
 @each_shape

@@ -41,6 +41,8 @@ NAMED = [
     errors.ResultMissingError(*RUN, "task", "it has returned none"),
     errors.ResultUnreadableError(*RUN, "task", "why"),
     errors.ChildStateUnknownError(*RUN, "suspended"),
+    errors.SubmissionUnknownError(*RUN, "why", is_reset=True),
+    errors.SubmissionRefusedError(*RUN, "why", status=400, is_reset=True),
 ]
 UNNAMED = [
     errors.JournalReadError("why"),
@@ -142,6 +144,18 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
         (NAMED[25], "result of task 'task' in child run 'run-1'", "", ""),
         (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "It starts no other run"),
         (NAMED[27], "is in the state 'suspended'", "waits for that run again", "Mark that run as success or failed"),
+        (
+            NAMED[28],
+            "It is not known whether run 'run-1' of Dag 'child' was reset: why.",
+            "resets that run if this has not been done",
+            "Clear this task: it finds out, and resets",
+        ),
+        (
+            NAMED[29],
+            "refused to reset run 'run-1' of Dag 'child': why. Nothing was",
+            "sends the request that the Dag file describes then",
+            "Correct the cause",
+        ),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
         (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
         (

@@ -273,13 +273,22 @@ class SubmissionRefusedError(DurableError):
     :param status: the status of the HTTP answer; None: the request could not even be built.
     :param is_of_dag: the Dag itself cannot be run, whatever is asked for: it does not exist, has import errors, or
         admits no run that a task starts.
+    :param is_reset: the request was to reset the run.
     """
 
-    def __init__(
-        self, dag_id: str, run_id: str, reason: str, *, status: int | None = None, is_of_dag: bool = False
+    def __init__(  # noqa: PLR0913 - what the message is about
+        self,
+        dag_id: str,
+        run_id: str,
+        reason: str,
+        *,
+        status: int | None = None,
+        is_of_dag: bool = False,
+        is_reset: bool = False,
     ) -> None:
+        act = "reset" if is_reset else "start"
         super().__init__(
-            f"The API server refused to start run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
+            f"The API server refused to {act} run {run_id!r} of Dag {dag_id!r}: {reason}. Nothing was triggered.",
             if_retried="The next try sends the request that the Dag file describes then.",
             if_final="Correct the cause, and clear this task.",
         )
@@ -288,9 +297,20 @@ class SubmissionRefusedError(DurableError):
 
 
 class SubmissionUnknownError(DurableError):
-    """The request may or may not have arrived. The run id is known, so the next try finds out."""
+    """
+    The request may or may not have arrived. The run id is known, so the next try finds out.
 
-    def __init__(self, dag_id: str, run_id: str, reason: str) -> None:
+    :param is_reset: the request was to reset the run.
+    """
+
+    def __init__(self, dag_id: str, run_id: str, reason: str, *, is_reset: bool = False) -> None:
+        if is_reset:
+            super().__init__(
+                f"It is not known whether run {run_id!r} of Dag {dag_id!r} was reset: {reason}.",
+                if_retried="The next try of this task finds out, and resets that run if this has not been done.",
+                if_final="Clear this task: it finds out, and resets that run if this has not been done.",
+            )
+            return
         super().__init__(
             f"It is not known whether run {run_id!r} of Dag {dag_id!r} was started: {reason}.",
             if_retried="The next try of this task adopts it if it exists, and starts it under the same run id if not.",

@@ -91,7 +91,11 @@ class Port(Protocol):
         """
 
     def reset(self, record: Record) -> None:
-        """Clear the recorded run, or create it if it has gone. Raises as :meth:`submit` does."""
+        """
+        Clear the recorded run, or create it if it has gone. Raises as :meth:`submit` does.
+
+        A 409 does not say that it was cleared: raises SubmissionUnknownError.
+        """
 
     def now(self) -> datetime:
         """Return the present, in UTC, to the microsecond."""

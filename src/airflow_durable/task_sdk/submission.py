@@ -20,13 +20,17 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
     """
     Send the stock operator's request for a Dag run: True if the run was created (or reset), False on a 409.
 
+    A 409 to a reset is no answer to count on: two clears of the same run met in the database, and this one was rolled
+    back (3.0 to 3.3, ``models/taskinstancehistory.py``, ``record_ti``: each task instance's history is stored under
+    a unique key). Then it is not known whether the run was reset.
+
     This is what the task runner does with the exception (``sdk/execution_time/task_runner.py``,
     ``_handle_trigger_dag_run``, 3.0 to 3.3), and there is no public call for it. ``note`` exists from 3.2,
     ``run_after`` from 3.3; the message forbids fields that it does not know, so only what the request has is sent.
 
     :param is_reset: clear the run if it exists. Never left to the request: a 409 on our own run id must not clear it.
     :raises SubmissionRefusedError: the server refused for good; nothing was started.
-    :raises SubmissionUnknownError: the request may have arrived.
+    :raises SubmissionUnknownError: the request may have arrived; or the reset got a 409.
     """
     from airflow.sdk.exceptions import ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse, OKResponse, TriggerDagRun
@@ -51,16 +55,20 @@ def submit(request: DagRunTriggerException, *, is_reset: bool) -> bool:
         problem = name_invalid_fields(error)
     if problem:
         # Out of the except block: what is raised in it has the error, and its text, as its context.
-        raise SubmissionRefusedError(dag_id, run_id, problem)
+        raise SubmissionRefusedError(dag_id, run_id, problem, is_reset=is_reset)
     answer = send(message, conf=request.conf)
     if isinstance(answer, Failure):
+        if answer.is_conflict and is_reset:
+            raise SubmissionUnknownError(dag_id, run_id, answer.said, is_reset=True)
         if answer.is_conflict:
             return False
         raise as_submission_error(dag_id, run_id, answer, is_reset=is_reset)
     if isinstance(answer, ErrorResponse):
-        if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS:
+        if answer.error is ErrorType.DAGRUN_ALREADY_EXISTS and not is_reset:
             return False
-        raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {answer.error.value}")
+        raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {answer.error.value}", is_reset=is_reset)
     if not isinstance(answer, OKResponse) or not answer.ok:
-        raise SubmissionUnknownError(dag_id, run_id, f"the supervisor answered {type(answer).__name__}")
+        raise SubmissionUnknownError(
+            dag_id, run_id, f"the supervisor answered {type(answer).__name__}", is_reset=is_reset
+        )
     return True
