@@ -10,7 +10,7 @@ import pytest
 from airflow_durable.task.port import AirflowPort
 
 from .dags import WAIT, each_mode, finish, killed_while_waiting, make_dag
-from .supervisor import ServerError, Supervisor
+from .supervisor import Run, ServerError, Supervisor
 from .versions import needs_store
 
 DATE = datetime(2025, 6, 1, tzinfo=timezone.utc)
@@ -83,6 +83,34 @@ def test_a_refused_run_is_not_started_under_the_old_dag_with_the_new_conf(superv
     edited = make_dag(trigger_dag_id="other", conf={"of": "other"}, **WAIT)
     assert finish(supervisor, edited, try_number=2).state == "success"
     assert (supervisor.only_run().dag_id, supervisor.only_run().conf) == ("other", {"of": "other"})
+
+
+@needs_store
+@each_mode
+@pytest.mark.parametrize("is_skip", [False, True], ids=["fail", "skip"])
+@pytest.mark.parametrize("edit", [{"trigger_run_id": "mine"}, {}, {"trigger_run_id": "mine", "reset_dag_run": True}])
+def test_a_run_id_that_somebody_else_has_is_corrected(
+    supervisor: Supervisor,
+    mode: dict[str, Any],
+    is_skip: bool,  # noqa: FBT001 - a parameter
+    edit: dict[str, Any],
+) -> None:
+    """The run of the old id was looked up in each try, whatever the Dag asked for."""
+    theirs = supervisor.add("fixed", "running", conf={"of": "them"})
+    options = {**mode, "skip_when_already_exists": is_skip}
+    outcome = finish(supervisor, make_dag(trigger_run_id="fixed", **options))
+    assert outcome.state == ("skipped" if is_skip else "failed")
+    supervisor.on_sleep = lambda: _end_but(supervisor, theirs)
+    edited = make_dag(**edit, conf={"of": "this"}, **options)
+    assert finish(supervisor, edited, try_number=2, max_tries=4, clear_number=1).state == "success"
+    (own,) = [run for run in supervisor.runs.values() if run is not theirs]
+    assert (own.conf, theirs.clear_number) == ({"of": "this"}, 0)
+    assert supervisor.xcoms["trigger_run_id"] == own.run_id
+
+
+def _end_but(supervisor: Supervisor, theirs: Run) -> None:
+    supervisor.end_all("success")
+    theirs.state = "running"
 
 
 @needs_store

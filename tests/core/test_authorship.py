@@ -46,7 +46,7 @@ from .fakes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_durable.core.model import ChildRun, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Request
     from airflow_durable.core.record import Record
 
 UNKNOWN = SubmissionUnknownError("child", "x", "no answer")
@@ -128,6 +128,66 @@ def test_the_loser_of_a_contention_loses_its_next_try_too(ask_it: Callable[[], R
             run_try(FakePort(server, attempt(number)), ask_it())
         assert server.record().tries[-1].decision is Decision.FOREIGN
     assert server.only_run().conf == "theirs"
+
+
+@pytest.mark.parametrize("at", [attempt(2), cleared(2)], ids=["retry", "clear"])
+@pytest.mark.parametrize("is_skip", [False, True], ids=["fail", "skip"])
+@pytest.mark.parametrize(
+    "new",
+    [
+        ask(run_id="another"),
+        ask(),
+        ask(run_id="another", is_reset=True),
+        ask(run_id="fixed", dag_id="other"),
+        replace(ask(run_id="another"), mode=Mode.FIRE_AND_FORGET),
+    ],
+    ids=["another id", "none", "another id, reset", "another Dag", "forget"],
+)
+@pytest.mark.parametrize("ask_it", [ask_fixed_id, ask_unprovable])
+def test_after_a_foreign_run_the_corrected_identity_is_used(
+    ask_it: Callable[[], Request],
+    new: Request,
+    is_skip: bool,  # noqa: FBT001 - a parameter
+    at: Attempt,
+) -> None:
+    """The old one was looked up again, and the same error came, after every clear."""
+    server = Server()
+    server.create("child", Run("fixed", FIXED_DATE, "running", conf="theirs"))
+    with pytest.raises(ForeignRunSkipError if is_skip else ChildRunForeignError):
+        run_try(FakePort(server, attempt(1)), replace(ask_it(), is_skip=is_skip))
+    server.on_sleep = _end_own
+    run_try(FakePort(server, at, dag_id=new.dag_id), replace(new, is_skip=is_skip))
+    assert [run.conf for run in server.runs.values()] == ["theirs", "conf"]
+    theirs = server.runs["child", "fixed"]
+    assert (theirs.state, theirs.clear_number) == ("running", 0)
+    # Nothing is said of the foreign run: the task neither leaves it nor starts a run beside one of its own.
+    (*_, last) = server.runs
+    assert server.told[-1] == (Decision.FRESH_SUBMIT, last[1], None)
+
+
+@pytest.mark.parametrize("is_skip", [False, True], ids=["fail", "skip"])
+@pytest.mark.parametrize("is_reset", [False, True], ids=["no reset", "reset"])
+def test_a_run_that_may_be_its_own_is_not_left_before_a_person_is_told(
+    is_skip: bool,  # noqa: FBT001 - a parameter
+    is_reset: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """Only the reply could have proved it, and it was lost: another run at once would be a second one."""
+    server = Server()
+    with pytest.raises(Crash):
+        run_try(FakePort(server, attempt(1), crash_at=1, is_crash_after=True), ask_unprovable())
+    new = replace(ask(run_id="another"), is_skip=is_skip, is_reset=is_reset)
+    with pytest.raises(ChildRunForeignError, match="If that run is not this task's, or has ended, clear") as caught:
+        run_try(FakePort(server, attempt(2)), new)
+    assert "run 'fixed'" in str(caught.value)
+    assert not caught.value.is_run_known
+    assert (server.states(), server.only_run().clear_number) == (["queued"], 0)
+    run_try(FakePort(server, cleared(3)), new)
+    assert [run_id for _, run_id in server.runs] == ["fixed", "another"]
+
+
+def _end_own(server: Server) -> None:
+    for run in server.runs.values():
+        run.state = "success" if run.conf == "conf" else run.state
 
 
 def test_another_parents_tag_is_no_proof_without_the_conf() -> None:

@@ -90,6 +90,17 @@ def test_plan() -> None:
         P(GENERATED, ask(dag_id="x"), UNREADABLE, None, None, D.RESUBMIT, id="unreadable, another Dag"),
         P(FIXED, ASKED_FIXED, seen("running", is_ours=False), None, None, D.FOREIGN, id="foreign, active"),
         P(FIXED, ASKED_FIXED, seen("success", is_ours=False), None, None, D.FOREIGN, id="foreign, ended"),
+        P(FIXED, ask(run_id="x"), seen("running", is_ours=False), None, None, D.FRESH_SUBMIT, id="foreign, another id"),
+        P(FIXED, ASKED, seen("success", is_ours=False), UNMARKED, None, D.FRESH_SUBMIT, id="foreign, no more fixed"),
+        P(
+            FIXED,
+            ask(run_id="fixed", dag_id="x"),
+            seen("running", is_ours=False, is_same=False),
+            MARKED,
+            None,
+            D.FRESH_SUBMIT,
+            id="foreign, another Dag",
+        ),
         P(GENERATED, ASKED, seen("running", is_ours=False), None, None, D.RECONNECT, id="other life, active"),
         P(
             GENERATED,
@@ -387,7 +398,8 @@ def test_nothing_is_started_beside_an_active_run() -> None:
     """But where nobody waits for it, or a person asked for a fresh one."""
     for decision, record, request, look, *_ in every_decision():
         is_asked = request.mode is Mode.FIRE_AND_FORGET or request.on_clear is OnClear.FRESH
-        if isinstance(look, ChildRun) and look.is_active and not is_asked:
+        is_foreign = isinstance(look, ChildRun) and record.is_fixed and not record.is_author_of(look, attempt(2))
+        if isinstance(look, ChildRun) and look.is_active and not is_asked and not is_foreign:
             started = {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT, Decision.RESUBMIT}
             assert decision not in started, (record, request, look)
 

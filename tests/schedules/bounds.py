@@ -190,6 +190,8 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
         for plain in (fixed, fixed._replace(is_skip=True), fixed._replace(is_reset=True)):
             yield Kind(plain, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAILURE_AND_CLEAR, CRASH_AND_PERSON))
             yield Kind(plain._replace(foreign="run"), (CLEAR,), (CRASH_AND_CLEAR,))
+            for edit in () if plain.is_reset else ("dag", "run id", "generated"):
+                yield Kind(plain._replace(foreign="run", edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))
             for is_conf_shared in (False, True):
                 yield Kind(plain._replace(parents=2, is_conf_shared=is_conf_shared), (Budget(),), (FAULT,))
             yield Kind(plain._replace(is_racing=True), (Budget(people=1),), (CRASH_AND_PERSON,))

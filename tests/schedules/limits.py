@@ -142,6 +142,12 @@ def _is_unfenced(case: Creation) -> bool:
     return case.is_late and has_lost and (task.clear_number > 0 or is_edited or not case.configuration.has_details)
 
 
+def _is_left_unproven(case: Creation) -> bool:
+    """Tell whether a person has cleared the task since it said that the run is not known to be its own."""
+    is_cleared = case.world.tasks[case.request.sender.parent].clear_number > 0
+    return case.configuration.identity == REPLY and case.is_elsewhere and is_cleared
+
+
 def _is_unsettled(case: Creation | Reset | Refusal) -> bool:
     parent = case.process.parent if isinstance(case, Refusal) else case.request.sender.parent
     is_other_by_now = case.configuration.is_volatile or case.configuration.budget.edits > 0
@@ -201,6 +207,7 @@ CREATIONS: dict[str, Callable[[Creation], bool]] = {
     "without a record, a child of before an edit of Dag or identity is not found": (
         lambda case: case.has_no_record and case.is_elsewhere
     ),
+    UNPROVEN: _is_left_unproven,
 }
 
 RESETS: dict[str, Callable[[Reset], bool]] = {

@@ -25,6 +25,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import ChildRun, Mode, OnChildFailure, OnClear
 from tests.schedules import ledger, limits
+from tests.schedules.configurations import REPLY
 from tests.schedules.world import ACTIVE, FAILED, HEALTHY, LEAP, QUEUED, RESUMED, STARTED, Kept, moment_of
 
 if TYPE_CHECKING:
@@ -243,6 +244,9 @@ def check_reset(
     :returns: the excuse; empty: none is needed.
     """
     token, wanted = request.token, request.wanted
+    asked = wanted.request
+    if not asked.is_reset or run.dag_id != asked.dag_id or asked.run_id not in {None, run.run_id}:
+        raise Violation("stock", f"{run.run_id} was reset, and the task does not ask for that")
     own = [it for it in run.owners_of(token.parent) if it.life == token.life and it.call == token.call]
     if not own or run.state not in HEALTHY:
         return ""
@@ -321,7 +325,13 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
         raise Violation("stuck", "the task gave up because its child failed, and none has failed")
     if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
         raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
-    return _check_refusal(world, configuration, process, error) if isinstance(error, _REFUSALS) else ""
+    if not isinstance(error, _REFUSALS):
+        return ""
+    if not _is_any_in_the_way(world, process):
+        if configuration.identity == REPLY and isinstance(error, ChildRunForeignError) and not error.is_run_known:
+            return limits.UNPROVEN
+        raise Violation("stock", f"nothing is in the way of what the task asks for: {type(error).__name__}")
+    return _check_refusal(world, configuration, process, error)
 
 
 def _is_any_overdue(world: World, configuration: Configuration, process: Process) -> bool:
@@ -330,6 +340,13 @@ def _is_any_overdue(world: World, configuration: Configuration, process: Process
         return True
     own = [run for run in world.runs if run.owners_of(process.parent)]
     return any(run.is_late or _is_overdue(world, configuration, process, run) for run in own)
+
+
+def _is_any_in_the_way(world: World, process: Process) -> bool:
+    """Tell whether there is a run with an identity that the try asks for, or was one that a person has deleted."""
+    wanted = process.step.start.wanted
+    is_deleted = any((it.request.dag_id, it.request.run_id) in world.deleted for it in wanted)
+    return is_deleted or any(_is_under(run, it) for run in world.runs for it in wanted)
 
 
 def _check_refusal(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:

@@ -171,6 +171,20 @@ def _fresh_when_missing(right: Decision, seen: ChildRun | Look) -> Decision | No
     return Decision.TERMINAL_RESUBMIT if seen is Look.MISSING else None
 
 
+def _refused_for_good(
+    record: Record,
+    request: Request,
+    attempt: Attempt,
+    seen: ChildRun | Look,
+    clear: Clear | None = None,
+    **rest: Any,  # noqa: ANN401 - as the real one
+) -> Decision:
+    """Let a foreign run be in the way, whatever the task asks for by now."""
+    if record.is_fixed and not isinstance(seen, Look) and not record.is_author_of(seen, attempt):
+        return Decision.FOREIGN
+    return decide(record, request, attempt, seen, clear, **rest)
+
+
 def _fresh_when_failed(right: Decision, seen: ChildRun | Look) -> Decision | None:
     return Decision.TERMINAL_RESUBMIT if right is Decision.GIVE_UP else None
 
@@ -598,6 +612,14 @@ WRONG = (
         _defer_without_the_record,
         "lost",
         _WAIT._replace(mode=Mode.DEFER, is_waiting_first=True),
+    ),
+    Wrong(
+        "a foreign run is in the way of another identity",
+        protocol,
+        "decide",
+        _refused_for_good,
+        "stock",
+        _CLEAR._replace(identity=RUN_ID, foreign="run", edits=("run id",)),
     ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED

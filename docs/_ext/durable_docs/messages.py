@@ -31,6 +31,7 @@ SAMPLES: dict[str, Any] = {
     "is_awaited": True,
     "is_run_known": True,
     "is_fixed": False,
+    "is_left": False,
     "is_reset": False,
     "on_child_failure": "fresh",
     "others": 3,

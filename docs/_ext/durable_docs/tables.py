@@ -336,6 +336,11 @@ RETRY_ROWS: tuple[Row[RunCase], ...] = (
     Row("It cannot be read: the look-up failed for another reason.", lambda case: case.is_unseen),
     Row(
         "It has a fixed run id, and nothing shows that this task started it.",
+        lambda case: case.is_fixed and not case.is_author and case.is_same_identity,
+    ),
+    Row(
+        "It has a fixed run id, nothing shows that this task started it, and the task now asks for another Dag or "
+        "another run id.",
         lambda case: case.is_fixed and not case.is_author,
     ),
     *_OTHER_LIFE,
@@ -392,7 +397,14 @@ CLEAR_ROWS: tuple[Row[RunCase], ...] = (
 
 CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
     *_CLEAR_UNSEEN,
-    Row("It shows nothing to prove that this task started it.", lambda case: not case.is_author),
+    Row(
+        "It shows nothing to prove that this task started it.",
+        lambda case: not case.is_author and case.is_same_identity,
+    ),
+    Row(
+        "It shows nothing to prove that this task started it, and the task now asks for another run id.",
+        lambda case: not case.is_author,
+    ),
     Row("It was to be reset, and that has not happened yet.", lambda case: case.is_reset_pending),
     Row(
         "It has done its part, the task's success had been marked, and `reset_dag_run` is set.",

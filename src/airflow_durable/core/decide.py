@@ -18,7 +18,9 @@ the recorded run (:func:`decide`)
 missing                                     RESUBMIT, under the recorded run id; FRESH_SUBMIT if the task
                                             asks for another run by now, or for the work again
 unreadable                                  RESUBMIT; FRESH_SUBMIT if the work is asked for again
-not ours, fixed identity                    FOREIGN
+not ours, fixed identity                    FOREIGN; if the task asks for another run by now FRESH_SUBMIT,
+                                            unless it may be ours after all, and no try has said that it is
+                                            not (only the reply could have proved it)
 not ours, generated identity (another       active, same request: RECONNECT; active: WAIT_OUT;
 life of the parent)                         ended, or after a clear with ``fresh``: FRESH_SUBMIT
 its reset was recorded and has not arrived  RESET
@@ -48,7 +50,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import Decision, Look, Mode, OnChildFailure, OnClear
+from airflow_durable.core.model import Decision, Look, Mode, OnChildFailure, OnClear, Proof
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
@@ -90,7 +92,7 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     if isinstance(seen, Look):
         return _decide_unseen(record, request, seen, clear)
     if not record.is_author_of(seen, attempt):
-        return Decision.FOREIGN if record.is_fixed else _decide_other_life(request, seen, clear)
+        return _decide_foreign(record, request) if record.is_fixed else _decide_other_life(request, seen, clear)
     if record.is_reset_pending(seen):
         return Decision.RESET
     if request.mode is Mode.FIRE_AND_FORGET:
@@ -132,6 +134,13 @@ def _decide_unseen(record: Record, request: Request, seen: Look, clear: Clear | 
     if seen is Look.MISSING and not record.is_same_identity(request):
         return Decision.FRESH_SUBMIT
     return Decision.RESUBMIT
+
+
+def _decide_foreign(record: Record, request: Request) -> Decision:
+    # Somebody else's run is in nobody's way once the task asks for another one. But where a reply that was lost could
+    # have proved that it is ours, another one would be a second run: so a person is told first.
+    is_known = record.proof is not Proof.REPLY or record.is_known_foreign
+    return Decision.FOREIGN if record.is_same_identity(request) or not is_known else Decision.FRESH_SUBMIT
 
 
 def _decide_other_life(request: Request, seen: ChildRun, clear: Clear | None) -> Decision:

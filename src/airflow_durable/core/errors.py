@@ -183,17 +183,32 @@ class ChildStateUnknownError(DurableError):
 
 
 class ChildRunForeignError(DurableError):
-    """A run that this parent did not start has the fixed identity."""
+    """
+    A run that this parent did not start has the fixed identity.
+
+    :param is_left: the task asks for another run by now; and this one may be its own, as the reply to its request was
+        lost.
+    :ivar is_run_known: the run has the identity that the task asks for now.
+    """
 
     is_terminal = True
 
-    def __init__(self, dag_id: str, run_id: str, *, state: str | None = None) -> None:
+    def __init__(self, dag_id: str, run_id: str, *, state: str | None = None, is_left: bool = False) -> None:
         seen = f" It is {state}." if state else ""
+        to_do = (
+            "Choose another trigger_run_id or logical_date, delete that run, or set skip_when_already_exists or "
+            "reset_dag_run."
+        )
+        if is_left:
+            to_do = (
+                "An earlier try asked for that run, and this task asks for another one now. If that run is not this "
+                "task's, or has ended, clear this task: it starts the run that it asks for now."
+            )
         super().__init__(
             f"Dag {dag_id!r} already has a run {run_id!r}, and it is not known that this task started it.{seen} "
-            f"Nothing was triggered. Choose another trigger_run_id or logical_date, delete that run, or set "
-            f"skip_when_already_exists or reset_dag_run."
+            f"Nothing was triggered. {to_do}"
         )
+        self.is_run_known = not is_left
 
 
 class RunUsedUpError(DurableError):

@@ -157,7 +157,10 @@ def _act(  # noqa: PLR0913, PLR0917 - what a try knows when it decides
     decision = _decide(port, request, attempt, record, seen, clear)
     is_anew = clear is not None and (clear.is_anew or decision in {Decision.FRESH_SUBMIT, Decision.RESET})
     if decision in {Decision.FRESH_SUBMIT, Decision.TERMINAL_RESUBMIT}:
-        return _start_fresh(port, request, attempt, record, decision, seen, clear if is_anew else None)
+        # A foreign run is none that the task leaves, or starts another one beside.
+        is_foreign = record.is_fixed and isinstance(seen, ChildRun) and not record.is_author_of(seen, attempt)
+        left = None if is_foreign else seen
+        return _start_fresh(port, request, attempt, record, decision, left, clear if is_anew else None)
     port.report(decision, record, seen)
     if decision is Decision.WAIT_OUT and isinstance(seen, ChildRun):
         # Nothing is written: whenever the run has ended, this try or a later one decides the same way about its end.
@@ -326,20 +329,23 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     End as the stock operator would if a run has our fixed identity: reset, skip or fail.
 
+    If the task asks for another run by now, this one is never reset, and is no reason to be skipped.
+
     :param is_own: the run is ours, and its outcome was used before.
     """
-    if request.is_reset:
+    is_left = not record.is_same_identity(request)
+    if request.is_reset and not is_left:
         return _reset(port, request, record, found)
     # Nothing is asked for a run that is not adopted.
     record = replace(record, asks=None)
     # People who read the record see what became of the run. And a journal that had wrongly seemed to have no entry is
     # found out by the write: what is decided here is for good.
     calls.write(port, record)
-    if request.is_skip:
+    if request.is_skip and not is_left:
         raise ForeignRunSkipError(record.dag_id, record.run_id)
     if is_own:
         raise RunUsedUpError(record.dag_id, record.run_id, found.state)
-    raise ChildRunForeignError(record.dag_id, record.run_id, state=found.state)
+    raise ChildRunForeignError(record.dag_id, record.run_id, state=found.state, is_left=is_left)
 
 
 def _reset(port: Port, request: Request, record: Record, found: ChildRun) -> Started:

@@ -142,6 +142,12 @@ class Record:
         return entry.run_id == self.run_id and entry.decision in _ASKING
 
     @property
+    def is_known_foreign(self) -> bool:
+        """Whether an earlier try took the run for somebody else's, and said so (or had it reset)."""
+        decisions = [it.decision for it in self.tries if it.run_id == self.run_id and it.decision is not Decision.RESET]
+        return decisions[-1:] == [Decision.FOREIGN]
+
+    @property
     def last_try(self) -> int:
         """The try that wrote the newest entry; 0 if none is known."""
         return self.tries[-1].try_number if self.tries else 0
