@@ -108,6 +108,24 @@ def test_a_run_id_that_somebody_else_has_is_corrected(
     assert supervisor.xcoms["trigger_run_id"] == own.run_id
 
 
+@needs_store
+@each_mode
+@each_next
+@pytest.mark.parametrize("edit", [{"trigger_run_id": "fixed"}, {"trigger_run_id": "mine", "reset_dag_run": True}])
+def test_a_reset_that_the_server_refused_is_not_made_when_the_dag_no_longer_asks_for_it(
+    supervisor: Supervisor, mode: dict[str, Any], following: dict[str, Any], edit: dict[str, Any]
+) -> None:
+    theirs = supervisor.add("fixed", "running", conf={"of": "them"})
+    supervisor.pass_by("TriggerDagRun")
+    supervisor.fail("TriggerDagRun", ServerError(400, {"reason": "import_errors", "message": "x"}))
+    outcome = finish(supervisor, make_dag(trigger_run_id="fixed", reset_dag_run=True, **mode))
+    assert "refused to reset run 'fixed' of Dag 'child': the Dag has import errors" in str(outcome.error)
+    supervisor.on_sleep = lambda: _end_but(supervisor, theirs)
+    outcome = finish(supervisor, make_dag(**edit, **mode), **following)
+    assert outcome.state == ("failed" if edit["trigger_run_id"] == "fixed" else "success")
+    assert theirs.clear_number == 0
+
+
 def _end_but(supervisor: Supervisor, theirs: Run) -> None:
     supervisor.end_all("success")
     theirs.state = "running"

@@ -161,6 +161,45 @@ def test_plan() -> None:
         P(PENDING, RESET, seen("running", clear_number=2), None, None, D.RESET, id="reset pending, active"),
         P(PENDING, RESET, seen("running", clear_number=3), None, None, D.RECONNECT, id="reset arrived"),
         P(PENDING, RESET, seen("success", clear_number=3), None, None, D.ALREADY_SUCCEEDED, id="reset, and ended"),
+        P(PENDING, ASKED_FIXED, seen("success", clear_number=2), None, None, D.USED_UP, id="reset no more, success"),
+        P(PENDING, ASKED_FIXED, seen("failed", clear_number=2), None, None, D.REFUSE, id="reset no more, failed"),
+        P(PENDING, ASKED_FIXED, seen("running", clear_number=2), None, None, D.RECONNECT, id="reset no more, active"),
+        P(
+            PENDING,
+            ASKED_FIXED,
+            seen("running", is_same=False, clear_number=2),
+            None,
+            None,
+            D.WAIT_OUT,
+            id="reset no more, active, another conf",
+        ),
+        P(
+            PENDING,
+            replace(ASKED_FIXED, mode=Mode.FIRE_AND_FORGET),
+            seen("failed", clear_number=2),
+            None,
+            None,
+            D.USED_UP,
+            id="reset no more, fire and forget",
+        ),
+        P(
+            PENDING,
+            replace(RESET, run_id="x"),
+            seen("success", clear_number=2),
+            None,
+            None,
+            D.FRESH_SUBMIT,
+            id="reset of another run id",
+        ),
+        P(
+            replace(FIXED, reset=Baseline(2, FIXED_DATE, EPOCH)),
+            ASKED_FIXED,
+            seen("success", is_ours=False, clear_number=2),
+            None,
+            None,
+            D.FOREIGN,
+            id="reset no more, foreign",
+        ),
         P(GENERATED, ASKED, seen("failed"), None, None, D.TERMINAL_RESUBMIT, id="failed"),
         P(GENERATED, ASKED, seen("failed"), MARKED, None, D.TERMINAL_RESUBMIT, id="failed, clear"),
         P(FIXED, ASKED_FIXED, seen("failed"), None, None, D.REFUSE, id="failed, fixed"),
@@ -426,7 +465,8 @@ def test_after_a_clear_only_what_carries_the_present_request_counts() -> None:
 def test_a_reset_was_asked_for() -> None:
     for decision, record, request, look, *_ in every_decision():
         if decision is Decision.RESET:
-            assert request.is_reset or record.reset is not None, (record, request, look)
+            assert request.is_reset, (record, request, look)
+            assert record.is_same_identity(request), (record, request, look)
 
 
 def test_a_fixed_identity_that_has_a_run_of_ours_gets_no_fresh_one() -> None:
@@ -439,6 +479,9 @@ def test_an_automatic_retry_does_the_same_whatever_changed_in_the_conf() -> None
     """But for one that resumes: a failed run keeps its conf, so another conf gets a fresh one."""
     for record, request, look, clear in every_case():
         if request.on_child_failure is OnChildFailure.RESUME and not record.is_fixed:
+            continue
+        if record.reset and not request.is_reset:
+            # What was to start over is no longer to: as after a clear that asks for the work anew.
             continue
         if clear is None and isinstance(look, ChildRun) and record.is_author_of(look, attempt(2)):
             edited = [replace(look, is_same_request=is_same) for is_same in (None, False, True)]

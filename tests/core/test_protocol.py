@@ -347,7 +347,7 @@ def test_a_reset_that_did_not_arrive_is_asked_for_again() -> None:
     with pytest.raises(SubmissionUnknownError):
         run_try(FakePort(server, attempt(1), faults={"reset": [Fault(UNKNOWN)]}), request)
     assert server.only_run().clear_number == 0
-    run_try(FakePort(server, attempt(2)), replace(request, is_reset=False))
+    run_try(FakePort(server, attempt(2)), request)
     assert server.only_run().clear_number == 1
 
 

@@ -137,11 +137,13 @@ def test_phases() -> None:
         pytest.param(BY_REPLY, run(), False, id="by reply, intended"),
         pytest.param(replace(BY_REPLY, phase=Phase.SENT), run(), True, id="by reply, sent"),
         pytest.param(replace(BY_REPLY, phase=Phase.CONSUMED), run(), True, id="by reply, consumed"),
-        pytest.param(replace(BY_REPLY, reset=Baseline(0, None, LATER)), run(), True, id="by reply, reset"),
+        pytest.param(replace(BY_REPLY, reset=Baseline(0, None, LATER)), run(clear_number=1), True, id="reply, reset"),
+        pytest.param(replace(BY_REPLY, reset=Baseline(0, None, LATER)), run(), False, id="by reply, to be reset"),
         pytest.param(replace(BY_REPLY, reset=Baseline(0, None, EPOCH)), run(), False, id="by reply, another was reset"),
-        pytest.param(replace(FIXED, reset=Baseline(0, LATER, LATER)), run(LATER), True, id="reset"),
+        pytest.param(replace(FIXED, reset=Baseline(0, LATER, LATER)), run(LATER, clear_number=1), True, id="reset"),
+        pytest.param(replace(FIXED, reset=Baseline(0, LATER, LATER)), run(LATER), False, id="to be reset"),
         pytest.param(replace(FIXED, reset=Baseline(0, LATER, EPOCH)), run(LATER), False, id="another was reset"),
-        pytest.param(replace(FIXED, reset=Baseline(0, LATER)), run(LATER), True, id="reset by release 0.1.0"),
+        pytest.param(replace(FIXED, reset=Baseline(0, LATER)), run(LATER, clear_number=1), True, id="reset by 0.1.0"),
     ],
 )
 def test_authorship(record: Record, seen: ChildRun, is_ours: bool) -> None:  # noqa: FBT001 - a parameter

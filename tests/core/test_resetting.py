@@ -9,9 +9,12 @@ import pytest
 
 from airflow_durable.core.asks import ActionKind, OnParentEnd
 from airflow_durable.core.errors import (
+    ChildRunForeignError,
     LookUpFailedError,
     ReconcilerMissingError,
+    RunUsedUpError,
     StartTimeoutError,
+    SubmissionRefusedError,
     SubmissionUnknownError,
 )
 from airflow_durable.core.model import Decision, Mode, OnClear, Request
@@ -27,6 +30,7 @@ from .fakes import (
     Run,
     Server,
     _die,
+    ask,
     ask_fixed_date,
     ask_fixed_id,
     ask_unprovable,
@@ -40,6 +44,7 @@ from .fakes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_durable.core.model import Attempt
     from airflow_durable.core.record import Record
 
 ASKED = replace(ask_fixed_id(), is_reset=True, reset_timeout_seconds=5.0)
@@ -418,3 +423,81 @@ def test_another_run_of_the_name_is_reset_once_though_the_try_dies() -> None:
     second = FakePort(server, attempt(3))
     run_try(second, ASKED)
     assert (resets(first), resets(second), server.only_run().clear_number) == (1, 0, 1)
+
+
+# The Dag no longer asks for the reset that was recorded.
+
+
+NOT_DONE = {
+    "refused": Fault(SubmissionRefusedError("child", "fixed", "import errors", status=400, is_reset=True)),
+    "unknown": Fault(SubmissionUnknownError("child", "fixed", "no answer", is_reset=True)),
+    "crash": Fault(Crash()),
+}
+
+
+@pytest.mark.parametrize("fault", NOT_DONE.values(), ids=NOT_DONE)
+@pytest.mark.parametrize("at", [attempt(2), cleared(2)], ids=["retry", "clear"])
+@pytest.mark.parametrize("new", [ask_fixed_id(), ask(run_id="another"), ask(run_id="another", is_reset=True)])
+@pytest.mark.parametrize("ask_it", [ask_fixed_id, ask_unprovable])
+def test_a_foreign_run_is_not_reset_where_the_dag_no_longer_asks_for_that(
+    ask_it: Callable[[], Request], new: Request, at: Attempt, fault: Fault
+) -> None:
+    """It was reset all the same, and its success was taken; the run that the Dag asks for was not started."""
+    server = Server()
+    server.create("child", Run("fixed", FIXED_DATE, "running", conf="theirs"))
+    with pytest.raises(type(fault.error)):
+        run_try(FakePort(server, attempt(1), faults={"reset": [fault]}), replace(ask_it(), is_reset=True))
+    server.on_sleep = _end_own
+    port = FakePort(server, at)
+    if new.run_id == "fixed":
+        with pytest.raises(ChildRunForeignError):
+            run_try(port, new)
+    else:
+        run_try(port, new)
+        assert server.runs["child", "another"].state == "success"
+    theirs = server.runs["child", "fixed"]
+    assert (resets(port), theirs.state, theirs.clear_number) == (0, "running", 0)
+
+
+def _end_own(server: Server) -> None:
+    for run in server.runs.values():
+        run.state = "success" if run.conf == "conf" else run.state
+
+
+def test_a_foreign_run_that_somebody_clears_after_that_is_still_foreign() -> None:
+    """It was not reset by this task, as its next try saw: that it starts over later proves nothing."""
+    server = Server()
+    server.create("child", Run("fixed", FIXED_DATE, "success"))
+    refused = NOT_DONE["refused"]
+    with pytest.raises(SubmissionRefusedError):
+        run_try(FakePort(server, attempt(1), faults={"reset": [refused]}), ASKED)
+    with pytest.raises(ChildRunForeignError):
+        run_try(FakePort(server, attempt(2)), ask_fixed_id())
+    server.only_run().clear_number = 1
+    with pytest.raises(ChildRunForeignError):
+        run_try(FakePort(server, cleared(3)), ask_fixed_id())
+
+
+def test_a_used_outcome_is_not_taken_again_where_the_reset_is_no_longer_asked_for() -> None:
+    """The reset that was written ahead is all that shows that the work was asked for anew."""
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ASKED)
+    with pytest.raises(Crash):
+        run_try(FakePort(server, cleared(2), faults={"reset": [NOT_DONE["crash"]]}), ASKED)
+    for at in (attempt(3, max_tries=4, clear_number=1), cleared(4)):
+        with pytest.raises(RunUsedUpError):
+            run_try(FakePort(server, at), ask_fixed_id())
+    assert (server.states(), server.only_run().clear_number) == (["success"], 0)
+
+
+def test_an_active_run_that_is_no_longer_to_be_reset_is_adopted_and_counts() -> None:
+    request = replace(ASKED, on_clear=OnClear.FRESH, reset_timeout_seconds=0.0)
+    server = Server()
+    crash_while_waiting(server, request)
+    with pytest.raises(Crash):
+        run_try(FakePort(server, cleared(2), faults={"reset": [NOT_DONE["crash"]]}), request)
+    crash_while_waiting(server, ask_fixed_id(), at=attempt(3, max_tries=4, clear_number=1))
+    server.end_all("success")
+    run_try(FakePort(server, attempt(4, max_tries=4, clear_number=1)), ask_fixed_id())
+    assert (server.states(), server.only_run().clear_number) == (["success"], 0)
+    assert server.told[-1][0] is Decision.ALREADY_SUCCEEDED

@@ -190,7 +190,7 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
         for plain in (fixed, fixed._replace(is_skip=True), fixed._replace(is_reset=True)):
             yield Kind(plain, (FAULT, CLEAR), (CRASH_AND_CLEAR, CRASH_AND_FAILURE, FAILURE_AND_CLEAR, CRASH_AND_PERSON))
             yield Kind(plain._replace(foreign="run"), (CLEAR,), (CRASH_AND_CLEAR,))
-            for edit in () if plain.is_reset else ("dag", "run id", "generated"):
+            for edit in ("dag", "run id", "generated", *(("no reset",) if plain.is_reset else ())):
                 yield Kind(plain._replace(foreign="run", edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))
             for is_conf_shared in (False, True):
                 yield Kind(plain._replace(parents=2, is_conf_shared=is_conf_shared), (Budget(),), (FAULT,))
@@ -213,6 +213,8 @@ def _fixed(mode: Mode) -> Iterator[Kind]:
         yield Kind(fresh, (CLEAR,), (CRASH_AND_CLEAR, Budget(clears=1, people=1)))
         yield Kind(fresh._replace(is_reset_asked=True), (CLEAR,), (CRASH_AND_CLEAR,))
         yield Kind(fixed, (REMAKE,), (CRASH_AND_REMAKE,))
+        no_reset = fixed._replace(is_reset=True, edits=("no reset",))
+        yield Kind(no_reset, (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR, Budget(faults=1, clears=1, edits=1)))
         for edit in ("conf", "dag", "run id", "date", "generated", "reset"):
             yield Kind(fixed._replace(edits=(edit,)), (CLEAR,), (CRASH_AND_EDIT, CRASH_AND_CLEAR))
         yield Kind(fixed._replace(is_discarding=True), (CLEAR_AND_LOSS,), (LOSS, Budget(faults=1, clears=1, losses=1)))

@@ -212,6 +212,7 @@ class Configuration(NamedTuple):
             "mode": {"mode": {Mode.WAIT: Mode.DEFER, Mode.DEFER: Mode.WAIT}.get(self.mode, Mode.WAIT)},
             "fire and forget": {"mode": Mode.FIRE_AND_FORGET},
             "reset": {"is_reset": True},
+            "no reset": {"is_reset": False},
         }
         return replace(request, **changes.get(version, {}))  # type: ignore[arg-type] # as the fields are
 

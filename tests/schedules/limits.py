@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from airflow_durable.core.model import ChildRun
+from airflow_durable.core.model import ChildRun, Mode
 from tests.schedules import ledger
 from tests.schedules.configurations import REPLY
 from tests.schedules.world import ACTIVE, ENDED, FAILED
@@ -164,9 +164,14 @@ def _is_cleared_twice(case: Reset) -> bool:
     return case.run.is_revived and (last is None or last.clear_number != case.run.clear_number)
 
 
-def _has_foreign_conf(case: Reset) -> bool:
-    own = case.run.owners_of(case.request.sender.parent)
-    return case.is_finished_before_a_clear and all(it.ask.conf != case.run.conf for it in own)
+def _has_foreign_conf(case: Reset | Refusal) -> bool:
+    if isinstance(case, Refusal):
+        # Of fire-and-forget any run has done its part.
+        is_done = case.run.state != ACTIVE or case.configuration.mode is Mode.FIRE_AND_FORGET
+        parent, is_finished = case.process.parent, case.account.is_cleared and is_done
+    else:
+        parent, is_finished = case.request.sender.parent, case.is_finished_before_a_clear
+    return is_finished and all(it.ask.conf != case.run.conf for it in case.run.owners_of(parent))
 
 
 def _is_earlier_left(case: Success) -> bool:
@@ -188,6 +193,7 @@ UNSETTLED = (
 )
 EARLIER = "before 3.2, a second try takes what an earlier life of the parent has left for its own"
 LATE_RESET = "a reset arrived after its try was superseded"
+FOREIGN_CONF = "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's"
 
 CREATIONS: dict[str, Callable[[Creation], bool]] = {
     "a person revived a child that had ended while its successor was on its way": _is_revived,
@@ -219,9 +225,7 @@ RESETS: dict[str, Callable[[Reset], bool]] = {
     ),
     MARKED: lambda case: case.is_finished_before_a_clear and case.account.is_known_done,
     NO_RECORD: lambda case: case.is_finished_before_a_clear and (bool(case.account.lost) or not case.world.has_store),
-    "a foreign run that was reset keeps its conf, so that after a clear it is taken for another request's": (
-        _has_foreign_conf
-    ),
+    FOREIGN_CONF: _has_foreign_conf,
     UNSETTLED: _is_unsettled,
     UNPROVEN: _is_unproven,
 }
@@ -246,6 +250,7 @@ REFUSALS: dict[str, Callable[[Refusal], bool]] = {
     ),
     MARKED: lambda case: case.account.is_cleared and case.account.is_known_done,
     NO_RECORD: lambda case: case.account.is_cleared and bool(case.account.lost) and case.run.state != ACTIVE,
+    FOREIGN_CONF: _has_foreign_conf,
     UNSETTLED: _is_unsettled,
     UNPROVEN: _is_unproven,
 }

@@ -185,6 +185,20 @@ def _refused_for_good(
     return decide(record, request, attempt, seen, clear, **rest)
 
 
+def _resetting_for_good(
+    record: Record,
+    request: Request,
+    attempt: Attempt,
+    seen: ChildRun | Look,
+    clear: Clear | None = None,
+    **rest: Any,  # noqa: ANN401 - as the real one
+) -> Decision:
+    """Do a reset that was recorded, whatever the task asks for by now."""
+    if not isinstance(seen, Look) and record.is_reset_pending(seen):
+        return Decision.RESET
+    return decide(record, request, attempt, seen, clear, **rest)
+
+
 def _fresh_when_failed(right: Decision, seen: ChildRun | Look) -> Decision | None:
     return Decision.TERMINAL_RESUBMIT if right is Decision.GIVE_UP else None
 
@@ -620,6 +634,22 @@ WRONG = (
         _refused_for_good,
         "stock",
         _CLEAR._replace(identity=RUN_ID, foreign="run", edits=("run id",)),
+    ),
+    Wrong(
+        "a reset that was recorded is done in place of what the task asks for",
+        protocol,
+        "decide",
+        _resetting_for_good,
+        "stock",
+        _CRASH_AND_CLEAR._replace(identity=RUN_ID, foreign="run", edits=("run id",), is_reset=True),
+    ),
+    Wrong(
+        "a reset that was recorded is done though the task no longer asks for it",
+        protocol,
+        "decide",
+        _resetting_for_good,
+        "stock",
+        _CRASH_AND_CLEAR._replace(identity=RUN_ID, foreign="run", edits=("no reset",), is_reset=True),
     ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED

@@ -211,6 +211,16 @@ class RunCase:
         return not self.is_fixed or not self.is_same_identity
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it was to be reset, and is not any more: the task does not ask for that now."""
+        return self.is_reset_pending and not (self.is_reset_asked and self.is_same_identity)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether its outcome does not count, whatever the task asks for."""
+        return self.is_anew or self.is_given_up
+
+    @property
     def is_anew(self) -> bool:
         """Whether the clear asks for the work anew, whatever the run is."""
         return self.clear is not None and self.clear.is_anew
@@ -324,6 +334,13 @@ _OTHER_LIFE: tuple[Row[RunCase], ...] = (
     ),
 )
 
+_TO_BE_RESET: tuple[Row[RunCase], ...] = (
+    Row(
+        "It was to be reset, that has not happened yet, and the task still asks for it.",
+        lambda case: case.is_reset_pending and case.is_reset_asked and case.is_same_identity,
+    ),
+)
+
 RETRY_ROWS: tuple[Row[RunCase], ...] = (
     Row(
         "It does not exist: it was never created, or it was deleted.",
@@ -344,7 +361,23 @@ RETRY_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_fixed and not case.is_author,
     ),
     *_OTHER_LIFE,
-    Row("It was to be reset, and that has not happened yet.", lambda case: case.is_reset_pending),
+    *_TO_BE_RESET,
+    Row(
+        "It was to be reset, but the task now asks for another Dag or another run id; it has done its part.",
+        lambda case: case.is_given_up and case.is_done and not case.is_same_identity,
+    ),
+    Row(
+        "It was to be reset, but `reset_dag_run` is not set any more; it has done its part.",
+        lambda case: case.is_given_up and case.is_done,
+    ),
+    Row(
+        "It was to be reset, but the task no longer asks for that; it is active and carries the same request.",
+        lambda case: case.is_given_up and not case.is_failed and case.is_same_request,
+    ),
+    Row(
+        "It was to be reset, but the task no longer asks for that; it is active, with another request.",
+        lambda case: case.is_given_up and not case.is_failed,
+    ),
     Row("It exists, in any state, and the mode is fire-and-forget.", lambda case: case.is_forgotten),
     Row(
         "It has failed, and its run id is generated, or is not the one that the task now asks for.",
@@ -405,14 +438,14 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
         "It shows nothing to prove that this task started it, and the task now asks for another run id.",
         lambda case: not case.is_author,
     ),
-    Row("It was to be reset, and that has not happened yet.", lambda case: case.is_reset_pending),
+    *_TO_BE_RESET,
     Row(
         "It has done its part, the task's success had been marked, and `reset_dag_run` is set.",
-        lambda case: case.is_done and case.is_anew and case.is_reset_asked and case.is_same_identity,
+        lambda case: case.is_done and case.is_used and case.is_reset_asked and case.is_same_identity,
     ),
     Row(
-        "It has done its part, and the task's success had been marked.",
-        lambda case: case.is_done and case.is_anew and case.is_same_identity,
+        "It has done its part, and the task's success had been marked, or the run was to be reset.",
+        lambda case: case.is_done and case.is_used and case.is_same_identity,
     ),
     Row(
         "It has done its part and carries the same request; nothing upstream has run again; `reset_dag_run` is set.",
@@ -423,8 +456,9 @@ CLEAR_FIXED_ROWS: tuple[Row[RunCase], ...] = (
         lambda case: case.is_done and case.is_same_request and case.is_newer is False,
     ),
     Row(
-        "It has done its part, the task now asks for another run id, and the task's success had been marked.",
-        lambda case: case.is_done and case.is_anew,
+        "It has done its part, the task now asks for another run id, and the task's success had been marked, or the "
+        "run was to be reset.",
+        lambda case: case.is_done and case.is_used,
     ),
     Row(
         "It has done its part, and the task now asks for another run id.",

@@ -23,7 +23,9 @@ not ours, fixed identity                    FOREIGN; if the task asks for anothe
                                             not (only the reply could have proved it)
 not ours, generated identity (another       active, same request: RECONNECT; active: WAIT_OUT;
 life of the parent)                         ended, or after a clear with ``fresh``: FRESH_SUBMIT
-its reset was recorded and has not arrived  RESET
+its reset was recorded and has not arrived  RESET, if the task still asks for the reset of this very run;
+                                            else the rows below: as after a clear that asks for the work
+                                            anew, for how it ended does not count, unless it has failed
 in a failed state, or ended in none that    TERMINAL_RESUBMIT, under a fresh run id; with a fixed identity
 is allowed                                  RESET with ``reset_dag_run``, else REFUSE.
                                             ``on_child_failure="fail"``: GIVE_UP, but not after a clear.
@@ -50,10 +52,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.model import Decision, Look, Mode, OnChildFailure, OnClear, Proof
+from airflow_durable.core.model import Clear, Decision, Look, Mode, OnChildFailure, OnClear, Proof
 
 if TYPE_CHECKING:
-    from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
+    from airflow_durable.core.model import Attempt, ChildRun, Request
     from airflow_durable.core.record import Record
 
 
@@ -91,11 +93,16 @@ def decide(  # noqa: PLR0911, PLR0913 - a row a return; what a decision depends 
     """
     if isinstance(seen, Look):
         return _decide_unseen(record, request, seen, clear)
+    is_reset_pending = record.is_reset_pending(seen)
+    if is_reset_pending and request.is_reset and record.is_same_identity(request):
+        return Decision.RESET
     if not record.is_author_of(seen, attempt):
         return _decide_foreign(record, request) if record.is_fixed else _decide_other_life(request, seen, clear)
-    if record.is_reset_pending(seen):
-        return Decision.RESET
-    if request.mode is Mode.FIRE_AND_FORGET:
+    is_forgotten = request.mode is Mode.FIRE_AND_FORGET
+    if is_reset_pending and (is_forgotten or not request.is_failure(seen.state)):
+        # It was to start over, so the work was asked for anew; what was written ahead hides the clear that did.
+        clear = Clear(is_anew=True)
+    if is_forgotten:
         return _decide_done(record, request, seen, clear, is_upstream_newer=is_upstream_newer)
     if request.is_failure(seen.state):
         if clear is None and request.on_child_failure is OnChildFailure.FAIL:

@@ -200,6 +200,9 @@ def _continue_with(  # noqa: PLR0913, PLR0917 - a return for each decision; what
         # Reconnected already; the write is for the people who read the record, and a sign to a superseded try that it
         # is one: it fails here. From here on a retry continues with the run, whatever was cleared before.
         entered = replace(entered.with_seen(seen), phase=Phase.SENT, mode=request.mode, outcome=None)
+        if entered.is_reset_pending(seen):
+            # The task does not ask for it any more. How the run ends counts now.
+            entered = replace(entered, reset=None)
         calls.write(port, entered)
         return Started(entered, seen, is_settled=request.mode is Mode.FIRE_AND_FORGET)
     if decision is Decision.RESUME:
@@ -336,8 +339,8 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     is_left = not record.is_same_identity(request)
     if request.is_reset and not is_left:
         return _reset(port, request, record, found)
-    # Nothing is asked for a run that is not adopted.
-    record = replace(record, asks=None)
+    # Nothing is asked for a run that is not adopted; and a foreign run was not reset, as far as is known.
+    record = replace(record, asks=None, reset=record.reset if is_own else None)
     # People who read the record see what became of the run. And a journal that had wrongly seemed to have no entry is
     # found out by the write: what is decided here is for good.
     calls.write(port, record)

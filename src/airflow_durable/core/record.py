@@ -244,7 +244,7 @@ class Record:
         is not ours. The ids of release 0.1.0 (generation -1) are proof by themselves.
         """
         if self.proof is Proof.REPLY:
-            return self.phase is not Phase.INTENDED or self._was_reset(run)
+            return self.phase is not Phase.INTENDED or self.is_reset_done(run)
         if self.is_fixed:
             seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
             return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
@@ -280,19 +280,19 @@ class Record:
             is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
             if seen in self.dates or is_tagged:
                 return True
-        return self._was_reset(run)
-
-    def _was_reset(self, run: ChildRun) -> bool:
-        """Return whether its reset was asked for. A run that this task reset counts as its own, whoever started it."""
-        return self.reset is not None and self.reset.is_of(run)
+        return self.is_reset_done(run)
 
     def is_reset_pending(self, run: ChildRun) -> bool:
         """Return whether the recorded reset has not reached the run yet."""
         return self.reset is not None and self.reset.is_of(run) and self.reset.clear_number == (run.clear_number or 0)
 
     def is_reset_done(self, run: ChildRun) -> bool:
-        """Return whether it has reached the run, or a person has cleared the run since."""
-        return self._was_reset(run) and not self.is_reset_pending(run)
+        """
+        Return whether it has reached the run, or a person has cleared the run since.
+
+        A run that this task has reset counts as its own, whoever started it. One that it was about to reset does not.
+        """
+        return self.reset is not None and self.reset.is_of(run) and not self.is_reset_pending(run)
 
 
 def baseline_of(run: ChildRun) -> Baseline:
