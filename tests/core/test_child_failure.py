@@ -271,6 +271,50 @@ def test_a_run_that_was_somebody_elses_before_its_reset_is_not_resumed() -> None
     assert server.only_run().clear_number == 2
 
 
+def test_a_run_that_was_merely_reset_and_adopted_is_reset_again_and_not_resumed() -> None:
+    """Its date was remembered as if it had been sent: each try asked the reconciler, which refused, and failed."""
+    request = replace(RESUME, run_id="fixed", is_reset=True)
+    server = Server()
+    server.create("child", Run("fixed", EPOCH.replace(microsecond=7), "success", conf="theirs"))
+    crash_while_waiting(server, request)
+    server.on_sleep = lambda server: server.end_all("failed")
+    with pytest.raises(ChildRunFailedError) as caught:
+        run_try(FakePort(server, attempt(2)), request)
+    assert "The next try of this task resets that run." in caught.value.explain(has_next_try=True)
+    server.on_sleep = lambda server: server.end_all("success")
+    run_try(FakePort(server, attempt(3)), request)
+    assert decided(server) == [Decision.RECONNECT, Decision.RESET]
+    assert server.only_run().clear_number == 2
+
+
+def test_a_fixed_run_whose_record_was_lost_is_not_resumed() -> None:
+    """What would prove it to the reconciler is gone, whatever is recorded after that."""
+    request = replace(RESUME, run_id="fixed")
+    server = Server()
+    crash_while_waiting(server, request)
+    server.lose_record()
+    crash_while_waiting(server, request, at=attempt(2))
+    server.end_all("failed")
+    with pytest.raises(FixedRunFailedError):
+        run_try(FakePort(server, attempt(3)), request)
+
+
+def test_a_fixed_run_that_was_started_again_after_an_adoption_is_resumed() -> None:
+    request = replace(RESUME, run_id="fixed")
+    server = Server()
+    crash_while_waiting(server, request)
+    server.lose_record()
+    crash_while_waiting(server, request, at=attempt(2))
+    server.runs.clear()
+    server.on_sleep = lambda server: server.end_all("failed")
+    with pytest.raises(ChildRunFailedError) as caught:
+        run_try(FakePort(server, attempt(3)), request)
+    assert "resumes that run" in caught.value.explain(has_next_try=True)
+    server.on_sleep = reconcile
+    run_try(FakePort(server, attempt(4)), request)
+    assert decided(server) == [Decision.RESUBMIT, Decision.RESUME]
+
+
 @pytest.mark.parametrize("run_id", [None, "fixed"])
 def test_an_edited_conf_gets_a_fresh_run_where_there_can_be_one(run_id: str | None) -> None:
     request = replace(RESUME, run_id=run_id)

@@ -80,14 +80,17 @@ def test_the_date_that_is_ours_is_remembered(record: Record, expected: object) -
 
 
 def test_a_run_that_is_adopted_is_remembered_by_its_date() -> None:
-    assert DATED.with_seen(run(LATER)).dates == (EPOCH, LATER)
+    assert DATED.with_seen(run(LATER)) == replace(DATED, adopted=LATER)
     assert DATED.with_seen(run(EPOCH)) == DATED
     assert DATED.with_seen(run(None)) == DATED
-    assert BY_RUN_AFTER.with_seen(run(EPOCH, LATER)).dates == (EPOCH, LATER)
-    record = DATED
-    for number in range(MAX_DATES + 2):
-        record = record.with_seen(run(LATER + timedelta(seconds=number)))
-    assert len(record.dates) == MAX_DATES
+    assert BY_RUN_AFTER.with_seen(run(EPOCH, LATER)) == replace(BY_RUN_AFTER, adopted=LATER)
+    adopted = FIXED.with_seen(run(LATER))
+    assert adopted.is_author_of(run(LATER), attempt(2))
+    assert not adopted.is_author_of(run(LATER + timedelta(seconds=1)), attempt(2))
+    # It counts as ours, and nothing that was written ahead proves that.
+    assert adopted.is_proven_by_run(run(EPOCH))
+    assert not adopted.is_proven_by_run(run(LATER))
+    assert replace(MINIMAL, adopted=LATER).is_author_of(run(LATER), attempt(2))
 
 
 def test_when_the_run_was_asked_for() -> None:

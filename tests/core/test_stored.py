@@ -113,6 +113,13 @@ def test_the_full_golden_file_has_something_in_every_field() -> None:
         assert getattr(FULL, field) != getattr(nothing, field), field
 
 
+def test_the_date_of_an_adopted_run_is_stored_only_where_there_is_one() -> None:
+    adopted = replace(MINIMAL, adopted=STARTED)
+    stored = dump(adopted)
+    assert stored == {**dump(MINIMAL), "adopted": STARTED.isoformat()}
+    assert load(json.loads(json.dumps(stored))) == adopted
+
+
 # Keys.
 
 

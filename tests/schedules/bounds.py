@@ -139,6 +139,7 @@ def _lives(plain: Configuration) -> Iterator[Kind]:
         ),
     )
     yield Kind(resuming._replace(identity=RUN_ID), (CRASH_AND_FAILURE,), (FAILURE_AND_CLEAR, Budget(failures=2)))
+    yield Kind(resuming._replace(identity=RUN_ID, is_reset=True, foreign="run"), (CRASH_AND_FAILURE,), ())
     cancelling = plain._replace(on_parent_end=OnParentEnd.CANCEL)
     yield Kind(
         cancelling,

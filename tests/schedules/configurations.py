@@ -27,6 +27,9 @@ OTHER_DATE = BEGINNING - timedelta(days=8)
 FIXED_RUN_IDS = frozenset({FIXED_RUN_ID, OTHER_RUN_ID})
 FIXED_DATES = frozenset({FIXED_DATE, OTHER_DATE})
 
+FOREIGN_CONF = "foreign"
+"""Of a run that somebody else started: it keeps it, whoever resets it."""
+
 GENERATED = "generated"
 UNDATED = "generated, run_after"
 RUN_ID = "run id"
@@ -247,4 +250,4 @@ class Configuration(NamedTuple):
 
 def foreign_run(run_id: str) -> Run:
     """Return a run that somebody else started."""
-    return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), "foreign", ACTIVE, BEGINNING, BEGINNING)
+    return Run(CHILD, run_id, FIXED_DATE, BEGINNING - timedelta(days=2), FOREIGN_CONF, ACTIVE, BEGINNING, BEGINNING)

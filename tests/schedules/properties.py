@@ -25,7 +25,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import ChildRun, Mode, OnChildFailure, OnClear
 from tests.schedules import ledger, limits
-from tests.schedules.configurations import REPLY
+from tests.schedules.configurations import FOREIGN_CONF, REPLY
 from tests.schedules.world import ACTIVE, FAILED, HEALTHY, LEAP, QUEUED, RESUMED, STARTED, Kept, moment_of
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ def check_act(world: World, parent: int, run: Run, what: str) -> str:
     seen = asking[-1].step.seen.get(run.key)
     if seen is not None and seen.clear_number is not None and seen.clear_number != run.clear_number:
         raise Violation(what, f"{run.run_id} was {what}, and somebody had cleared it since this was asked for")
+    # The real one refuses, as often as it is asked: that it proves what it acts on is left out of this simulation.
+    if run.conf == FOREIGN_CONF:
+        raise Violation(what, f"{run.run_id} was {what}, and somebody else had started it")
     return ""
 
 

@@ -262,6 +262,10 @@ def _for_any(entry: Entry | None, parent: ParentNow, child: ChildNow | None, now
     return reconcile_decide(entry, parent, child, now)
 
 
+def _as_if_sent(record: Record, run: ChildRun) -> Record:
+    return replace(record, dates=(*record.dates, run.logical_date)) if run.logical_date else record
+
+
 def _reset_at_once(port: Port, request: Request, record: Record, found: ChildRun) -> Record:
     """Ask the reconciler, and do not withdraw that before the task does it itself."""
     action = asks.Action(asks.ActionKind.RESET, found.clear_number or 0, found.state)
@@ -650,6 +654,14 @@ WRONG = (
         _resetting_for_good,
         "stock",
         _CRASH_AND_CLEAR._replace(identity=RUN_ID, foreign="run", edits=("no reset",), is_reset=True),
+    ),
+    Wrong(
+        "the date of a run that was adopted is taken for one that was sent",
+        Record,
+        "with_seen",
+        _as_if_sent,
+        "resumed",
+        _RESUMING._replace(identity=RUN_ID, is_reset=True, foreign="run", budget=Budget(faults=1, failures=1)),
     ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import ChildRunFailedError
-from airflow_durable.core.model import OnChildFailure, Proof
+from airflow_durable.core.model import OnChildFailure
 
 if TYPE_CHECKING:
     from airflow_durable.core.model import Request
@@ -27,6 +27,6 @@ def failure_of(request: Request, record: Record, state: str) -> ChildRunFailedEr
 
 def _next_of(request: Request, record: Record, state: str) -> OnChildFailure:
     """Return what comes next: what has not failed, or cannot be proven to be ours, is never resumed."""
-    is_resumable = state == "failed" and record.proof is not Proof.REPLY
+    is_resumable = state == "failed" and record.is_provable
     is_resumed = request.on_child_failure is OnChildFailure.RESUME
     return OnChildFailure.FRESH if is_resumed and not is_resumable else request.on_child_failure

@@ -269,7 +269,7 @@ def _resubmit(  # noqa: PLR0913, PLR0917 - what a try knows when it sends again
     if seen is Look.MISSING:
         # What a reset found is not there any more: the run that is created now must not be taken for it, and reset
         # again.
-        record = replace(record, reset=None, proof=request.proof)
+        record = replace(record, reset=None, proof=request.proof, adopted=None)
     sent, found = sending.send(port, request, attempt, sending.with_new_dates(port, request, attempt, record))
     if found is not None and not _is_created(port, sent, found, clear):
         return _meet(port, request, attempt, sent, found, clear)

@@ -86,6 +86,8 @@ class Record:
         id, which is of an earlier epoch (:attr:`epoch_of_run`).
     :param generation: how many run ids of the run id's epoch came before this one.
     :param dates: all values that were sent with this run id for the date that we choose.
+    :param adopted: what an adopted run has in its place, if no entry says that it was sent: the run counts as ours, but
+        nothing that was there before it proves that.
     :param task_instance_id: of the try that wrote the entry; empty where the release that wrote it kept none.
     :param reset: the run as it was before the reset that was asked for.
     :param clock: None: the task has no timeout for its child.
@@ -113,6 +115,7 @@ class Record:
     clock: Clock | None = None
     asks: Asks | None = None
     is_recovered: bool = False
+    adopted: datetime | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -196,10 +199,8 @@ class Record:
 
     def with_seen(self, run: ChildRun) -> Record:
         """Return the record of a run that is adopted: what it has in the place of what is ours makes it ours."""
-        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
-        if seen is None or seen in self.dates:
-            return self
-        return replace(self, dates=(*self.dates, seen)[-MAX_DATES:])
+        seen = self._ours_of(run)
+        return self if seen is None or seen in self.dates else replace(self, adopted=seen)
 
     def is_same_identity(self, request: Request) -> bool:
         """
@@ -246,11 +247,12 @@ class Record:
         if self.proof is Proof.REPLY:
             return self.phase is not Phase.INTENDED or self.is_reset_done(run)
         if self.is_fixed:
-            seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
+            seen = self._ours_of(run)
             return self._is_ours(seen, run_ids.tag_of_parent(attempt.parent, self.call), run, attempt)
         if self.generation < 0 or run.clear_number is None:
             return self.generation < 0 or not (self.is_recovered and attempt.try_number == 1)
-        is_sent_undated = not self.dates and not (self.is_recovered and run.logical_date)
+        is_dated = bool(self.dates) or self.adopted is not None
+        is_sent_undated = not is_dated and not (self.is_recovered and run.logical_date)
         if is_sent_undated or (self.logical_date is None and run.logical_date is None):
             return not _is_of_earlier_life(run, attempt)
         return self._is_ours(run.logical_date, run_ids.tag_of_life(attempt.parent, self.call), run, attempt)
@@ -260,25 +262,34 @@ class Record:
         Return whether the run itself proves that it is ours, given only the parent and the record.
 
         A generated run id does, but for those of release 0.1.0, which hold no date of the parent's: most are random.
+        Not so a fixed identity that was only adopted: somebody else's run that was reset, or one whose record was lost.
         """
         if not self.is_fixed:
             return run_ids.date_in(self.run_id) is not None
-        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
-        return self.proof is not Proof.REPLY and seen in self.dates
+        return self.proof is not Proof.REPLY and self._ours_of(run) in self.dates
+
+    @property
+    def is_provable(self) -> bool:
+        """Whether the run that was asked for, reset or adopted proves that it is ours, as far as the record says."""
+        is_sent = self.reset is None or self._ours_of(self.reset) in self.dates
+        return not self.is_fixed or (self.proof is not Proof.REPLY and self.adopted is None and is_sent)
 
     def is_sent_as(self, run: ChildRun) -> bool:
         """Return whether the run has the date of ours that was sent last: then that request has created it."""
         if self.proof is Proof.REPLY or not self.dates:
             return False
-        seen = run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
-        return seen == self.dates[-1]
+        return self._ours_of(run) == self.dates[-1]
+
+    def _ours_of(self, run: ChildRun | Baseline) -> datetime | None:
+        """Return what the run has in the place of the date that is ours."""
+        return run.run_after if self.proof is Proof.RUN_AFTER else run.logical_date
 
     def _is_ours(self, seen: datetime | None, tag: int, run: ChildRun, attempt: Attempt) -> bool:
         if seen is not None:
             # The tag alone, without the very date: from an execution of this try, or a try, whose entry is lost. Under
             # a fixed identity the tag is the same in every life of the parent, and another may have it by chance.
             is_tagged = seen.microsecond == tag and (not self.is_fixed or _is_likely_ours(seen, run, attempt))
-            if seen in self.dates or is_tagged:
+            if seen in self.dates or seen == self.adopted or is_tagged:
                 return True
         return self.is_reset_done(run)
 

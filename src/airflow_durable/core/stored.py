@@ -17,6 +17,7 @@ Version 2 (dates ISO 8601 with their zone)::
       "reset": {"clear_number": int, "logical_date": str | null, "run_after": str | null} | null,
       "parent": {"task_instance_id": str, "max_tries": int, "clear_number": int},     when it was written
       "attempts": [{"try_number": int, "decision": str, "run_id": str, "at": str}, ...]    the latest 50
+      "adopted": str,           only where a run was adopted that has another date than those that were sent
       "clock": {"since": str, "clear_number": int},     only where the task has a timeout for its child
       "asks": {                 only where something is asked of the reconciler; each part only where it is
         "on_parent_end": "cancel",
@@ -124,6 +125,8 @@ def dump(record: Record) -> dict[str, Any]:
             for entry in record.tries
         ],
     }
+    if record.adopted is not None:
+        stored["adopted"] = record.adopted.isoformat()
     if record.clock is not None:
         stored["clock"] = {"since": record.clock.since.isoformat(), "clear_number": record.clock.clear_number}
     if record.asks is not None:
@@ -172,6 +175,7 @@ def _load(fields: Fields) -> Record:
         tries=_load_tries(fields),
         clock=_load_clock(fields.part("clock")) if fields.has("clock") else None,
         asks=asks.load(fields.part("asks")) if fields.has("asks") else None,
+        adopted=fields.date("adopted") if fields.has("adopted") else None,
     )
 
 
