@@ -524,6 +524,73 @@ def test_a_run_of_an_earlier_life_is_not_taken(supervisor: Supervisor) -> None:
     assert len(supervisor.runs) == (8 if HAS_STORE else 4)
 
 
+LATER = {"start_date": NOW + timedelta(hours=1)}
+"""The parent's Dag run, after a clear of it when it had ended."""
+
+
+def end_two(supervisor: Supervisor) -> Callable[[], None]:
+    """Return what lets one child succeed and another one fail."""
+
+    def end() -> None:
+        end_one(supervisor, "success")()
+        end_one(supervisor, "failed")()
+
+    return end
+
+
+@needs_details
+@pytest.mark.parametrize("is_lost", [False, True], ids=["kept", "lost"])
+@pytest.mark.parametrize("on_clear", ["auto", "failed"])
+def test_a_clear_of_a_dag_run_that_has_ended_keeps_what_succeeded(
+    supervisor: Supervisor,
+    on_clear: str,
+    is_lost: bool,  # noqa: FBT001 - the cases
+) -> None:
+    """Such a clear moves the start of the Dag run. On 3.4 it discards the ledger, too."""
+    supervisor.on_sleep = end_two(supervisor)
+    dag = make_dag(key="region", on_clear=on_clear)
+    assert finish(supervisor, dag, max_tries=0).state == "failed"
+    if is_lost:
+        supervisor.store.clear()
+    outcome = finish(supervisor, dag, try_number=2, max_tries=3, clear_number=1, parent=LATER)
+    assert outcome.state == "up_for_retry"
+    # The automatic retries after it are of the moved start, too.
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, dag, try_number=3, max_tries=3, clear_number=1, parent=LATER).state == "success"
+    assert sorted(run["region"] for run in confs(supervisor, "success")) == ["east", "north", "south", "west"]
+    assert len(confs(supervisor, "failed")) == 2
+
+
+@needs_store
+def test_a_clear_of_a_dag_run_that_has_ended_lets_the_failed_run_continue(supervisor: Supervisor) -> None:
+    supervisor.on_sleep = end_two(supervisor)
+    dag = make_dag(key="region", on_clear="failed", on_child_failure="resume")
+    assert finish(supervisor, dag, max_tries=0).state == "failed"
+
+    def resume() -> None:
+        reconcile(supervisor)
+        supervisor.end_all("success")
+
+    supervisor.on_sleep = resume
+    outcome = finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1, parent=LATER)
+    assert outcome.state == "success"
+    assert supervisor.states() == ["success"] * 4
+
+
+@needs_store
+def test_a_clear_of_a_dag_run_that_has_ended_starts_only_what_was_not_started(supervisor: Supervisor) -> None:
+    """With ``wait_for_completion=False``."""
+    dag = make_dag(key="region", wait_for_completion=False)
+    supervisor.pass_by("TriggerDagRun", times=2)
+    supervisor.fail("TriggerDagRun", ServerError(400, "the try dies here"))
+    assert finish(supervisor, dag, max_tries=0).state == "failed"
+    supervisor.faults.clear()
+    supervisor.end_all("success")
+    outcome = finish(supervisor, dag, try_number=2, max_tries=4, clear_number=1, parent=LATER)
+    assert outcome.state == "success"
+    assert len(supervisor.runs) == 4
+
+
 def _later() -> Any:  # noqa: ANN401 - a date
     return NOW + timedelta(days=1)
 

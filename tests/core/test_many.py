@@ -126,6 +126,8 @@ def test_a_pass_of_a_loop_is_told_from_that_of_another_region_by_our_date() -> N
     child = ChildNow("child", run_id, "running", 0, None, None, None, tagged, is_from_task=True)
     assert prove([own], (), ledger, child, calls=0) is Reason.UNPROVEN_NAME
     assert prove([own], (), ledger, replace(child, run_after=None), calls=0) is Reason.UNPROVEN_NAME
+    # The start of the parent's Dag run has moved since the ledger was written.
+    assert prove([own], (), replace(ledger, tag=tagged.microsecond), child, calls=0) is None
     assert prove([other], (), ledger, child, calls=0) is None
 
 
@@ -227,13 +229,22 @@ LEDGER = Ledger("child", "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=3, digest
 
 
 def test_the_ledger_survives_its_stored_form() -> None:
-    assert load(json.loads(json.dumps(dump(LEDGER)))) == LEDGER
+    for ledger in (LEDGER, replace(LEDGER, tag=7)):
+        assert load(json.loads(json.dumps(dump(ledger)))) == ledger
+    assert "tag" not in dump(LEDGER)["items"]
     assert [key_of(0), key_of(2)] == ["durable_child_runs", "durable_child_runs.2"]
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "record"}, {"items": None}, {"items": {}}, {"items": {"count": "3", "digest": "", "is_clean": True}}],
+    [
+        {"kind": "record"},
+        {"items": None},
+        {"items": {}},
+        {"items": {"count": "3", "digest": "", "is_clean": True}},
+        {"items": {"count": 3, "digest": "", "is_clean": True, "tag": "7"}},
+        {"items": {"count": 3, "digest": "", "is_clean": True, "tag": 1_000_000}},
+    ],
 )
 def test_what_is_no_ledger(change: dict[str, Any]) -> None:
     with pytest.raises(RecordDamagedError):
@@ -241,17 +252,21 @@ def test_what_is_no_ledger(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_tagged", "run", "is_ours"),
+    ("tag", "run", "is_ours"),
     [
-        (True, ChildRun("running", 0, None, EPOCH.replace(microsecond=1)), False),
-        (False, ChildRun("running", 0, EPOCH, EPOCH, EPOCH), True),
-        (False, ChildRun("running", 0, EPOCH, EPOCH, EPOCH.replace(year=2025)), False),
-        (True, ChildRun("running"), True),
+        (7, ChildRun("running", 0, None, EPOCH.replace(microsecond=7)), True),
+        (7, ChildRun("running", 0, None, EPOCH.replace(microsecond=1)), False),
+        (None, ChildRun("running", 0, EPOCH, EPOCH, EPOCH), True),
+        (None, ChildRun("running", 0, EPOCH, EPOCH, EPOCH.replace(year=2025)), False),
+        (7, ChildRun("running"), True),
     ],
 )
-def test_whose_a_run_is(is_tagged: bool, run: ChildRun, is_ours: bool) -> None:  # noqa: FBT001 - the cases
-    request = replace(REQUEST, is_run_after_ours=is_tagged)
-    assert LEDGER.record_of(request, "id", 0, is_recovered=False).is_author_of(run, ATTEMPT) is is_ours
+def test_whose_a_run_is(tag: int | None, run: ChildRun, is_ours: bool) -> None:  # noqa: FBT001 - the cases
+    """Where the tag is known, the start of the parent's Dag run says nothing any more: a clear may have moved it."""
+    moved = replace(ATTEMPT, parent=replace(PARENT, started_at=EPOCH.replace(microsecond=500)))
+    for attempt in (ATTEMPT, moved) if tag is not None else (ATTEMPT,):
+        record = replace(LEDGER, tag=tag).record_of(REQUEST, "id", 0, is_recovered=False)
+        assert record.is_author_of(run, attempt) is is_ours
 
 
 # The survey.
@@ -820,6 +835,30 @@ def test_all_anew_while_an_item_has_another_conf_starts_nothing_beside(monkeypat
     many.send(whole)
     assert len(world.runs) == 2
     assert not whole.ledger.is_cleared_before(ATTEMPT)
+
+
+def test_a_clear_that_moves_the_start_of_the_dag_run_does_not_hide_whose_a_run_is() -> None:
+    """Of two items one had succeeded in an earlier life, and one in this one."""
+    world, port = open_world(2)
+    foreign = Items(2).run_id(PARENT, 0, epoch=0, generation=0)
+    world.runs[foreign] = Run(foreign, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    own = [run for run in world.runs.values() if run.run_id != foreign]
+    own[1].state = "success"
+    moved = replace(PARENT, started_at=EPOCH.replace(year=2027))
+    cleared = replace(ATTEMPT, parent=moved, try_number=2, max_tries=4, clear_number=1, task_instance_id="ti-2")
+    world.current = 2
+    again = open_many(SimulatedPort(world, 2, port.confs, moved), cleared)
+    many.begin(again)
+    assert [again.board.generation(index) for index in range(2)] == [1, 0]
+    assert [again.board.status(index) for index in range(2)] == [Status.ACTIVE, Status.DONE]
+    # What is deleted is sent again, and that with the same tag: the next try knows it as well.
+    del world.runs[own[0].run_id]
+    again.board.set(0, Status.PENDING)
+    many.send(again)
+    assert len({run.run_after.microsecond for run in world.runs.values() if run.run_after}) == 2
 
 
 def test_what_an_earlier_life_had_under_a_generation_is_passed_over() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,6 +77,7 @@ class Scenario(NamedTuple):
     :param failures: how many runs may fail.
     :param deletions: how many runs may be deleted while they are waited for.
     :param clears: how often a person may clear the task when it has ended.
+    :param is_run_over: the parent's Dag run has ended by then, too: each clear moves its start.
     :param is_keyed: each item has a key; else its position is what identifies it.
     :param is_losing: each clear discards the ledger.
     :param is_upstream_cleared: each clear lets something upstream run again, too.
@@ -95,6 +96,7 @@ class Scenario(NamedTuple):
     failures: int = 0
     deletions: int = 0
     clears: int = 0
+    is_run_over: bool = True
     retries: int = 2
     on_clear: OnClear = OnClear.AUTO
     mode: Mode = Mode.WAIT
@@ -173,6 +175,30 @@ class World:
         """Return a later moment each time."""
         self.seconds += 1
         return EPOCH + timedelta(seconds=self.seconds)
+
+    def note_clear(self, items: Sequence[tuple[str, str]]) -> None:
+        """Let a person clear the task."""
+        scenario = self.scenario
+        self.has_cleared = True
+        self.trail.append("a person clears the task")
+        if self.is_marked and scenario.on_clear is not OnClear.ADOPT:
+            self.ask += 1
+        is_lost = scenario.is_losing or not scenario.has_store
+        if scenario.on_clear is OnClear.FRESH or (is_lost and not self.is_work_left(items)):
+            self.ask = max(self.ask, self.current)
+        if scenario.is_upstream_cleared:
+            self.upstream_at, self.ask = self.now(), self.ask + 1
+        if scenario.is_losing:
+            self.store.clear()
+
+    def is_work_left(self, items: Sequence[tuple[str, str]]) -> bool:
+        """Return whether runs alone show that the task had not succeeded: then a clear does not ask for all anew."""
+        if self.scenario.mode is Mode.FIRE_AND_FORGET or not self.scenario.has_details:
+            return False
+        runs = [run for run in self.runs.values() if run.ask == self.ask and not run.is_stray]
+        lacking = [key for key, _ in items if not any(run.key == key and run.state == "success" for run in runs)]
+        is_active = any(run.state in ACTIVE for run in runs)
+        return bool(runs) and (is_active or len(lacking) > self.scenario.tolerated)
 
     @property
     def is_marked(self) -> bool:
@@ -353,7 +379,8 @@ class ItemPort:
             if not (is_detailed and self.has_details):
                 return ChildRun(run.state)
             is_same = run.conf == self._port.confs[self._index]
-            return ChildRun(run.state, run.clear_number, run.asked_at, run.run_after, EPOCH, is_same)
+            started_at = None if run.state == "queued" else run.asked_at or EPOCH
+            return ChildRun(run.state, run.clear_number, run.asked_at, run.run_after, started_at, is_same)
 
         found: ChildRun | None = self._port.call("look up", look)
         return found
@@ -369,9 +396,10 @@ class ItemPort:
 
     def submit(self, record: Any) -> bool:  # noqa: ANN401
         """Do as the core's port says."""
-        tag = tag_of_life(PARENT, 1)
-        run_after = EPOCH.replace(microsecond=tag)
         world = self._port.world
+        # Before 3.3, which has the store, a task cannot choose it.
+        tag = tag_of_life(self._port.parent, 1) if record.tag is None else record.tag
+        run_after = world.now().replace(microsecond=tag if world.scenario.has_store else 0)
         run = Run(record.run_id, self._port.confs[self._index], run_after, ask=world.ask, asked_at=world.now())
         return self._port.submit(run)
 
@@ -389,8 +417,8 @@ class ItemPort:
 class SimulatedPort:
     """The port of one execution of a try."""
 
-    def __init__(self, world: World, number: int, confs: Sequence[tuple[str, str]]) -> None:
-        self.world, self.number, self.confs = world, number, confs
+    def __init__(self, world: World, number: int, confs: Sequence[tuple[str, str]], parent: Parent = PARENT) -> None:
+        self.world, self.number, self.confs, self.parent = world, number, confs, parent
         self.has_store = world.scenario.has_store
         self.has_details = world.scenario.has_details
         self.steps = 0
@@ -488,15 +516,15 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
     world = World(scenario, chooser, faults=scenario.faults, failures=scenario.failures, deletions=scenario.deletions)
     world.delays = scenario.delays
     clears, max_tries, clear_number = scenario.clears, scenario.retries, 0
-    number = 0
+    number, parent = 0, PARENT
     while True:
         number += 1
         world.current = number
         is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
         items = scenario.edited if is_edited and scenario.edited is not None else scenario.items
         world.items = tuple(items)
-        attempt = Attempt(PARENT, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
-        port = SimulatedPort(world, number, items)
+        attempt = Attempt(parent, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
+        port = SimulatedPort(world, number, items, parent)
         world.trail.append(f"-- try {number} of {items}")
         is_success = False
         try:
@@ -513,24 +541,17 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
                     _check_faults_explain(world, scenario)
                 return world
             clears -= 1
-            world.has_cleared = True
-            world.trail.append("a person clears the task")
-            if world.is_marked and scenario.on_clear is not OnClear.ADOPT:
-                world.ask += 1
-            if scenario.on_clear is OnClear.FRESH or scenario.is_losing or not scenario.has_store:
-                world.ask = max(world.ask, number)
-            if scenario.is_upstream_cleared:
-                world.upstream_at, world.ask = world.now(), world.ask + 1
+            world.note_clear(items)
             max_tries, clear_number = number + scenario.retries, clear_number + 1
-            if scenario.is_losing:
-                world.store.clear()
+            if scenario.is_run_over:
+                parent = replace(parent, started_at=world.now())
 
 
 def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequence[tuple[str, str]]) -> bool:
     """Execute one try; tell whether an earlier one had consumed the outcome."""
     scenario = world.scenario
     request = Request(
-        "child", None, None, False, True, scenario.mode,
+        "child", None, None, False, scenario.has_store, scenario.mode,
         frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
         on_child_failure=scenario.on_child_failure, reconciler_timeout_seconds=1.0,
         start_timeout_seconds=float(START_TIMEOUT) if scenario.delays else None,

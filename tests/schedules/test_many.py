@@ -21,7 +21,9 @@ from airflow_durable.core import (
     reconcile,
 )
 from airflow_durable.core.items import Items, Status
+from airflow_durable.core.ledger import ItemRecord
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear
+from airflow_durable.core.run_ids import tag_of_life
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ SCENARIOS = {
     "a deleted run": Scenario(deletions=1, faults=1, child_tries=2),
     "fire and forget": Scenario(items=(A, B, C), mode=Mode.FIRE_AND_FORGET, faults=1),
     "cleared": Scenario(failures=1, clears=2, retries=0),
+    "cleared while the Dag run goes on": Scenario(failures=1, clears=2, retries=0, is_run_over=False),
+    "cleared, a second run for an item, only what failed": Scenario(
+        failures=2, clears=1, retries=1, on_clear=OnClear.ADOPT
+    ),
+    "cleared, then a crash, one item": Scenario(items=(A,), faults=1, failures=1, clears=1, retries=1),
     "cleared, only what failed": Scenario(faults=1, failures=1, clears=1, retries=0, on_clear=OnClear.ADOPT),
     "cleared, all": Scenario(failures=1, clears=1, retries=1, on_clear=OnClear.FRESH),
     "cleared, a crash": Scenario(items=(A, B), faults=1, clears=1, retries=0),
@@ -153,6 +160,7 @@ def test_no_random_schedule_of_more_items_breaks_a_promise(choices: list[int], d
         # Without a store nothing can be asked of a reconciler (task/request.py).
         on_child_failure=data.draw(st.sampled_from(OnChildFailure)) if has_store else OnChildFailure.FRESH,
         is_losing=data.draw(st.booleans()),
+        is_run_over=data.draw(st.booleans()),
         is_keyed=data.draw(st.booleans()),
         is_deferring=data.draw(st.booleans()),
         delays=data.draw(st.integers(0, 2)),
@@ -301,6 +309,25 @@ def _late_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_timeouts, "note_overdue", note)
 
 
+def _known_by_the_start_of_the_dag_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run be known by the start that the parent's Dag run has by now."""
+
+    def is_author_of(record: ItemRecord, run: Any, attempt: Any) -> bool:  # noqa: ANN401 - as the right one
+        return run.run_after is None or run.run_after.microsecond == tag_of_life(attempt.parent, 1)
+
+    monkeypatch.setattr(ItemRecord, "is_author_of", is_author_of)
+
+
+def _known_by_a_start_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a try that has lost the ledger take the present start for that of the first try."""
+
+    def is_author_of(record: ItemRecord, run: Any, attempt: Any) -> bool:  # noqa: ANN401 - as the right one
+        tag = record.tag or tag_of_life(attempt.parent, 1)
+        return run.run_after is None or run.run_after.microsecond == tag
+
+    monkeypatch.setattr(ItemRecord, "is_author_of", is_author_of)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario"),
     [
@@ -318,6 +345,9 @@ def _late_is_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
         (_never_withdrawn, Scenario(items=(A, B), tolerated=1, failures=2, faults=2, on_child_failure=RESUME)),
         (_overdue_is_started_anew, Scenario(items=(A,), delays=1)),
         (_late_is_overdue, Scenario(items=(A,), tolerated=1, delays=1)),
+        (_known_by_the_start_of_the_dag_run, Scenario(failures=1, clears=1, retries=0)),
+        (_known_by_the_start_of_the_dag_run, Scenario(failures=2, clears=1, retries=1, on_clear=OnClear.ADOPT)),
+        (_known_by_a_start_that_was_lost, Scenario(failures=1, clears=1, retries=0, is_losing=True)),
         (
             _given_up_is_started,
             Scenario(faults=1, failures=1, tolerated=1, on_child_failure=OnChildFailure.FAIL),

@@ -6,7 +6,7 @@ It is a :class:`.record.Record` of the whole task, of fixed size: it names no it
 runs is the present one, the Dag run table says. Stored as a record of version 2 with two more fields::
 
     "kind": "ledger",
-    "items": {"count": int, "digest": str, "is_clean": bool}
+    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int}     the tag only where it is known
 
 and with ``asks`` only where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the
 highest that may have been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
@@ -41,17 +41,19 @@ class ItemRecord(Record):
 
     What is ours of the run are the microseconds of its ``run_after``, where Airflow lets a task choose that (3.3): ten
     thousand children start within seconds, and their logical dates have to differ.
+
+    :param tag: the ledger's.
     """
 
-    is_tagged: bool = False
+    tag: int | None = None
 
     def is_author_of(self, run: ChildRun, attempt: Attempt) -> bool:
         """Return whether the run under the item's run id is one that this parent started."""
         if run.clear_number is None:
             return super().is_author_of(run, attempt)
-        if self.is_tagged and run.run_after is not None:
-            return run.run_after.microsecond == run_ids.tag_of_life(attempt.parent, self.call)
-        # 3.2: by when it began alone. Its logical date has no tag.
+        if self.tag is not None and run.run_after is not None:
+            return run.run_after.microsecond == self.tag
+        # 3.2, or the ledger was lost: by when it began alone. Its logical date has no tag.
         return Record.is_author_of(replace(self, is_recovered=False, dates=()), run, attempt)
 
 
@@ -64,11 +66,15 @@ class Ledger(Record):
     :param digest: of their keys (:attr:`.items.Items.digest`).
     :param is_clean: before anything of this epoch was sent, none of the items' first run ids existed: those that exist
         by now are this parent's.
+    :param tag: the microseconds that each run of this life of the parent's Dag run is sent with. They follow from the
+        start of that Dag run when the first entry was written, and stay: a clear of a Dag run that has ended moves the
+        start. None: not known, as an earlier ledger was lost, or none is sent (before 3.3).
     """
 
     count: int = 0
     digest: str = ""
     is_clean: bool = False
+    tag: int | None = None
 
     def record_of(self, request: Request, run_id: str, generation: int, is_recovered: bool) -> ItemRecord:  # noqa: FBT001
         """
@@ -86,7 +92,7 @@ class Ledger(Record):
             epoch=self.epoch,
             generation=generation,
             is_recovered=is_recovered,
-            is_tagged=request.is_run_after_ours,
+            tag=self.tag,
         )
 
     def is_started_by(self, parent: Parent, run_id: str) -> bool:
@@ -107,7 +113,7 @@ class Ledger(Record):
         """
         if not parent.region:
             return True
-        return run_after is not None and run_after.microsecond == run_ids.tag_of_life(parent, self.call)
+        return run_after is not None and run_after.microsecond in {self.tag, run_ids.tag_of_life(parent, self.call)}
 
     def is_of(self, items: Items) -> bool:
         """Return whether it was written for these items, in this order."""
@@ -129,11 +135,10 @@ def position_of(key: str) -> int | None:
 
 def dump(ledger: Ledger) -> dict[str, Any]:
     """Return the stored form, JSON-serializable."""
-    return {
-        **stored.dump(ledger),
-        "kind": KIND,
-        "items": {"count": ledger.count, "digest": ledger.digest, "is_clean": ledger.is_clean},
-    }
+    items: dict[str, Any] = {"count": ledger.count, "digest": ledger.digest, "is_clean": ledger.is_clean}
+    if ledger.tag is not None:
+        items["tag"] = ledger.tag
+    return {**stored.dump(ledger), "kind": KIND, "items": items}
 
 
 def load(value: object) -> Ledger:
@@ -149,5 +154,8 @@ def load(value: object) -> Ledger:
     count, digest, is_clean = (items.get(name) for name in ("count", "digest", "is_clean"))
     if type(count) is not int or not isinstance(digest, str) or not isinstance(is_clean, bool):
         raise RecordDamagedError(KEY, "its items have no count, digest or is_clean")
+    tag = items.get("tag")
+    if tag is not None and (type(tag) is not int or not 0 <= tag < run_ids.MICROSECONDS):
+        raise RecordDamagedError(KEY, "the tag of its runs is no number of microseconds")
     known = {each.name: getattr(record, each.name) for each in fields(Record)}
-    return Ledger(**known, count=count, digest=digest, is_clean=is_clean)
+    return Ledger(**known, count=count, digest=digest, is_clean=is_clean, tag=tag)

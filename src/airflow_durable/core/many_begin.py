@@ -101,10 +101,14 @@ def _recover(many: Many) -> None:
     """
     Continue without a ledger: there is no store (3.0 to 3.2), or it was lost (3.4 discards it at a clear).
 
+    With it the tag of the runs is lost, which may have been sent before a clear that has moved the start of the
+    parent's Dag run. So they are known by when they began, as on 3.2, in this try and in all later ones.
+
     The epoch of the latest clear is continued, if anything of it exists. Else an earlier one is that cannot have been
     consumed: with an active run, or with fewer that succeeded than the task needs for its own success.
     """
     latest = many.attempt.last_cleared_try
+    many.ledger = replace(many.ledger, tag=None)
     epoch = _find_epoch(many) if many.goal.is_waiting else latest
     many.ledger = _reaching(many, epoch)
     clear = None if epoch == latest else Clear(is_anew=False)

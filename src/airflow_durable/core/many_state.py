@@ -19,6 +19,7 @@ from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
 from airflow_durable.core.many_timeouts import begin_clock
 from airflow_durable.core.model import ENDED_STATES, Decision, Mode, OnChildFailure, OnClear, Proof
 from airflow_durable.core.record import CLEARED
+from airflow_durable.core.run_ids import tag_of_life
 from airflow_durable.core.survey import CountLimit, Survey
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from airflow_durable.core.ledger import ItemRecord
     from airflow_durable.core.model import Attempt, ChildRun, Clear, Request
     from airflow_durable.core.port import Port
+
+CALL = 1
+"""A task with many children makes one call."""
 
 
 class ManyPort(Protocol):
@@ -268,4 +272,5 @@ class Many:
             count=items.count,
             digest=items.digest,
             asks=asks_of(request.on_parent_end),
+            tag=tag_of_life(self.attempt.parent, CALL) if request.is_run_after_ours else None,
         )

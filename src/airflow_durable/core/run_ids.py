@@ -27,7 +27,9 @@ of at most 255 bytes (seen on Airflow 3.0 to 3.3)."""
 _DIGEST_LENGTH = 12
 """60 bits: of all children that start with the same date, this many tell one from another."""
 
-_MICROSECONDS = 1_000_000
+MICROSECONDS = 1_000_000
+"""In a second: a tag is below it."""
+
 _GENERATED = re.compile(
     r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
@@ -206,7 +208,7 @@ def _key(parent: Parent) -> list[object]:
 
 
 def _tag(key: list[object]) -> int:
-    return int.from_bytes(_hash(key)[:8], "big") % _MICROSECONDS
+    return int.from_bytes(_hash(key)[:8], "big") % MICROSECONDS
 
 
 def _digest(key: list[object]) -> str:

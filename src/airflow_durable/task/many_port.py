@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_durable import task_sdk
 from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.asks import without_action
+from airflow_durable.core.many_state import CALL
 from airflow_durable.core.run_ids import tag_of_life
 from airflow_durable.core.sending import tagged
 from airflow_durable.task.journal import NoJournal, StoreJournal
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.exceptions import DagRunTriggerException
 
-    from airflow_durable.core.ledger import Ledger
+    from airflow_durable.core.ledger import ItemRecord, Ledger
     from airflow_durable.core.many import Many
     from airflow_durable.core.model import ChildRun, Decision
     from airflow_durable.core.port import Port
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from airflow_durable.task.journal import Journal
     from airflow_durable.task.many_report import ManyReporter
     from airflow_durable.task.many_request import Confs
-
-CALL = 1
 
 
 class LedgerJournal(StoreJournal):
@@ -170,7 +169,7 @@ class AirflowManyPort:
         is_same = Payload(self._confs.dag_id, self._confs.conf(index)).is_of
         return task_sdk.look_up(dag_id, run_id, is_detailed=is_detailed and self.has_details, is_same_request=is_same)
 
-    def submit(self, record: Record, index: int) -> bool:
+    def submit(self, record: ItemRecord, index: int) -> bool:
         """
         Ask for an item's run, with the present moment as its date, as the stock operator does.
 
@@ -185,7 +184,7 @@ class AirflowManyPort:
             **{**self._request, "dag_run_id": record.run_id, "logical_date": now, "conf": _merge(conf, added)}
         )
         if task_sdk.can_send_run_after():
-            request.run_after = tagged(now, self._tag)
+            request.run_after = tagged(now, self._tag if record.tag is None else record.tag)
         return task_sdk.submit(cast("DagRunTriggerException", request), is_reset=False)
 
 
@@ -210,7 +209,7 @@ class _ItemPort:
         """Return how many of these runs exist."""
         return task_sdk.count(dag_id, run_ids, states)
 
-    def submit(self, record: Record) -> bool:
+    def submit(self, record: ItemRecord) -> bool:
         """Ask for the run."""
         return self._whole.submit(record, self._index)
 
