@@ -667,6 +667,52 @@ def test_a_list_without_keys_that_moves_while_the_task_is_deferred(
     assert all(region in confs(supervisor, "success") for region in [*REGIONS[1:], {"region": "new"}])
 
 
+def come_back(supervisor: Supervisor, outcome: Outcome, dag: DAG, **attempt: Any) -> Outcome:  # noqa: ANN401 - see run
+    """Let the wait end, and continue after the deferral with this Dag."""
+    event = json.loads(json.dumps(triggerer.run_trigger(supervisor, outcome)))
+    return supervisor.run(dag, **attempt, event=event)
+
+
+@needs_store
+def test_another_dag_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+    """Nothing is started beside active runs of the Dag of before, and the next try finds those of the new one."""
+    supervisor.dags |= {"child_a": False, "child_b": False}
+    kwargs = {"child_tries": 2, "key": "region", **DEFER}
+    dag_a, dag_b = (make_dag(trigger_dag_id=name, **kwargs) for name in ("child_a", "child_b"))
+    outcome = supervisor.run(dag_a)
+    supervisor.on_sleep = end_one(supervisor, "failed")
+    outcome = come_back(supervisor, outcome, dag_a)
+    assert outcome.state == "deferred"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    outcome = come_back(supervisor, outcome, dag_b)
+    assert outcome.state == "deferred"
+    assert {(dag_id, run.state) for (dag_id, _), run in supervisor.runs.items()} == {
+        ("child_a", "failed"),
+        ("child_a", "success"),
+        ("child_b", "queued"),
+    }
+    newest = supervisor.store[max(supervisor.store, key=lambda key: position_of(key) or 0)]
+    assert newest["child"]["dag_id"] == "child_b"
+    supervisor.on_sleep = lambda: None
+    assert supervisor.run(dag_b, try_number=2).state == "deferred"
+    assert [dag_id for dag_id, _ in supervisor.runs].count("child_b") == 4
+
+
+def test_an_item_more_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+    """A first try that begins again takes its own runs for its own, also where a look-up says no dates."""
+    dag = make_dag(key="region", tolerated_failures=1, **DEFER)
+    outcome = supervisor.run(dag)
+    for run in list(supervisor.runs.values())[:3]:
+        run.state = "success"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    more = make_dag(items=[*REGIONS, {"region": "centre"}], key="region", tolerated_failures=1, **DEFER)
+    outcome = come_back(supervisor, outcome, more)
+    while outcome.state == "deferred":
+        outcome = come_back(supervisor, outcome, more)
+    assert outcome.state == "success"
+    assert confs(supervisor, "success") == [*REGIONS, {"region": "centre"}]
+
+
 @pytest.mark.parametrize("reason", ["import_errors", "denied_run_type", "not_found"])
 def test_a_child_dag_that_cannot_run_is_one_error(supervisor: Supervisor, reason: str) -> None:
     """Not a thousand refused items, of which all may be tolerated."""

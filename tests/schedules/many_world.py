@@ -59,11 +59,21 @@ class Run:
     asked_at: datetime | None = None
     clear_number: int = 0
     failed_in_try: int = 0
+    dag_id: str = "child"
+
+    @property
+    def name(self) -> str:
+        """What tells it from all other runs, of whatever Dag."""
+        return _name(self.dag_id, self.run_id)
 
     @property
     def key(self) -> str:
         """The item's key."""
         return self.conf[0]
+
+
+def _name(dag_id: str, run_id: str) -> str:
+    return run_id if dag_id == "child" else f"{dag_id}: {run_id}"
 
 
 class Scenario(NamedTuple):
@@ -73,6 +83,8 @@ class Scenario(NamedTuple):
     :param items: (key, conf) of each item.
     :param edited: the items from the second try on; None: the same.
     :param is_edited_at_clear: they are from the first clear on.
+    :param is_edited_while_deferred: they are from some deferral on, or never.
+    :param is_dag_edited: with them another Dag is asked for.
     :param faults: how many calls may go wrong.
     :param failures: how many runs may fail.
     :param deletions: how many runs may be deleted while they are waited for.
@@ -89,6 +101,8 @@ class Scenario(NamedTuple):
     items: tuple[tuple[str, str], ...] = (("a", "1"), ("b", "1"))
     edited: tuple[tuple[str, str], ...] | None = None
     is_edited_at_clear: bool = False
+    is_edited_while_deferred: bool = False
+    is_dag_edited: bool = False
     window: int | None = None
     tolerated: int = 0
     child_tries: int = 1
@@ -169,6 +183,7 @@ class World:
     overdue: set[str] = field(default_factory=set)
     resumed: Counter[tuple[int, str]] = field(default_factory=Counter)
     items: tuple[tuple[str, str], ...] = ()
+    is_edited: bool = False
     trail: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -176,7 +191,20 @@ class World:
         self.seconds += 1
         return EPOCH + timedelta(seconds=self.seconds)
 
-    def note_clear(self, items: Sequence[tuple[str, str]]) -> None:
+    @property
+    def dag_id(self) -> str:
+        """The Dag that the task asks for by now."""
+        return "other" if self.is_edited and self.scenario.is_dag_edited else "child"
+
+    def let_edit(self) -> None:
+        """Let a person edit the Dag file while the task is deferred; or not."""
+        if self.scenario.is_edited_while_deferred and not self.is_edited and self.chooser.choose(2):
+            self.is_edited, self.items = True, self.scenario.edited or self.items
+            # Another Dag is other work.
+            self.ask += self.scenario.is_dag_edited
+            self.trail.append(f"while the task is deferred: {self.dag_id}, {self.items}")
+
+    def note_clear(self) -> None:
         """Let a person clear the task."""
         scenario = self.scenario
         self.has_cleared = True
@@ -184,19 +212,19 @@ class World:
         if self.is_marked and scenario.on_clear is not OnClear.ADOPT:
             self.ask += 1
         is_lost = scenario.is_losing or not scenario.has_store
-        if scenario.on_clear is OnClear.FRESH or (is_lost and not self.is_work_left(items)):
+        if scenario.on_clear is OnClear.FRESH or (is_lost and not self.is_work_left()):
             self.ask = max(self.ask, self.current)
         if scenario.is_upstream_cleared:
             self.upstream_at, self.ask = self.now(), self.ask + 1
         if scenario.is_losing:
             self.store.clear()
 
-    def is_work_left(self, items: Sequence[tuple[str, str]]) -> bool:
+    def is_work_left(self) -> bool:
         """Return whether runs alone show that the task had not succeeded: then a clear does not ask for all anew."""
         if self.scenario.mode is Mode.FIRE_AND_FORGET or not self.scenario.has_details:
             return False
         runs = [run for run in self.runs.values() if run.ask == self.ask and not run.is_stray]
-        lacking = [key for key, _ in items if not any(run.key == key and run.state == "success" for run in runs)]
+        lacking = [key for key, _ in self.items if not any(run.key == key and run.state == "success" for run in runs)]
         is_active = any(run.state in ACTIVE for run in runs)
         return bool(runs) and (is_active or len(lacking) > self.scenario.tolerated)
 
@@ -207,11 +235,11 @@ class World:
 
     def create(self, run: Run) -> bool:
         """Create a run, unless there is one of its id; hold what there is then against the promises."""
-        if run.run_id in self.runs:
+        if run.name in self.runs:
             return False
         others = [other for other in self.runs.values() if other.key == run.key and not other.is_stray]
         is_outdated = run.ask != self.ask
-        self.runs[run.run_id] = run
+        self.runs[run.name] = run
         self.trail.append(f"created {run.run_id[-8:]} for {run.conf}")
         if is_outdated:
             # A request of before a person asked for all anew, that was under way since: a known limit.
@@ -350,9 +378,9 @@ class World:
             run.state, run.failed_in_try = "failed", self.current
             self.failures -= 1
         else:
-            del self.runs[run.run_id]
+            del self.runs[run.name]
             self.deletions -= 1
-        self.trail.append(f"{run.run_id[-8:]} {run.state if run.run_id in self.runs else 'deleted'}")
+        self.trail.append(f"{run.run_id[-8:]} {run.state if run.name in self.runs else 'deleted'}")
         return True
 
 
@@ -373,7 +401,7 @@ class ItemPort:
         """Do as the core's port says."""
 
         def look() -> ChildRun | None:
-            run = self._port.world.runs.get(run_id)
+            run = self._port.world.runs.get(_name(dag_id, run_id))
             if run is None:
                 return None
             if not (is_detailed and self.has_details):
@@ -387,10 +415,9 @@ class ItemPort:
 
     def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
         """Do as the core's port says."""
-        runs = self._port.world.runs
+        runs, names = self._port.world.runs, [_name(dag_id, run_id) for run_id in run_ids]
         counted: int = self._port.call(
-            "count",
-            lambda: sum(run_id in runs and (states is None or runs[run_id].state in states) for run_id in run_ids),
+            "count", lambda: sum(name in runs and (states is None or runs[name].state in states) for name in names)
         )
         return counted
 
@@ -401,6 +428,7 @@ class ItemPort:
         tag = tag_of_life(self._port.parent, 1) if record.tag is None else record.tag
         run_after = world.now().replace(microsecond=tag if world.scenario.has_store else 0)
         run = Run(record.run_id, self._port.confs[self._index], run_after, ask=world.ask, asked_at=world.now())
+        run.dag_id = record.dag_id
         return self._port.submit(run)
 
     def now(self) -> datetime:
@@ -422,6 +450,7 @@ class SimulatedPort:
         self.has_store = world.scenario.has_store
         self.has_details = world.scenario.has_details
         self.steps = 0
+        self.next_entry = 0
 
     def call(self, what: str, effect: Callable[[], Any]) -> Any:  # noqa: ANN401 - as many types as there are calls
         """Do it, or let it go wrong."""
@@ -467,7 +496,12 @@ class SimulatedPort:
         """Do as the core's port says."""
         store = self.world.store
         newest: Ledger | None = self.call("read", lambda: load(json.loads(store[-1])) if store else None)
+        self.restore()
         return newest
+
+    def restore(self) -> None:
+        """Continue behind the entries that there are. Who has not read writes from the first on."""
+        self.next_entry = len(self.world.store)
 
     def write(self, ledger: Any) -> None:  # noqa: ANN401 - the core casts
         """Do as the core's port says."""
@@ -477,7 +511,9 @@ class SimulatedPort:
         # After the task's last look, and before the withdrawal.
         world.reconcile_late()
         if self.has_store:
-            self.call("write", lambda: world.store.append(json.dumps(dump(ledger))))
+            place, entry = self.next_entry, json.dumps(dump(ledger))
+            self.call("write", lambda: world.store.__setitem__(slice(place, place + 1), [entry]))
+            self.next_entry += 1
 
     def item(self, index: int) -> Any:  # noqa: ANN401 - it lacks what the core does not use
         """Do as the core's port says."""
@@ -520,18 +556,18 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
     while True:
         number += 1
         world.current = number
-        is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
-        items = scenario.edited if is_edited and scenario.edited is not None else scenario.items
-        world.items = tuple(items)
+        if not scenario.is_edited_while_deferred:
+            world.is_edited = world.has_cleared if scenario.is_edited_at_clear else number > 1
+        world.items = items = scenario.edited or scenario.items if world.is_edited else scenario.items
         attempt = Attempt(parent, f"ti-{number}", number, max_tries, scenario.retries, clear_number)
         port = SimulatedPort(world, number, items, parent)
         world.trail.append(f"-- try {number} of {items}")
         is_success = False
         try:
-            is_settled = _execute(world, port, attempt, items)
+            is_settled = _execute(world, port, attempt)
             is_success = True
             # What was marked as a success before is only reported again.
-            _check_success(world, world.marked if is_settled else items)
+            _check_success(world, world.marked if is_settled else world.items)
         except (Crash, DurableError) as error:
             world.note_failure(error)
         if is_success or number > max_tries:
@@ -541,17 +577,17 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
                     _check_faults_explain(world, scenario)
                 return world
             clears -= 1
-            world.note_clear(items)
+            world.note_clear()
             max_tries, clear_number = number + scenario.retries, clear_number + 1
             if scenario.is_run_over:
                 parent = replace(parent, started_at=world.now())
 
 
-def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequence[tuple[str, str]]) -> bool:
-    """Execute one try; tell whether an earlier one had consumed the outcome."""
-    scenario = world.scenario
+def _open(world: World, port: SimulatedPort, attempt: Attempt) -> many.Many:
+    """Return a try, or what continues after a deferral, with what the Dag file asks for by now."""
+    scenario, items = world.scenario, world.items
     request = Request(
-        "child", None, None, False, scenario.has_store, scenario.mode,
+        world.dag_id, None, None, False, scenario.has_store, scenario.mode,
         frozenset({"success"}), frozenset({"failed"}), on_clear=scenario.on_clear,
         on_child_failure=scenario.on_child_failure, reconciler_timeout_seconds=1.0,
         start_timeout_seconds=float(START_TIMEOUT) if scenario.delays else None,
@@ -563,7 +599,44 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
         tolerated=scenario.tolerated,
         child_tries=scenario.child_tries,
     )
-    whole = many.Many(port, goal, attempt)
+    return many.Many(port, goal, attempt)
+
+
+def _come_back(world: World, whole: many.Many) -> tuple[many.Many, bool]:
+    """Defer, and continue in another process; tell whether the try has begun again, as the operator does."""
+    ledger, board = json.loads(json.dumps([dump(whole.ledger), whole.board.dump()]))
+    world.let_edit()
+    port = SimulatedPort(world, world.current, world.items, whole.attempt.parent)
+    port.restore()
+    again = _open(world, port, whole.attempt)
+    begun = load(ledger)
+    if not begun.is_of(again.goal.items) or begun.dag_id != world.dag_id:
+        many.begin(again, begun)
+        return again, True
+    again.ledger, again.board = begun, Board.load(again.goal.items, board)
+    return again, False
+
+
+def _await_ends(world: World, whole: many.Many) -> list[tuple[int, str | None]]:
+    """Let a run end, and return what became of those that are waited for."""
+    watched = {
+        index: _name(whole.ledger.dag_id, whole.run_id(index))
+        for index in whole.board.of(Status.ACTIVE, Status.WAITED_OUT)
+    }
+    if not world.let_one_end(list(watched.values())):
+        world.fail("the task waits, and nothing is there to end")
+    ends: list[tuple[int, str | None]] = []
+    for index, run_id in watched.items():
+        state = world.runs[run_id].state if run_id in world.runs else None
+        if state not in ACTIVE:
+            ends.append((index, state))
+    return ends
+
+
+def _execute(world: World, port: SimulatedPort, attempt: Attempt) -> bool:
+    """Execute one try; tell whether an earlier one had consumed the outcome."""
+    scenario = world.scenario
+    whole = _open(world, port, attempt)
     many.begin(whole)
     while True:
         many.send(whole)
@@ -572,22 +645,15 @@ def _execute(world: World, port: SimulatedPort, attempt: Attempt, items: Sequenc
         if whole.board.is_over:
             break
         if scenario.is_deferring:
-            whole.ledger = load(json.loads(json.dumps(dump(whole.ledger))))
-            whole.board = Board.load(goal.items, json.loads(json.dumps(whole.board.dump())))
+            whole, has_begun = _come_back(world, whole)
+            if has_begun:
+                continue
         if world.delays and many.wake_of(whole, 60).due_at is not None and world.chooser.choose(2):
             world.let_time_pass()
             continue
-        watched = {index: whole.run_id(index) for index in whole.board.of(Status.ACTIVE, Status.WAITED_OUT)}
-        if not world.let_one_end(list(watched.values())):
-            world.fail("the task waits, and nothing is there to end")
-        ends: list[tuple[int, str | None]] = []
-        for index, run_id in watched.items():
-            state = world.runs[run_id].state if run_id in world.runs else None
-            if state not in ACTIVE:
-                ends.append((index, state))
-        many.note_ends(whole, ends)
+        many.note_ends(whole, _await_ends(world, whole))
     if not whole.is_settled:
-        world.marked = tuple(items)
+        world.marked = world.items
     many.finish(whole)
     port.call("end", lambda: None)
     return whole.is_settled
@@ -611,6 +677,7 @@ def _check_success(world: World, items: Sequence[tuple[str, str]]) -> None:
         if not any(
             (run.conf == (key, conf) or (is_key_enough and run.key == key)) and run.state in enough
             for run in world.runs.values()
+            if run.dag_id == world.dag_id
         )
     ]
     if len(lacking) > world.scenario.tolerated:

@@ -110,6 +110,27 @@ SCENARIOS = {
     "not begun in time, resumed": Scenario(
         items=(A,), delays=1, failures=1, faults=1, child_tries=2, on_child_failure=RESUME
     ),
+    "deferred, an item more meanwhile": Scenario(
+        items=(A,), edited=(A, B), faults=1, failures=1, is_deferring=True, is_edited_while_deferred=True
+    ),
+    "deferred, another Dag meanwhile": Scenario(
+        items=(A,),
+        faults=1,
+        failures=1,
+        child_tries=2,
+        is_deferring=True,
+        is_edited_while_deferred=True,
+        is_dag_edited=True,
+    ),
+    "no details, deferred, an item more meanwhile": Scenario(
+        edited=(A, B, C),
+        window=1,
+        failures=1,
+        is_deferring=True,
+        is_edited_while_deferred=True,
+        has_store=False,
+        has_details=False,
+    ),
     "no details": Scenario(items=(A,), faults=1, failures=1, clears=1, has_store=False, has_details=False),
 }
 
@@ -328,6 +349,18 @@ def _known_by_a_start_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ItemRecord, "is_author_of", is_author_of)
 
 
+def _begun_once_more_as_a_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what begins once more after a deferral know nothing of its ledger."""
+    right = many.begin
+
+    def begin(whole: Any, begun: Any = None) -> None:  # noqa: ANN401 - as the right one
+        if begun is not None:
+            whole.port.next_entry = 0
+        right(whole)
+
+    monkeypatch.setattr(many, "begin", begin)
+
+
 @pytest.mark.parametrize(
     ("plant", "scenario"),
     [
@@ -345,6 +378,8 @@ def _known_by_a_start_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         (_never_withdrawn, Scenario(items=(A, B), tolerated=1, failures=2, faults=2, on_child_failure=RESUME)),
         (_overdue_is_started_anew, Scenario(items=(A,), delays=1)),
         (_late_is_overdue, Scenario(items=(A,), tolerated=1, delays=1)),
+        (_begun_once_more_as_a_first_try, SCENARIOS["deferred, another Dag meanwhile"]),
+        (_begun_once_more_as_a_first_try, SCENARIOS["no details, deferred, an item more meanwhile"]),
         (_known_by_the_start_of_the_dag_run, Scenario(failures=1, clears=1, retries=0)),
         (_known_by_the_start_of_the_dag_run, Scenario(failures=2, clears=1, retries=1, on_clear=OnClear.ADOPT)),
         (_known_by_a_start_that_was_lost, Scenario(failures=1, clears=1, retries=0, is_losing=True)),

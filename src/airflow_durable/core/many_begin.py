@@ -24,18 +24,22 @@ SAMPLED = 8
 """Of items without keys a retry looks up about so many, to see whether the list is still the same."""
 
 
-def begin(many: Many) -> None:
+def begin(many: Many, begun: Ledger | None = None) -> None:
     """
     Find out how each item stands, and record that this try continues from there. Nothing is sent.
 
     A first try counts whether any of its run ids exist. If none does, whatever exists later is this parent's: later
     tries can believe a count. A crash before the ledger is written leaves nothing.
+
+    :param begun: the ledger as this very try has written it, where it begins once more: it was deferred, and the items
+        or the Dag are others since. What exists it may have sent itself.
     """
     if not many.goal.items.count:
         many.is_settled = True
         return
+    many.has_begun = begun is not None
     is_retry = many.attempt.try_number > 1
-    ledger = many.port.read() if is_retry and many.port.has_store else None
+    ledger = many.port.read() if begun is None and is_retry and many.port.has_store else begun
     if ledger is not None:
         _continue(many, ledger)
     elif is_retry:
@@ -243,7 +247,7 @@ def _is_count_enough(many: Many, generation: int) -> bool:
     if generation == 0 and many.ledger.is_clean and many.ledger.is_of(many.goal.items):
         return True
     # 3.0 and 3.1 say no more of a run than its state. There a first try, which sent nothing, takes none for its own.
-    return not many.port.has_details and many.attempt.try_number > 1
+    return not many.port.has_details and (many.has_begun or many.attempt.try_number > 1)
 
 
 def _is_proven(many: Many) -> bool:

@@ -113,6 +113,7 @@ class Many:
     :ivar is_settled: nothing is left to be sent or consumed: an earlier try consumed the outcome, or there is no item.
     :ivar count_limit: how large a count may be, as far as this try has learned.
     :ivar has_others: a run of another life of the parent was met under one of the items' run ids.
+    :ivar has_begun: this very try had begun before, and may have sent what it meets.
     """
 
     port: ManyPort
@@ -122,6 +123,7 @@ class Many:
     board: Board = field(init=False)
     is_settled: bool = False
     has_others: bool = False
+    has_begun: bool = False
     count_limit: CountLimit = field(default_factory=CountLimit)
 
     def __post_init__(self) -> None:
@@ -199,7 +201,7 @@ class Many:
         :param is_recovered: it was there before this try sent anything.
         :param is_moved: the item may be another one than the one that the run was started for: the conf tells.
         """
-        record, board = self.record(index, is_recovered=is_recovered), self.board
+        record, board = self.record(index, is_recovered=is_recovered and not self.has_begun), self.board
         request = self.goal.request
         if request.on_clear is OnClear.FRESH or is_moved:
             # With FRESH, the epoch has moved for that. Within one, nothing is started beside an active run.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_durable.compat import DagRunTriggerException
+    from airflow_durable.core.ledger import Ledger
     from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 
@@ -43,11 +44,7 @@ class ManyExecution:
 
     def begin(self) -> Any:  # noqa: ANN401 - what the operator returns
         """Start the runs, and wait if asked to."""
-        many = self._open()
-        core.begin(many)
-        if not many.goal.items.count:
-            self.operator.log.info("There are no items, so no run is started.")
-        return self._drive(many)
+        return self._begin(self._open())
 
     def resume(self, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """Continue after a deferral."""
@@ -55,14 +52,22 @@ class ManyExecution:
         ledger, board, ends = many_wait.read_event(event, many.goal.items, self.operator.trigger_dag_id)
         try_number = self.context["ti"].try_number
         is_left_over = task_sdk.is_event_left_over(deferred_in_try=ledger.last_try, try_number=try_number)
-        if board is None or is_left_over or ledger.dag_id != many.goal.request.dag_id:
-            # Other items than before the deferral: this try begins again, from the ledger.
-            return self.begin()
-        many.ledger, many.board = ledger, board
-        if core.is_list_changed(many, ends):
-            return self.begin()
+        if is_left_over:
+            # This is another try than the one that was deferred.
+            return self._begin(many)
         _port_of(many).restore(event["ledger"])
-        return self._drive(many, ends)
+        if board is not None and ledger.dag_id == many.goal.request.dag_id:
+            many.ledger, many.board = ledger, board
+            if not core.is_list_changed(many, ends):
+                return self._drive(many, ends)
+        # Other items than before the deferral, or another Dag: this try begins again, from its ledger.
+        return self._begin(Many(many.port, many.goal, many.attempt), ledger)
+
+    def _begin(self, many: Many, begun: Ledger | None = None) -> Any:  # noqa: ANN401 - see begin
+        core.begin(many, begun)
+        if not many.goal.items.count:
+            self.operator.log.info("There are no items, so no run is started.")
+        return self._drive(many)
 
     def _drive(self, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see begin
         """Start what there is room for, and wait, until nothing is left to be done; then take the outcome."""
