@@ -698,6 +698,52 @@ def test_another_dag_while_the_task_is_deferred(supervisor: Supervisor) -> None:
     assert [dag_id for dag_id, _ in supervisor.runs].count("child_b") == 4
 
 
+def make_native_dag(more: str = "") -> DAG:
+    """Return a Dag whose template makes items that can be read only once."""
+    two = "{'is_on': 1, 'region': 'north'}, {'is_on': 1, 'region': 'south'}"
+    items = "{{ [" + two + more + "] | selectattr('is_on') }}"
+    with DAG("parent", schedule=None, render_template_as_native_obj=True) as dag:
+        TriggerDagRunsOperator(
+            task_id="trigger", trigger_dag_id="child", retries=3, retry_delay=timedelta(0), items=items, **DEFER
+        )
+    return dag
+
+
+def test_items_that_can_be_read_only_once_while_the_task_is_deferred(supervisor: Supervisor) -> None:
+    """The task comes back to another list, and succeeds only with a run for each item of it."""
+    outcome = supervisor.run(make_native_dag())
+    assert supervisor.states() == ["queued"] * 2
+    supervisor.on_sleep = lambda: supervisor.end_all("failed")
+    more = make_native_dag(", {'is_on': 1, 'region': 'east'}")
+    outcome = come_back(supervisor, outcome, more)
+    assert outcome.state == "deferred"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    outcome = come_back(supervisor, outcome, more)
+    assert outcome.state == "success"
+    assert sorted(conf["region"] for conf in confs(supervisor, "success")) == ["east", "north", "south"]
+
+
+def test_items_that_can_be_read_only_once_and_an_event_that_is_left_over(supervisor: Supervisor) -> None:
+    """3.0 resumes each retry with the event of an earlier try."""
+    dag = make_native_dag()
+    outcome = supervisor.run(dag)
+    supervisor.on_sleep = lambda: supervisor.end_all("failed")
+    event = json.loads(json.dumps(triggerer.run_trigger(supervisor, outcome)))
+    assert supervisor.run(dag, event=event).state == "up_for_retry"
+    assert supervisor.run(dag, event=event, try_number=2).state == "deferred"
+    assert supervisor.states() == ["failed"] * 2 + ["queued"] * 2
+
+
+def test_two_tries_of_one_process_read_the_same_items(supervisor: Supervisor) -> None:
+    """The Dag file gives what can be read only once, and ``dag.test()`` parses no file for the second try."""
+    dag = make_dag(items=iter(REGIONS))
+    supervisor.on_sleep = lambda: supervisor.end_all("failed")
+    assert supervisor.run(dag).state == "up_for_retry"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert supervisor.run(dag, try_number=2).state == "success"
+    assert len(confs(supervisor, "success")) == 4
+
+
 def test_an_item_more_while_the_task_is_deferred(supervisor: Supervisor) -> None:
     """A first try that begins again takes its own runs for its own, also where a look-up says no dates."""
     dag = make_dag(key="region", tolerated_failures=1, **DEFER)

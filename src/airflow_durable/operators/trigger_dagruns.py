@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -107,7 +108,8 @@ class TriggerDagRunsOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.trigger_dag_id = trigger_dag_id
-        self.items = items
+        # What can be read only once would be empty in a second try of one process, as in dag.test().
+        self.items = list(items) if isinstance(items, Iterator) else items
         self.key = key
         self.max_active = max_active
         self.tolerated_failures = tolerated_failures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +32,11 @@ class Hidden:
     """
     The rendered items, which show nothing of themselves: Airflow's view of rendered templates has their number alone.
 
-    :ivar given: what the parameter was rendered to.
+    :ivar given: what the parameter was rendered to; a list, where that can be read only once (a Jinja filter's result).
     """
 
     def __init__(self, given: Any) -> None:  # noqa: ANN401 - it is for the user to get wrong
-        self.given = given
+        self.given = list(given) if isinstance(given, Iterator) else given
 
     def __str__(self) -> str:
         """Say how many there are. Airflow stores this text (3.0 to 3.4, ``serialize_template_field``)."""
