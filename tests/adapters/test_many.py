@@ -311,12 +311,24 @@ def test_a_dict_of_items(supervisor: Supervisor) -> None:
     assert [run_id[-3:] for _, run_id in supervisor.runs] == ["_ia", "_ib"]
 
 
-def test_no_items(supervisor: Supervisor) -> None:
-    outcome = finish(supervisor, make_dag(items=[]))
+@pytest.mark.parametrize(
+    ("kwargs", "result"),
+    [
+        ({"items": []}, []),
+        ({"items": [], "key": "region"}, {}),
+        ({"items": "[]", "key": "region"}, {}),
+        ({"items": {}}, {}),
+        ({"items": "{}"}, {}),
+    ],
+)
+def test_no_items(supervisor: Supervisor, kwargs: dict[str, Any], result: Any) -> None:  # noqa: ANN401 - JSON
+    outcome = finish(supervisor, make_dag(**kwargs))
     assert outcome.state == "success"
     assert outcome.said("There are no items")
     assert returned(supervisor)["items"] == 0
     assert not supervisor.runs
+    assert finish(supervisor, make_dag(result="load", **kwargs)).state == "success"
+    assert returned(supervisor) == result
 
 
 @pytest.mark.parametrize(

@@ -367,9 +367,10 @@ def test_the_first_try_writes_before_it_sends() -> None:
     assert not whole.board.is_over
 
 
-def test_no_items() -> None:
+@pytest.mark.parametrize("items", [Items(0), Items.of_keys([])])
+def test_no_items(items: Items) -> None:
     world, port = open_world(0)
-    whole = open_many(port)
+    whole = open_many(port, items=items)
     many.begin(whole)
     many.send(whole)
     many.finish(whole)

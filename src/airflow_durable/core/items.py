@@ -95,10 +95,8 @@ class Items:
         return str(index) if self.keys is None else self.keys[index]
 
     def run_id(self, parent: Parent, index: int, *, epoch: int, generation: int) -> str:
-        """Return the run id of one child of the item."""
-        return run_id_of(
-            parent, None if self.keys is None else self.keys[index], index, epoch=epoch, generation=generation
-        )
+        """Return the run id of one child of the item. Where there are no items, the first one has no key."""
+        return run_id_of(parent, self.keys[index] if self.keys else None, index, epoch=epoch, generation=generation)
 
 
 def run_id_of(parent: Parent, key: str | None, index: int, *, epoch: int, generation: int) -> str:
