@@ -412,14 +412,72 @@ def test_a_run_in_a_state_that_nobody_knows_has_failed_once_nothing_happens_in_i
 
 
 def test_a_run_that_is_waited_out_ends_in_a_state_that_nobody_knows() -> None:
-    _, port = open_world(1)
-    whole = open_many(port)
+    """Nobody knows that it is over: no run is started beside it, in this try."""
+    world, port = open_world(2)
+    whole = open_many(port, tolerated=1)
     many.begin(whole)
-    whole.board.set(0, Status.WAITED_OUT)
-    many.note_ends(whole, [(0, "running")])
-    assert whole.board.status(0) is Status.WAITED_OUT
-    many.note_ends(whole, [(0, "cancelled")])
-    assert whole.board.status(0) is Status.PENDING
+    many.send(whole)
+    run_ids = list(world.runs)
+    world.runs[run_ids[0]].conf = ("0", "of before")
+    cleared = replace(ATTEMPT, try_number=2, max_tries=4, clear_number=1, task_instance_id="ti-2")
+    world.current = 2
+    again = open_many(SimulatedPort(world, 2, port.confs), cleared, tolerated=1)
+    many.begin(again)
+    assert [again.board.status(index) for index in range(2)] == [Status.WAITED_OUT, Status.ACTIVE]
+    many.note_ends(again, [(0, "running")])
+    assert again.board.status(0) is Status.WAITED_OUT
+    world.runs[run_ids[0]].state = "suspended"
+    many.note_ends(again, [(0, "suspended"), (1, "success")])
+    assert [again.board.status(index) for index in range(2)] == [Status.FAILED, Status.DONE]
+    # Its conf is not what is asked for by now. An automatic retry has to see that, too, as long as nothing is marked.
+    many.send(again)
+    assert again.ledger.is_cleared_before(cleared)
+    many.finish(again)
+    assert not again.ledger.is_cleared_before(cleared)
+    assert len(world.runs) == 2
+
+
+@pytest.mark.parametrize("is_losing", [False, True])
+def test_all_anew_waits_for_a_run_in_a_state_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+    is_losing: bool,  # noqa: FBT001 - the cases
+) -> None:
+    world, port = open_world(2)
+    request = replace(REQUEST, on_clear=OnClear.FRESH)
+    whole = open_many(port, request=request)
+    many.begin(whole)
+    many.send(whole)
+    first, second = world.runs.values()
+    first.state, second.state = "suspended", "success"
+    if is_losing:
+        world.store.clear()
+    cleared = replace(ATTEMPT, try_number=2, max_tries=4, clear_number=1, task_instance_id="ti-2")
+    world.current = 2
+    again = SimulatedPort(world, 2, port.confs)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        first.state = "failed"
+
+    monkeypatch.setattr(again, "sleep", sleep)
+    many.begin(open_many(again, cleared, request=request))
+    assert len(slept) == 1
+
+
+def test_a_run_in_a_state_that_nobody_knows_shows_that_a_task_whose_ledger_is_lost_had_not_succeeded() -> None:
+    world, port = open_world(1)
+    whole = open_many(port, tolerated=1)
+    many.begin(whole)
+    many.send(whole)
+    (run,) = world.runs.values()
+    run.state = "suspended"
+    world.store.clear()
+    cleared = replace(ATTEMPT, try_number=2, max_tries=4, clear_number=1, task_instance_id="ti-2")
+    world.current = 2
+    again = open_many(SimulatedPort(world, 2, port.confs), cleared, tolerated=1)
+    many.begin(again)
+    assert (again.ledger.epoch, again.board.status(0)) == (0, Status.ACTIVE)
 
 
 class Refusing:

@@ -153,6 +153,10 @@ def finish(many: Many) -> None:
     sends nothing; a person's clear asks for the work anew.
     """
     if not many.is_settled:
+        if many.ledger.is_cleared_before(many.attempt):
+            # What a clear has asked for could not be started, and is tolerated: a run is in a state that nobody knows.
+            settled = many.ledger.with_try(many.attempt, Decision.RECONNECT, many.port.now())
+            many.ledger = cast("Ledger", settled)
         many.ledger = replace(many.ledger, phase=Phase.CONSUMED)
         many.write()
 

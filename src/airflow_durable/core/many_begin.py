@@ -10,7 +10,16 @@ from airflow_durable.core import port as calls
 from airflow_durable.core.decide import plan
 from airflow_durable.core.items import Status
 from airflow_durable.core.many_timeouts import note_overdue
-from airflow_durable.core.model import UNFINISHED_STATES, ChildRun, Clear, Decision, OnChildFailure, OnClear, Phase
+from airflow_durable.core.model import (
+    ENDED_STATES,
+    UNFINISHED_STATES,
+    ChildRun,
+    Clear,
+    Decision,
+    OnChildFailure,
+    OnClear,
+    Phase,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,7 +143,7 @@ def _find_epoch(many: Many) -> int:
         generations = many.ledger.generation + 1
         existing = many.count(generations, None)
         is_needed = epoch == latest or goal.request.on_clear is OnClear.ADOPT
-        if existing and (is_needed or many.count(generations, UNFINISHED_STATES)):
+        if existing and (is_needed or _count_active(many, existing)):
             return epoch
         if existing and _count_lacking(many) > goal.tolerated:
             return epoch
@@ -285,9 +294,19 @@ def _sort_by_counts(many: Many, generation: int, indices: Sequence[int], clear: 
 
 def _await_quiet(many: Many) -> None:
     """Wait until no run of the epoch is active."""
-    while many.goal.is_waiting and many.count(many.ledger.generation + 1, UNFINISHED_STATES):
+    generations = many.ledger.generation + 1
+    while many.goal.is_waiting and _count_active(many, many.count(generations, None)):
         many.port.report(Decision.WAIT_OUT, many)
         many.port.sleep(QUIET_PAUSE_SECONDS)
+
+
+def _count_active(many: Many, existing: int) -> int:
+    """
+    Return how many runs of the epoch have not ended, those in a state that this release does not know among them.
+
+    :param existing: so many runs of the epoch exist.
+    """
+    return max(0, existing - many.count(many.ledger.generation + 1, sorted(ENDED_STATES))) if existing else 0
 
 
 def _close(many: Many) -> None:

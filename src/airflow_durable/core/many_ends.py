@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.items import Status
-from airflow_durable.core.model import UNFINISHED_STATES, OnChildFailure
+from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, OnChildFailure
 
 if TYPE_CHECKING:
     from airflow_durable.core.many_state import Many
@@ -20,15 +20,18 @@ def note_end(many: Many, index: int, state: str | None) -> None:
     board, request = many.board, many.goal.request
     status = board.status(index)
     has_ended = state is None or state not in UNFINISHED_STATES
+    # Nobody can say of a state that this release does not know that it is the last one: none is started beside it.
+    is_unknown = state is not None and state not in ENDED_STATES and not request.is_failure(state)
     if status is Status.WAITED_OUT and has_ended:
-        board.start_anew(index)
+        if is_unknown:
+            board.set(index, Status.FAILED)
+        else:
+            board.start_anew(index)
         board.by_clear.add(index)
     elif status is Status.ACTIVE and state is not None and request.is_success(state):
         board.set(index, Status.DONE)
     elif status is Status.ACTIVE and (state is None or has_ended or request.is_failure(state)):
         starts = board.starts.get(index, 1)
-        # Nobody can say of a state that this release does not know that it is the last one: none is started beside it.
-        is_unknown = state is not None and not request.is_failure(state)
         if is_unknown or starts >= many.goal.child_tries:
             board.set(index, Status.MISSING if state is None else Status.FAILED)
             return
