@@ -756,6 +756,27 @@ def test_two_tries_of_one_process_read_the_same_items(supervisor: Supervisor) ->
     assert len(confs(supervisor, "success")) == 4
 
 
+def test_a_list_whose_order_differs_at_each_rendering(supervisor: Supervisor) -> None:
+    """One item always fails, which is tolerated: it has one run, and all others one each."""
+    items = [{"region": f"r{number:02}"} for number in range(12)]
+
+    def end() -> None:
+        for run in supervisor.runs.values():
+            if run.state == "queued":
+                run.state = "failed" if run.conf == items[0] else "success"
+
+    supervisor.on_sleep = end
+    kwargs: dict[str, Any] = {"key": "region", "max_active": 2, "tolerated_failures": 1, "start_timeout": 1000, **DEFER}
+    outcome, deferrals = supervisor.run(make_dag(items=items, **kwargs)), 0
+    while outcome.state == "deferred":
+        deferrals += 1
+        turned = items[deferrals % 12 :] + items[: deferrals % 12]
+        outcome = come_back(supervisor, outcome, make_dag(items=turned, **kwargs))
+    assert outcome.state == "success"
+    assert Counter(run.conf["region"] for run in supervisor.runs.values()) == {item["region"]: 1 for item in items}
+    assert returned(supervisor)["failed_items"][0]["item"] == "r00"
+
+
 def test_an_item_more_while_the_task_is_deferred(supervisor: Supervisor) -> None:
     """A first try that begins again takes its own runs for its own, also where a look-up says no dates."""
     dag = make_dag(key="region", tolerated_failures=1, **DEFER)

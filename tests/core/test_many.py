@@ -165,9 +165,14 @@ def test_two_items_with_one_key() -> None:
     assert "secret" not in str(raised.value)
 
 
-def test_the_digest_tells_lists_apart() -> None:
-    lists = [Items(2), Items.of_keys(["a", "b"]), Items.of_keys(["b", "a"]), Items.of_keys(["a"])]
+def test_the_digest_tells_lists_apart_whatever_their_order() -> None:
+    lists = [Items(2), Items.of_keys(["a", "b"]), Items.of_keys(["a", "c"]), Items.of_keys(["a"])]
     assert len({(items.count, items.digest) for items in lists}) == 4
+    other = Items.of_keys(["b", "a"])
+    assert other.digest == lists[1].digest
+    ledger = Ledger("child", "x", Proof.RUN_ID, Mode.WAIT, 3, 0, count=2, digest=other.listed_digest)
+    assert [ledger.is_listed_as(items) for items in (other, lists[1])] == [True, False]
+    assert ledger.is_of(other)
     assert Items(2).digest == Items(3).digest
 
 
@@ -210,6 +215,22 @@ def test_a_board_survives_its_stored_form() -> None:
     assert (loaded.pending, loaded.watched, loaded.running, loaded.done) == (3, 2, 1, 1)
     with pytest.raises(ValueError, match="other items"):
         Board.load(Items(4), stored)
+
+
+def test_a_board_is_the_same_for_a_list_in_another_order() -> None:
+    board = Board(Items.of_keys(["b", "c", "a"]))
+    board.set(0, Status.ACTIVE)
+    board.queued_since[0] = 7.0
+    board.start_anew(1)
+    board.starts[1] = 2
+    board.by_clear.add(1)
+    board.set(2, Status.FAILED)
+    board.refused.add(2)
+    loaded = Board.load(Items.of_keys(["a", "b", "c"]), json.loads(json.dumps(board.dump())))
+    assert [loaded.status(index) for index in range(3)] == [Status.FAILED, Status.ACTIVE, Status.PENDING]
+    assert (loaded.generations, loaded.starts, loaded.by_clear) == ({2: 1}, {2: 2}, {2})
+    assert (loaded.refused, loaded.queued_since) == ({0}, {1: 7.0})
+    assert loaded.dump() == board.dump()
 
 
 def test_the_next_pending_item_is_the_first() -> None:

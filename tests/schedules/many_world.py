@@ -60,6 +60,7 @@ class Run:
     clear_number: int = 0
     failed_in_try: int = 0
     dag_id: str = "child"
+    try_number: int = 0
 
     @property
     def name(self) -> str:
@@ -259,6 +260,14 @@ class World:
         self._check_window()
         return True
 
+    def check_numbers(self) -> None:
+        """Hold how many runs of an item the present try has started against what the task wants."""
+        scenario = self.scenario
+        started = Counter(run.key for run in self.runs.values() if run.try_number == self.current)
+        is_counted = scenario.is_keyed and not self.has_cleared and not scenario.is_dag_edited
+        if is_counted and max(started.values(), default=0) > scenario.child_tries:
+            self.fail(f"one try has started more runs of an item than the task wants: {started}")
+
     def _check_window(self) -> None:
         """Hold how many runs are active against the window. Neither those of removed items count, nor overdue ones."""
         window, keys = self.scenario.window, {key for key, _ in self.items}
@@ -428,7 +437,7 @@ class ItemPort:
         tag = tag_of_life(self._port.parent, 1) if record.tag is None else record.tag
         run_after = world.now().replace(microsecond=tag if world.scenario.has_store else 0)
         run = Run(record.run_id, self._port.confs[self._index], run_after, ask=world.ask, asked_at=world.now())
-        run.dag_id = record.dag_id
+        run.dag_id, run.try_number = record.dag_id, self._port.number
         return self._port.submit(run)
 
     def now(self) -> datetime:
@@ -570,6 +579,7 @@ def play(scenario: Scenario, chooser: Chooser) -> World:
             _check_success(world, world.marked if is_settled else world.items)
         except (Crash, DurableError) as error:
             world.note_failure(error)
+        world.check_numbers()
         if is_success or number > max_tries:
             if not clears or not chooser.choose(2):
                 is_explained = scenario.failures or scenario.delays

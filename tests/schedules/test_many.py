@@ -113,6 +113,9 @@ SCENARIOS = {
     "deferred, an item more meanwhile": Scenario(
         items=(A,), edited=(A, B), faults=1, failures=1, is_deferring=True, is_edited_while_deferred=True
     ),
+    "deferred, another order meanwhile": Scenario(
+        edited=(B, A), window=1, tolerated=1, failures=2, faults=1, is_deferring=True, is_edited_while_deferred=True
+    ),
     "deferred, another Dag meanwhile": Scenario(
         items=(A,),
         faults=1,
@@ -349,6 +352,11 @@ def _known_by_a_start_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ItemRecord, "is_author_of", is_author_of)
 
 
+def _known_in_one_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a list in another order be another list."""
+    monkeypatch.setattr(Items, "digest", Items.listed_digest)
+
+
 def _begun_once_more_as_a_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what begins once more after a deferral know nothing of its ledger."""
     right = many.begin
@@ -378,6 +386,7 @@ def _begun_once_more_as_a_first_try(monkeypatch: pytest.MonkeyPatch) -> None:
         (_never_withdrawn, Scenario(items=(A, B), tolerated=1, failures=2, faults=2, on_child_failure=RESUME)),
         (_overdue_is_started_anew, Scenario(items=(A,), delays=1)),
         (_late_is_overdue, Scenario(items=(A,), tolerated=1, delays=1)),
+        (_known_in_one_order_alone, SCENARIOS["deferred, another order meanwhile"]),
         (_begun_once_more_as_a_first_try, SCENARIOS["deferred, another Dag meanwhile"]),
         (_begun_once_more_as_a_first_try, SCENARIOS["no details, deferred, an item more meanwhile"]),
         (_known_by_the_start_of_the_dag_run, Scenario(failures=1, clears=1, retries=0)),

@@ -12,7 +12,7 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import indices, run_ids
@@ -83,12 +83,24 @@ class Items:
                 raise ItemKeysEqualError(first[key], position)
         return cls(len(keys), tuple(keys))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """What tells these items, in this order, from others."""
-        if self.keys is None:
-            return BY_POSITION
-        return hashlib.sha256(json.dumps(self.keys).encode()).hexdigest()[:32]
+        """What tells these items from others, whatever their order."""
+        return BY_POSITION if self.keys is None else _digest_of(sorted(self.keys))
+
+    @property
+    def listed_digest(self) -> str:
+        """The digest that a ledger of before 0.2.0 was released may have: of the keys in their order."""
+        return BY_POSITION if self.keys is None else _digest_of(self.keys)
+
+    def by_number(self) -> Sequence[int]:
+        """
+        Return the positions in the order of the keys, or as they are without keys.
+
+        A deferral names items by their number in that order. So a list whose order is another one at each rendering is
+        the same list.
+        """
+        return range(self.count) if self.keys is None else sorted(range(self.count), key=self.keys.__getitem__)
 
     def name_of(self, index: int) -> str:
         """Return the item's key, or its position, as people see it."""
@@ -97,6 +109,16 @@ class Items:
     def run_id(self, parent: Parent, index: int, *, epoch: int, generation: int) -> str:
         """Return the run id of one child of the item. Where there are no items, the first one has no key."""
         return run_id_of(parent, self.keys[index] if self.keys else None, index, epoch=epoch, generation=generation)
+
+
+def numbers_of(by_number: Sequence[int]) -> Sequence[int]:
+    """Return the number of the item at each position."""
+    if isinstance(by_number, range):
+        return by_number
+    numbers = [0] * len(by_number)
+    for number, index in enumerate(by_number):
+        numbers[index] = number
+    return numbers
 
 
 def run_id_of(parent: Parent, key: str | None, index: int, *, epoch: int, generation: int) -> str:
@@ -232,49 +254,58 @@ class Board:
         return not self.pending and not self.watched and not self.to_resume
 
     def dump(self) -> dict[str, Any]:
-        """Return what a deferral carries: JSON, a few bytes an item at most."""
+        """Return what a deferral carries, by the items' numbers: JSON, a few bytes an item at most."""
+        by_number = self.items.by_number()
+        numbers = numbers_of(by_number)
         return {
-            "statuses": _pack(bytes(self.statuses)),
-            "generations": _dump_numbers(self.generations),
-            "starts": _dump_numbers(self.starts),
-            "by_clear": indices.dump(self.by_clear),
+            "statuses": _pack(bytes(self.statuses[index] for index in by_number)),
+            "generations": _dump_numbers({numbers[index]: each for index, each in self.generations.items()}),
+            "starts": _dump_numbers({numbers[index]: each for index, each in self.starts.items()}),
+            "by_clear": indices.dump(numbers[index] for index in self.by_clear),
             "ended_unseen": self.ended_unseen,
-            "refused": indices.dump(self.refused),
-            **({"queued_since": self._dump_queued()} if self.queued_since else {}),
+            "refused": indices.dump(numbers[index] for index in self.refused),
+            **({"queued_since": self._dump_queued(numbers)} if self.queued_since else {}),
         }
 
-    def _dump_queued(self) -> dict[str, str]:
+    def _dump_queued(self, numbers: Sequence[int]) -> dict[str, str]:
         """Return who is queued, by since when: many have the same moment, and are next to each other."""
         by_moment: dict[float, list[int]] = {}
         for index, moment in self.queued_since.items():
-            by_moment.setdefault(moment, []).append(index)
+            by_moment.setdefault(moment, []).append(numbers[index])
         return {repr(moment): indices.dump(found) for moment, found in by_moment.items()}
 
     @classmethod
-    def load(cls, items: Items, dumped: dict[str, Any]) -> Board:
+    def load(cls, items: Items, dumped: dict[str, Any], by_number: Sequence[int] | None = None) -> Board:
         """
         Return the board that a deferral carried.
 
+        :param by_number: the position of each number; None: :meth:`Items.by_number`.
         :raises ValueError: it is not one of these items.
         """
-        statuses = bytearray(_unpack(dumped["statuses"]))
-        if len(statuses) != items.count or any(status not in set(Status) for status in set(statuses)):
+        found = _unpack(dumped["statuses"])
+        if len(found) != items.count or any(status not in set(Status) for status in set(found)):
             message = "the statuses are of other items"
             raise ValueError(message)
+        at = items.by_number() if by_number is None else by_number
+        numbers = numbers_of(at)
         return cls(
             items,
-            statuses,
-            _load_numbers(dumped["generations"]),
-            _load_numbers(dumped["starts"]),
-            set(indices.load(dumped["by_clear"])),
+            bytearray(found[numbers[index]] for index in range(items.count)),
+            {at[number]: each for number, each in _load_numbers(dumped["generations"]).items()},
+            {at[number]: each for number, each in _load_numbers(dumped["starts"]).items()},
+            {at[number] for number in indices.load(dumped["by_clear"])},
             dumped["ended_unseen"],
-            set(indices.load(dumped["refused"])),
+            {at[number] for number in indices.load(dumped["refused"])},
             {
-                index: float(moment)
-                for moment, found in dumped.get("queued_since", {}).items()
-                for index in indices.load(found)
+                at[number]: float(moment)
+                for moment, queued in dumped.get("queued_since", {}).items()
+                for number in indices.load(queued)
             },
         )
+
+
+def _digest_of(keys: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]
 
 
 def pack_keys(keys: Sequence[str]) -> str:

@@ -6,14 +6,14 @@ import asyncio
 import contextvars
 import json
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.core import indices
 from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
-from airflow_durable.core.items import Board, Status, pack_keys
+from airflow_durable.core.items import Board, Status, numbers_of, pack_keys
 from airflow_durable.core.many import wake_of
 from airflow_durable.task.results import read_result
 
@@ -67,9 +67,11 @@ def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) ->
     :param position: where the journal stands.
     :returns: None: not even one fits, beside what is known of all items. Then the wait is for the worker.
     """
-    watched = list(many.board.of(Status.ACTIVE, Status.WAITED_OUT))
+    by_number = many.goal.items.by_number()
+    numbers = numbers_of(by_number)
+    watched = sorted(numbers[index] for index in many.board.of(Status.ACTIVE, Status.WAITED_OUT))
     while watched:
-        trigger = _trigger_of(many, watched, poll_interval, position)
+        trigger = _trigger_of(many, {number: by_number[number] for number in watched}, poll_interval, position)
         if len(json.dumps(trigger.serialize()[1])) <= MAX_TRIGGER_BYTES:
             return trigger
         watched = watched[: len(watched) // 2]
@@ -77,19 +79,26 @@ def trigger_of(many: Many, poll_interval: float, position: Mapping[str, Any]) ->
 
 
 def _trigger_of(
-    many: Many, watched: list[int], poll_interval: float, position: Mapping[str, Any]
+    many: Many, watched: Mapping[int, int], poll_interval: float, position: Mapping[str, Any]
 ) -> DurableDagRunsTrigger:
+    """
+    Return the trigger that waits for some of the runs.
+
+    :param watched: the positions of their items, by number, in the order of the numbers.
+    """
     from airflow_durable.triggers.dag_runs import VERSION, DurableDagRunsTrigger, dump_parent
 
     items, board = many.goal.items, many.board
-    generations = {str(index): board.generations[index] for index in watched if index in board.generations}
+    generations = {
+        str(number): board.generations[index] for number, index in watched.items() if index in board.generations
+    }
     return DurableDagRunsTrigger(
         version=VERSION,
         dag_id=many.goal.request.dag_id,
         parent=dump_parent(many.attempt.parent),
         epoch=many.ledger.epoch,
         watched=indices.dump(watched),
-        keys=None if items.keys is None else pack_keys([items.keys[index] for index in watched]),
+        keys=None if items.keys is None else pack_keys([items.keys[index] for index in watched.values()]),
         generations=generations,
         states=sorted(_states(many)),
         failed_states=many.goal.failed_states,
@@ -98,7 +107,9 @@ def _trigger_of(
         progress={"count": items.count, "done": board.done, "failed": board.failed},
         ledger={**ledgers.dump(many.ledger), **position},
         board=board.dump(),
-        waited_out=indices.dump(index for index in watched if board.status(index) is Status.WAITED_OUT),
+        waited_out=indices.dump(
+            number for number, index in watched.items() if board.status(index) is Status.WAITED_OUT
+        ),
     )
 
 
@@ -110,7 +121,7 @@ def read_event(
     """
     Return what the trigger's event says: the ledger, the board, and what became of runs.
 
-    :returns: no board if the items are others than before the deferral.
+    :returns: no board, and nothing of runs, if the items are others than before the deferral.
     :raises EventInvalidError: it cannot be understood.
     """
     from airflow_durable.triggers.dag_runs import VERSION
@@ -119,15 +130,19 @@ def read_event(
         raise EventInvalidError(dag_id, "of many items", "it is of no known form")
     try:
         ledger = ledgers.load(event["ledger"])
-        ends: list[tuple[int, str | None]] = [(index, None) for index in indices.load(event["missing"])]
-        for state, positions in event["ended"].items():
-            ends += [(index, str(state)) for index in indices.load(positions)]
-        board = Board.load(items, event["board"]) if ledger.is_of(items) else None
+        by_number = range(items.count) if ledger.is_listed_as(items) else items.by_number()
+        ends: list[tuple[int, str | None]] = [(number, None) for number in indices.load(event["missing"])]
+        for state, numbers in event["ended"].items():
+            ends += [(number, str(state)) for number in indices.load(numbers)]
+        board = Board.load(items, event["board"], by_number) if ledger.is_of(items) else None
     except (RecordDamagedError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise EventInvalidError(dag_id, "of many items", type(error).__name__) from error
-    if any(not 0 <= index < ledger.count for index, _ in ends):
+    if any(not 0 <= number < ledger.count for number, _ in ends):
         raise EventInvalidError(dag_id, "of many items", "it is about items that there are not")
-    return ledger, board, ends
+    if board is None:
+        return ledger, None, []
+    # Where the event numbers the items as they were listed, the next one does not.
+    return replace(ledger, digest=items.digest), board, [(by_number[number], state) for number, state in ends]
 
 
 def summary_of(many: Many) -> dict[str, Any]:

@@ -35,9 +35,9 @@ class DurableDagRunsTrigger(BaseTrigger):
     :param dag_id: the child's Dag.
     :param parent: from which the run ids follow.
     :param epoch: of the ledger.
-    :param watched: the positions of the items that are waited for, as ``0-199,205``.
-    :param keys: their keys, packed; None: the items have none.
-    :param generations: of those whose run is not the first one, by position.
+    :param watched: the numbers of the items that are waited for (:meth:`.items.Items.by_number`), as ``0-199,205``.
+    :param keys: their keys, packed; None: the items have none, and the numbers are their positions.
+    :param generations: of those whose run is not the first one, by number.
     :param states: Dag run states that end the wait for a run, beside the final ones.
     :param failed_states: the states in which a run has failed.
     :param poll_interval: the longest time between two polls, in seconds.
