@@ -157,7 +157,7 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
             "sends the request that the Dag file describes then",
             "Correct the cause",
         ),
-        (NAMED[29], "It is running. Nothing was triggered. An earlier try asked for that run", "", "clear this task"),
+        (NAMED[30], "It is running. Nothing was triggered. An earlier try asked for that run", "", "clear this task"),
         (UNNAMED[0], "could not be read: why. Nothing was triggered", "reads it again", "once it can be read"),
         (UNNAMED[1], "under the task state store key 'durable_child_run'", "", "delete all keys"),
         (

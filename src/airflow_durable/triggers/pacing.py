@@ -26,8 +26,8 @@ _RATE_SECONDS = 20.0
 """The rate at which searches send requests is a mean over this time."""
 
 LEAST_RATE = 2.0
-"""Polls may always cost this many requests a second, if there is time for them. A thousand waits, as many as a triggerer
-takes by default, are two batches: each is polled once a second."""
+"""Polls may always cost this many requests a second, if there is time for them. A thousand waits, as many as a
+triggerer takes by default, are two batches: each is polled once a second."""
 
 PATIENT_RATE = 0.45
 """How many requests a second the polls of one task's many children may cost: 27 a minute. The fewer are left, the fewer
