@@ -89,6 +89,17 @@ def test_a_wrong_call(arguments: tuple[str, ...]) -> None:
     assert ended.stderr
 
 
+@pytest.mark.parametrize("command", ["audit", "end"])
+def test_a_password_in_the_address_is_not_shown(command: str) -> None:
+    names = ("a", "b", "c") if command == "end" else ()
+    ended = RUNNER.invoke(
+        cli.app, [command, *names, "--url", "http://me:hunter2@127.0.0.1:1"], env={"AIRFLOW_DURABLE_TOKEN": "token"}
+    )
+    assert ended.exit_code == ExitCode.WRONG_CALL
+    assert "takes no user and no password" in " ".join(ended.stderr.split())
+    assert "hunter2" not in ended.output
+
+
 @pytest.mark.parametrize("command", ["audit", "list", "doctor", "end"])
 @pytest.mark.parametrize("token", ["hun\nter2", "hun ter2", "hun\x7fter2", "hun\u00e9ter2"])
 def test_what_is_no_token_is_not_shown(command: str, token: str) -> None:

@@ -205,6 +205,13 @@ def test_a_missing_driver_is_one_line(tmp_path: Path) -> None:
     assert len(said) < 300
 
 
+def test_an_address_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    where = "postgresql//airflow:hunter2@127.0.0.1/airflow"
+    code, said = run(tmp_path, "audit", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=where)
+    assert (code, "hunter2" in said) == (3, False)
+    assert "[database] sql_alchemy_conn is not the address of a database" in said
+
+
 def test_a_configuration_that_airflow_cannot_use_is_no_traceback(tmp_path: Path) -> None:
     code, said = run(tmp_path, "audit", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="sqlite:///relative.db")
     assert code == 3

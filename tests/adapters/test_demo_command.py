@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ from airflow_durable import cli
 from airflow_durable.cli import demo_command, progress
 from airflow_durable.cli.frame import ExitCode
 from airflow_durable.demo.comparison import Comparison, ParentResult
-from airflow_durable.demo.engine import AirflowNotReadyError
+from airflow_durable.demo.engine import AirflowNotReadyError, ScratchAirflow
 from airflow_durable.demo.many import ManyResult
 from airflow_durable.server import plugin
 
@@ -173,3 +175,24 @@ def test_the_bars_move_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "Starting [it]." in shown
     assert "4/4" in shown
     assert "2/4" in shown
+
+
+@pytest.mark.parametrize(
+    "numbers", [(signal.SIGTERM, signal.SIGHUP), (signal.SIGINT, signal.SIGTERM), (signal.SIGINT,)], ids=str
+)
+def test_signals_that_arrive_together_leave_nothing_running(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    """Whichever Python handles first: the one after it comes when what was started is about to be ended."""
+    stopped: list[bool] = []
+    airflow = ScratchAirflow(tmp_path, dag_folders={})
+    airflow.stop = lambda: stopped.append(True)  # type: ignore[method-assign] # nothing runs
+
+    def end_within() -> None:
+        with airflow:
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+            for number in numbers:
+                os.kill(os.getpid(), number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        end_within()
+    assert stopped == [True]

@@ -6,7 +6,9 @@ import copy
 import json
 import logging
 import pickle
-from typing import TYPE_CHECKING, Any
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -24,9 +26,6 @@ from airflow_durable.switch.verdict import Kind
 
 from .bags import local_settings, options, options_file, parse, parse_all
 from .versions import dag_serialization, policy_manager
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EVERY_FORM = """
 class Mine(TriggerDagRunOperator):
@@ -61,15 +60,15 @@ with DAG("etl", schedule=None, tags={tags}):
 
 def durable_tasks(dag: Any) -> list[str]:  # noqa: ANN401 - Airflow's Dag
     """Return the ids of the tasks that run durably, as they would run."""
-    found = []
-    for task in dag.tasks:
-        running = task
-        if task.is_mapped:
-            resolved = {name: value[0] for name, value in task.expand_input.value.items()}
-            running = task.unmap(resolved)
-        if isinstance(running, TriggerDagRunOperator) and running.durable:
-            found.append(task.task_id)
-    return sorted(found)
+    tasks = [as_run(task) for task in dag.tasks]
+    return sorted(task.task_id for task in tasks if isinstance(task, TriggerDagRunOperator) and task.durable)
+
+
+def as_run(task: Any) -> Any:  # noqa: ANN401 - an operator
+    """Return a task as a worker has it: of a mapped one, the first instance."""
+    if not task.is_mapped:
+        return task
+    return task.unmap({name: value[0] for name, value in task.expand_input.value.items()})
 
 
 def one_task(*tags: str) -> str:
@@ -275,6 +274,45 @@ def test_the_policies_of_the_deployment_have_the_last_word(tmp_path: Path) -> No
     assert seen["plain"] == "TriggerDagRunOperator"
     assert durable_tasks(dag) == ["group.deferred", "mine", "mine_mapped"]
     assert (dag.get_task("mine").retries, dag.get_task("mine_mapped").retries) == (0, 2)
+
+
+def test_the_policies_of_the_documentation(tmp_path: Path) -> None:
+    """They leave out what they say, mapped tasks too."""
+    page = (Path(__file__).parents[2] / "docs/whole-deployment.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(def dag_policy.*?)```", page, re.DOTALL)
+    policies: dict[str, Any] = {}
+    exec(code, policies)  # noqa: S102 - our own page
+    given = {name: policies[name] for name in ("dag_policy", "task_policy")}
+    with options(stock_operators="durable"), local_settings(**given):
+        dag = parse(
+            tmp_path,
+            """
+            with DAG("etl", schedule=None):
+                TriggerDagRunOperator(task_id="old", trigger_dag_id="child", pool="legacy")
+                partial = TriggerDagRunOperator.partial(task_id="old_mapped", trigger_dag_id="child", pool="legacy")
+                partial.expand(conf=[{}])
+                TriggerDagRunOperator(task_id="plain", trigger_dag_id="child")
+            """,
+        )
+        assert durable_tasks(dag) == ["plain"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"run_timeout": 7200}, {"start_timeout": "30m"}, {"result": "a"}, {"on_clear": "?"}, {"durable": "yes"}],
+    ids=str,
+)
+def test_default_args_that_are_meant_for_other_operators(tmp_path: Path, given: dict[str, Any]) -> None:
+    """Airflow gives them to a mapped task on the worker, whatever its class makes of them."""
+    code = f"""
+    with DAG("etl", schedule=None, default_args={given!r}):
+        TriggerDagRunOperator.partial(task_id="mapped", trigger_dag_id="child").expand(conf=[{{}}])
+        TriggerDagRunOperator(task_id="plain", trigger_dag_id="child")
+    """
+    with options(stock_operators="durable"):
+        dag = parse(tmp_path, code)
+        for task in map(as_run, dag.tasks):
+            assert (task.durable, task.run_timeout, task.result, task.on_clear) == (True, None, None, "auto")
 
 
 def test_a_dag_policy_of_the_deployment_can_opt_out(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import typer
 
 from airflow_durable.cli.frame import CommandError, ExitCode, print_lines, say
-from airflow_durable.cli.options import read_token
+from airflow_durable.cli.options import check_url, read_token
 
 _HEADER = "X-Durable-Action"
 _TIMEOUT_SECONDS = 60.0
@@ -151,6 +151,7 @@ def _query(dag_id: str, run_id: str, task_id: str, map_index: int, region: str, 
 
 
 def _act(url: str, query: dict[str, Any], action: str, *, is_sure: bool, is_preview: bool) -> None:
+    check_url(url)
     token = read_token(url)
     with httpx.Client(
         base_url=f"{url.rstrip('/').removesuffix('/api/v2')}/durable-waits",

@@ -125,12 +125,25 @@ def open_source(url: str | None, requests_per_second: float) -> Iterator[Detaile
     from airflow_durable.audit.client import ApiClient
     from airflow_durable.audit.rest import RestSource
 
+    check_url(url)
     token = read_token(url)
+    with contextlib.closing(ApiClient(url, token, requests_per_second=requests_per_second)) as client:
+        yield RestSource(client)
+
+
+def check_url(url: str) -> None:
+    """
+    Refuse what is no address of an Airflow.
+
+    :raises CommandError: it is none.
+    """
+    if "@" in url:
+        # Not shown: there may be a password before it.
+        message = f"--url takes no user and no password: the token in {TOKEN_VARIABLE} says who asks."
+        raise CommandError(message, ExitCode.WRONG_CALL)
     if "://" not in url:
         message = f"--url takes a whole address, with https:// or http://, not {url!r}."
         raise CommandError(message, ExitCode.WRONG_CALL)
-    with contextlib.closing(ApiClient(url, token, requests_per_second=requests_per_second)) as client:
-        yield RestSource(client)
 
 
 def read_token(url: str) -> str:

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import FrameType
 
 LOCALHOST = "127.0.0.1"
 END_LIMIT_SECONDS = 30.0
 _CLOCK_SLACK_SECONDS = 2.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PORTS = range(15_000, 32_000)
 """Below the ports that systems give to outgoing connections, which could take a free port before its server does."""
 
@@ -160,36 +161,45 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def ending_signals_raised() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block by an exception, as SIGINT does, so that what it opened is closed."""
-    if threading.current_thread() is not threading.main_thread():
+    """
+    Let SIGTERM and SIGHUP end the block by an exception, as SIGINT does, so that what it opened is closed.
+
+    Only the first signal does: one that comes with it must not cut off the closing.
+    """
+    with _handled(_raise_once):
         yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _raise_exit) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def ending_signals_ignored() -> Iterator[None]:
     """Let no impatient second signal cut off the block."""
+    with _handled(_do_nothing):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in _ENDING}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
-def _raise_exit(number: int, _: FrameType | None) -> None:
+def _raise_once(number: int, _: FrameType | None) -> None:
+    for each in _ENDING:
+        signal.signal(each, _do_nothing)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN: of a signal that has arrived already, Python would say that it "is ignored due to race condition"."""
 
 
 def _home_of(process: psutil.Process) -> str | None:

@@ -46,13 +46,22 @@ def load_engine() -> tuple[sa.Engine, str]:
     except ModuleNotFoundError as error:
         raise DatabaseUnreadableError(_describe_missing_module(error)) from error
     # What a broken configuration raises: many kinds, of Airflow, of SQLAlchemy, of the deployment's own settings.
-    except Exception as error:
-        message = f"Airflow cannot be loaded with the configuration of this machine: {type(error).__name__}: {error}"
-        raise DatabaseUnreadableError(message) from error
+    except Exception as error:  # noqa: BLE001 - as it says
+        message = f"Airflow cannot be loaded with the configuration of this machine: {_describe(error)}"
+        raise DatabaseUnreadableError(message) from None
     if settings.engine is None:
         message = "Airflow has no database connection here: [database] sql_alchemy_conn must not be used by it."
         raise DatabaseUnreadableError(message)
     return settings.engine, __version__
+
+
+def _describe(error: Exception) -> str:
+    from sqlalchemy.exc import ArgumentError
+
+    # Of an address that it cannot read, SQLAlchemy 1.4 (Airflow 3.0) quotes all, the password too.
+    if isinstance(error, ArgumentError):
+        return f"{type(error).__name__}. [database] sql_alchemy_conn is not the address of a database."
+    return f"{type(error).__name__}: {error}"
 
 
 def require_configuration(environment: Mapping[str, str]) -> None:

@@ -77,7 +77,10 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         a mapped task, a dict by task id for several ids.
     :param partition_key: the partition key of the child's run (templated). An error where Airflow does not pass it on:
         no Airflow up to 3.4.0b2 does.
+    :cvar is_switched: True for the classes that ``[durable] stock_operators`` makes: it sets these parameters itself.
     """
+
+    is_switched = False
 
     @takes(parameters)
     def __init__(  # noqa: PLR0913 - ours; see signature.py
@@ -95,6 +98,9 @@ class TriggerDagRunOperator(StockTriggerDagRunOperator):
         **kwargs: Any,  # noqa: ANN401 - the stock operator's own
     ) -> None:
         super().__init__(**kwargs)
+        if self.is_switched:
+            # Nobody has asked for any of it. What the Dag's default_args hold is meant for other operators.
+            return
         self.durable = durable
         self.on_clear = on_clear
         self.on_child_failure = on_child_failure

@@ -52,6 +52,7 @@ def _make(theirs: type) -> type:
             "__module__": theirs.__module__,
             "__qualname__": theirs.__qualname__,
             "__reduce_ex__": reduce,
+            "is_switched": True,
             SWITCHED: True,
             THEIRS: theirs,
         },
