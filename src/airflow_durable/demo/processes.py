@@ -199,7 +199,7 @@ def _raise_once(number: int, _: FrameType | None) -> None:
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Not SIG_IGN: of a signal that has arrived already, Python would say that it "is ignored due to race condition"."""
+    """Not SIG_IGN: of a signal that has arrived already, Python would print that it ignores it."""
 
 
 def _home_of(process: psutil.Process) -> str | None:
