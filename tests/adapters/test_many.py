@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+import re
 import warnings
 from collections import Counter
 from datetime import datetime, timedelta
@@ -775,6 +776,33 @@ def test_a_list_whose_order_differs_at_each_rendering(supervisor: Supervisor) ->
     assert outcome.state == "success"
     assert Counter(run.conf["region"] for run in supervisor.runs.values()) == {item["region"]: 1 for item in items}
     assert returned(supervisor)["failed_items"][0]["item"] == "r00"
+
+
+@each_wait
+def test_what_a_retry_has_counted_is_not_counted_again_by_its_wait(
+    supervisor: Supervisor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(watch, "NOTE_SECONDS", 1.0)
+    items = [{"number": number} for number in range(10)]
+    assert supervisor.run(make_dag(items=items, **DEFER)).state == "deferred"
+    for run in list(supervisor.runs.values())[:9]:
+        run.state = "success"
+    pauses = 0
+
+    def end() -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses > 60:
+            supervisor.end_all("success")
+
+    supervisor.on_sleep = end
+    capsys.readouterr()
+    outcome = finish(supervisor, make_dag(items=items, **mode), try_number=2)
+    assert outcome.state == "success"
+    said = capsys.readouterr().out + "\n".join(outcome.log)
+    counts = [int(found) for found in re.findall(r"(\d+) of 10", said)]
+    assert 9 in counts
+    assert max(counts) <= 10
 
 
 def test_an_item_more_while_the_task_is_deferred(supervisor: Supervisor) -> None:

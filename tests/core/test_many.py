@@ -233,6 +233,21 @@ def test_a_board_is_the_same_for_a_list_in_another_order() -> None:
     assert loaded.dump() == board.dump()
 
 
+@pytest.mark.parametrize(
+    ("news", "expected"), [((0, 0), (4, 1)), ((2, 0), (4, 1)), ((3, 1), (4, 0)), ((4, 1), (4, 0)), ((4, 0), (5, 0))]
+)
+def test_what_is_counted_as_done_and_then_seen_to_end_is_counted_once(
+    news: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    board = Board(Items(5))
+    board.set(0, Status.DONE)
+    for index in range(1, 5):
+        board.set(index, Status.ACTIVE)
+    board.ended_unseen = 3
+    assert board.after(0, 0) == (board.done, board.running)
+    assert board.after(*news) == expected
+
+
 def test_the_next_pending_item_is_the_first() -> None:
     board = Board(Items(3))
     for index in range(3):

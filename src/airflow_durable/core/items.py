@@ -233,6 +233,19 @@ class Board:
         """How many have succeeded, as far as it is known."""
         return self._counts[Status.DONE] + min(self.ended_unseen, self.watched)
 
+    def after(self, ended: int, failed: int) -> tuple[int, int]:
+        """
+        Return how many have succeeded, and how many runs may still be active, when a wait has seen runs end.
+
+        Those that are known to have ended, but not which, are among the first that it sees.
+
+        :param ended: so many...
+        :param failed: ... of which so many failed.
+        """
+        seen = ended - failed
+        unseen = max(0, min(self.ended_unseen, self.watched) - seen)
+        return self._counts[Status.DONE] + seen + unseen, max(0, self.watched - ended - unseen)
+
     @property
     def failed(self) -> int:
         """How many have failed for this try: those whose run is missing, or has not begun in time, among them."""

@@ -96,10 +96,9 @@ class ManyReporter:
         :param ended: so many more have ended than the board says...
         :param failed: ... and so many of them failed.
         """
-        text = describe(board, ended=ended, failed=failed)
-        write_line(
-            self._log, "info", text + self._remaining(board, board.done + board.failed + ended, time.monotonic())
-        )
+        done, _ = board.after(ended, failed)
+        left = self._remaining(board, done + board.failed + failed, time.monotonic())
+        write_line(self._log, "info", describe(board, ended=ended, failed=failed) + left)
 
     def trouble(self, error: Exception) -> None:
         """Report a failed call that will be repeated."""
@@ -119,11 +118,12 @@ def describe(board: Board, *, ended: int = 0, failed: int = 0) -> str:
     :param ended: so many more have ended than the board says...
     :param failed: ... and so many of them failed.
     """
+    done, running = board.after(ended, failed)
     counts = {
         "failed": board.failed + failed,
-        "running": max(0, board.running - ended),
+        "running": running,
         "to be started": board.pending,
         "to be resumed": board.to_resume,
     }
-    done = f"{board.done + ended - failed:,} of {board.items.count:,} done"
-    return ", ".join([done, *(f"{count:,} {what}" for what, count in counts.items() if count)])
+    of_all = f"{done:,} of {board.items.count:,} done"
+    return ", ".join([of_all, *(f"{count:,} {what}" for what, count in counts.items() if count)])

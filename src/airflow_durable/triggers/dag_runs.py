@@ -141,12 +141,14 @@ class DurableDagRunsTrigger(BaseTrigger):
 
     def _write(self, text: str, ended: int, failed: int) -> None:
         progress = self._arguments["progress"]
+        # What the task has counted as done without knowing which it was is among the first that are seen to have ended.
+        seen_first = max(0, ended - failed - self._arguments["board"].get("ended_unseen", 0))
         write_line(
             self.log,
             "info",
             text,
             dag_id=self._arguments["dag_id"],
-            done=f"{progress['done'] + ended - failed:,} of {progress['count']:,}",
+            done=f"{progress['done'] + seen_first:,} of {progress['count']:,}",
             failed=f"{progress['failed'] + failed:,}",
         )
 
