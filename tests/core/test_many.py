@@ -608,12 +608,24 @@ def test_what_refuses_all_items_is_not_tolerated(
 
 
 def test_run_ids_that_are_taken_by_other_lives_end_somewhere() -> None:
-    _, port = open_world(1)
+    world, port = open_world(1)
+    whole = open_many(port)
+    many.begin(whole)
+    for generation in range(30):
+        run_id = Items(1).run_id(PARENT, 0, epoch=0, generation=generation)
+        world.runs[run_id] = Run(run_id, ("0", "1"), EPOCH.replace(microsecond=1), state="success", is_stray=True)
+    with pytest.raises(RunIdsTakenError):
+        many.send(whole)
+
+
+def test_an_item_may_have_failed_often() -> None:
+    """A list that grows while the task is deferred lets the try begin again each time, and start what has failed."""
+    world, port = open_world(1)
     whole = open_many(port)
     many.begin(whole)
     whole.board.generations[0] = 1000
-    with pytest.raises(RunIdsTakenError):
-        many.send(whole)
+    many.send(whole)
+    assert len(world.runs) == 1
 
 
 def test_the_ledger_is_written_again_in_between(monkeypatch: pytest.MonkeyPatch) -> None:

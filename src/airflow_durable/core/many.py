@@ -170,8 +170,7 @@ def _next_to_send(many: Many) -> int | None:
 
 def _send_one(many: Many, index: int) -> None:
     board, request, generation = many.board, many.goal.request, many.board.generation(index)
-    # A try adds one run for what failed before, one for what a clear asked for, and those of child_tries.
-    if generation > many.attempt.try_number * (many.goal.child_tries + 1) + sending.MAX_OTHER_LIVES:
+    if many.met[index] > sending.MAX_OTHER_LIVES:
         raise RunIdsTakenError(request.dag_id, many.run_id(index))
     if generation > many.ledger.generation:
         # Written ahead: from here on a try that knows nothing counts this generation, too.
@@ -191,6 +190,7 @@ def _send_one(many: Many, index: int) -> None:
         return
     # 409. An earlier send arrived, if the run is ours and has the item's conf; else it is decided about like one that
     # is met after a clear.
+    many.met[index] += 1
     clear = Clear(is_anew=False) if found.is_same_request is False else None
     many.act(index, found, clear, is_recovered=False, is_moved=many.goal.items.keys is None)
     if board.by_clear and not many.ledger.is_cleared_before(many.attempt):

@@ -6,6 +6,7 @@ The decision itself is :func:`.decide.decide`, the same as for a task with one c
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast
@@ -113,6 +114,7 @@ class Many:
     :ivar is_settled: nothing is left to be sent or consumed: an earlier try consumed the outcome, or there is no item.
     :ivar count_limit: how large a count may be, as far as this try has learned.
     :ivar has_others: a run of another life of the parent was met under one of the items' run ids.
+    :ivar met: how many runs were met under an item's run ids when they were asked for.
     :ivar has_begun: this very try had begun before, and may have sent what it meets.
     """
 
@@ -124,6 +126,7 @@ class Many:
     is_settled: bool = False
     has_others: bool = False
     has_begun: bool = False
+    met: Counter[int] = field(default_factory=Counter)
     count_limit: CountLimit = field(default_factory=CountLimit)
 
     def __post_init__(self) -> None:
