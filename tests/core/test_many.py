@@ -501,6 +501,30 @@ def test_all_anew_waits_for_a_run_in_a_state_that_nobody_knows(
     assert len(slept) == 1
 
 
+def test_a_task_whose_ledger_is_lost_had_succeeded_whatever_had_failed_before_an_earlier_clear() -> None:
+    """It had failed, was asked for anew, and succeeded. The next clear asks for all anew."""
+    world, port = open_world(2)
+    whole = open_many(port)
+    many.begin(whole)
+    many.send(whole)
+    first, second = world.runs.values()
+    first.state, second.state = "failed", "success"
+    world.current, world.ask = 2, 1
+    cleared = replace(ATTEMPT, try_number=2, max_tries=4, clear_number=1, task_instance_id="ti-2")
+    request = replace(REQUEST, on_clear=OnClear.FRESH)
+    again = open_many(SimulatedPort(world, 2, port.confs), cleared, request=request)
+    many.begin(again)
+    many.send(again)
+    for run in list(world.runs.values())[2:]:
+        run.state = "success"
+    world.store.clear()
+    world.current = 3
+    cleared = replace(ATTEMPT, try_number=3, max_tries=5, clear_number=2, task_instance_id="ti-3")
+    third = open_many(SimulatedPort(world, 3, port.confs), cleared)
+    many.begin(third)
+    assert (third.ledger.epoch, third.board.pending) == (2, 2)
+
+
 def test_a_run_in_a_state_that_nobody_knows_shows_that_a_task_whose_ledger_is_lost_had_not_succeeded() -> None:
     world, port = open_world(1)
     whole = open_many(port, tolerated=1)

@@ -137,7 +137,7 @@ def _recover(many: Many) -> None:
 
 
 def _find_epoch(many: Many) -> int:
-    goal, latest = many.goal, many.attempt.last_cleared_try
+    goal, latest, is_over = many.goal, many.attempt.last_cleared_try, False
     for epoch in sorted(range(many.attempt.try_number), key=lambda epoch: (epoch != latest, -epoch)):
         many.ledger = _reaching(many, epoch)
         generations = many.ledger.generation + 1
@@ -145,8 +145,10 @@ def _find_epoch(many: Many) -> int:
         is_needed = epoch == latest or goal.request.on_clear is OnClear.ADOPT
         if existing and (is_needed or _count_active(many, existing)):
             return epoch
-        if existing and _count_lacking(many) > goal.tolerated:
+        if existing and not is_over and _count_lacking(many) > goal.tolerated:
             return epoch
+        # It was consumed, and the ones before it were given up then. Only what is active in them counts.
+        is_over = is_over or existing > 0
     return latest
 
 
