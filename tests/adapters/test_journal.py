@@ -167,6 +167,24 @@ def test_a_read_that_missed_entries() -> None:
 
 
 @needs_store
+def test_an_entry_that_has_outlived_the_first_one_counts() -> None:
+    """A clear of a running task deletes its record (3.4), and its process still writes until it is stopped."""
+    store = Store()
+    earlier = journal(store)
+    earlier.write(RECORD)
+    store.values.clear()
+    earlier.write(CONSUMED)
+    assert list(store.values) == [key_of(1, 1)]
+    mine = journal(store, OTHER_ID)
+    assert mine.read(1) == CONSUMED
+    mine.write(SENT)
+    assert list(store.values) == [key_of(1, 1), key_of(1, 2)]
+    again = journal(store)
+    assert again.read(1) == SENT
+    assert again.position(1) == {"root": TI_ID, "next": 3}
+
+
+@needs_store
 def test_the_first_write_after_an_empty_read_is_confirmed_once() -> None:
     store = Store()
     mine = journal(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from airflow_durable.core.errors import (
 )
 from airflow_durable.core.model import Decision, Mode, OnClear
 from airflow_durable.core.run_ids import child_run_id
+from airflow_durable.core.stored import key_of
 
 from .fakes import (
     FIXED_DATE,
@@ -35,6 +37,7 @@ from .fakes import (
     attempt,
     cleared,
     crash_while_waiting,
+    run_calls,
     run_try,
 )
 
@@ -484,3 +487,63 @@ def test_on_clear_fresh_waits_for_the_answer_of_a_look_up() -> None:
     crash_while_waiting(server, ask())
     run_try(FakePort(server, cleared(2), faults={"look_up": [AWAY]}), ask(on_clear=OnClear.FRESH))
     assert server.told == [(Decision.FRESH_SUBMIT, child_run_id(PARENT, epoch=0, call=1, generation=0), "success")]
+
+
+# A clear deletes the record (Airflow 3.4), and the process of the cleared try still writes until it is stopped.
+
+
+class ForgottenPort(FakePort):
+    """The record is deleted just before one of the calls, and what is written after that is kept."""
+
+    forgotten_at = 0
+
+    def _call(self, name: str) -> Callable[[], None]:
+        if len(self.calls) == self.forgotten_at:
+            self.server.lose_record()
+        return super()._call(name)
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+@pytest.mark.parametrize("state", ["success", "failed"])
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("is_reset", [False, True])
+@pytest.mark.parametrize("ask_it", ASKS.values(), ids=ASKS)
+def test_what_has_outlived_the_record_costs_no_try(
+    ask_it: Callable[[Mode], Request],
+    is_reset: bool,  # noqa: FBT001 - of a parameter
+    mode: Mode,
+    state: str,
+    tries: int,
+) -> None:
+    # The next try read that there was no first entry, wrote it, found the next one, and failed as the read was wrong.
+    request = replace(ask_it(mode), is_reset=is_reset)
+    for forgotten_at in range(12):
+        server = Server()
+        for number in range(1, tries):
+            crash_while_waiting(server, ask_it(Mode.WAIT), at=attempt(number, max_tries=tries, retries=tries))
+        server.on_sleep = lambda server: server.end_all(state)
+        cleared_one = ForgottenPort(server, attempt(tries, max_tries=tries, retries=tries))
+        cleared_one.forgotten_at = forgotten_at
+        with contextlib.suppress(ChildRunFailedError, ChildRunForeignError):
+            run_try(cleared_one, request)
+        server.on_sleep = lambda server: server.end_all("success")
+        next_one = FakePort(server, attempt(tries + 1, max_tries=2 * tries, retries=tries, clear_number=1))
+        if request.run_id is None or is_reset:
+            run_try(next_one, request)
+            assert server.states()[-1] == "success" or mode is Mode.FIRE_AND_FORGET
+        else:
+            # A second run is not possible. Any other error would be wrong.
+            with contextlib.suppress(RunUsedUpError, FixedRunFailedError, ChildRunForeignError):
+                run_try(next_one, request)
+        assert len(server.runs) <= 2
+
+
+def test_a_later_call_whose_first_entry_is_gone_is_continued() -> None:
+    server = Server()
+    first = ForgottenPort(server, attempt(1, max_tries=0, retries=0))
+    # In the wait for the child of the second call: its end is written as the second entry, and nothing else is left.
+    first.forgotten_at = 7
+    run_calls(first, [ask(), ask()])
+    assert list(server.store) == [key_of(2, 1)]
+    run_calls(FakePort(server, attempt(2, max_tries=1, retries=0, clear_number=1)), [ask(), ask()])
+    assert server.states() == ["success"] * 4

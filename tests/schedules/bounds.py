@@ -235,7 +235,7 @@ def _calls(mode: Mode) -> Iterator[Kind]:
     two = Configuration(mode, calls=2)
     yield Kind(two, (FAULT, CLEAR), (CRASH_AND_CLEAR, FAULTS, FAILURE_AND_CLEAR))
     yield Kind(two._replace(has_store=False), (FAULT, CLEAR), (CRASH_AND_CLEAR,))
-    yield Kind(two._replace(is_discarding=True), (CLEAR_AND_LOSS,), (LOSS,))
+    yield Kind(two._replace(is_discarding=True), (CLEAR_AND_LOSS,) if mode is Mode.WAIT else (), (CLEAR_AND_LOSS, LOSS))
     for edit in ("fewer calls", "more calls", "calls in another order", "conf"):
         yield Kind(two._replace(edits=(edit,)), (CLEAR, CRASH_AND_EDIT), (CRASH_AND_CLEAR,))
 

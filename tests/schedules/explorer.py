@@ -210,8 +210,9 @@ def steer(configuration: Configuration, *landmarks: str) -> World:
     for landmark in landmarks:
         while True:
             actions = simulation.actions(world)
-            going_on = (action for action in actions if action.kind in {"scheduler", "step"})
-            action = next((it for it in actions if it.label == landmark), None) or next(going_on, None)
+            wanted = [it for it in actions if it.label == landmark]
+            wanted += [it for kind in ("step", "scheduler") for it in actions if it.kind == kind]
+            action = next(iter(wanted), None)
             if action is None:
                 message = f"{landmark!r} cannot happen; what can: {sorted(it.label for it in actions)}"
                 raise LookupError(message)

@@ -9,7 +9,18 @@ from tests.schedules import ledger
 from tests.schedules.calls import short
 from tests.schedules.configurations import CHILD, FIXED_RUN_ID, foreign_run
 from tests.schedules.requests import Action
-from tests.schedules.world import ACTIVE, FAILED, QUEUED, REMOVED, STARTED, SUCCESS, Ledger, given_up, moment_of
+from tests.schedules.world import (
+    ACTIVE,
+    FAILED,
+    QUEUED,
+    REMOVED,
+    RESTARTING,
+    STARTED,
+    SUCCESS,
+    Ledger,
+    given_up,
+    moment_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +111,7 @@ def _present(world: World) -> datetime:
 
 def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[Action]:
     task = world.tasks[parent]
-    if not world.budget.clears:
+    if not world.budget.clears or task.state == RESTARTING:
         return
     spent = world.spend(clears=1)
     raised = task.try_number + task.retries
@@ -115,6 +126,11 @@ def _clear(world: World, configuration: Configuration, parent: int) -> Iterator[
             after = _cleared(spent, parent, task.max_tries)
             hidden = after.with_ledger(parent, after.ledgers[parent]._replace(is_hidden=True))
             yield Action(f"{name}, reported failed", "people", hidden)
+        if configuration.is_discarding and world.budget.losses:
+            # What its process still writes is kept.
+            bare = _without_record(cleared, parent).spend(losses=1)
+            restarting = bare.tasks[parent]._replace(state=RESTARTING, number=task.number)
+            yield Action(f"{name}, and its record is discarded", "people", bare.with_task(parent, restarting))
         return
     cleared = _cleared(spent, parent, raised)
     yield Action(name, "people", cleared)

@@ -16,6 +16,7 @@ from airflow_durable.core.errors import (
     DurableError,
     FixedRunFailedError,
     ForeignRunSkipError,
+    JournalReadError,
     LogicalDateTakenError,
     RecordDamagedError,
     RunIdsTakenError,
@@ -322,6 +323,9 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
         raise Violation("late", "the task gave up on a child that is not overdue")
     if isinstance(error, _NEVER):
         raise Violation("stuck", f"the task fails with {type(error).__name__}")
+    is_sure = not configuration.is_misread and not configuration.twofold and not _is_store_away(process)
+    if isinstance(error, JournalReadError) and is_sure:
+        raise Violation("stuck", "the task fails as a read was wrong, and none was")
     if isinstance(error, ForeignRunSkipError) and not any(it.request.is_skip for it in wanted):
         raise Violation("stock", "the task was skipped, and skip_when_already_exists is not set")
     if isinstance(error, FixedRunFailedError) and configuration.budget.failures == world.budget.failures:
@@ -335,6 +339,11 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
             return limits.UNPROVEN
         raise Violation("stock", f"nothing is in the way of what the task asks for: {type(error).__name__}")
     return _check_refusal(world, configuration, process, error)
+
+
+def _is_store_away(process: Process) -> bool:
+    last = process.step.outcomes[-1:]
+    return any(outcome.error for outcome in last)
 
 
 def _is_any_overdue(world: World, configuration: Configuration, process: Process) -> bool:

@@ -12,7 +12,7 @@ from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Action, checked
-from tests.schedules.world import ACTIVE, LEAP, Ledger, Process, Task, World, given_up, moment_of, parent_of
+from tests.schedules.world import ACTIVE, LEAP, RESTARTING, Ledger, Process, Task, World, given_up, moment_of, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,8 @@ class Simulation:
                 yield checked(label, "scheduler", after, partial(self._check, after, parent))
             if task.state == "deferred" and task.trigger is not None:
                 yield from self._fire(world, parent, name)
+            if task.state == RESTARTING:
+                yield Action(f"{name}try {task.try_number} is stopped", "scheduler", _stopped(world, parent))
 
     def _check(self, after: World, parent: int) -> str:
         properties.check_attempt(after, self.configuration, parent)
@@ -242,6 +244,16 @@ class Simulation:
                     left, label = spent, "is executed a second time beside itself"
                 left = self._with_process(left.with_task(parent, task), parent, again)
                 yield Action(f"{process.name}: {label}", "fault", left)
+
+
+def _stopped(world: World, parent: int) -> World:
+    """Stop the process of a task that was cleared. From then on nothing is written under its id."""
+    task = world.tasks[parent]
+    left = tuple(it for it in world.processes if it.parent != parent or it.task_number != task.number)
+    after = world.with_task(parent, task._replace(state="scheduled", number=task.number + 1))
+    # What it has written since is what has outlived the record.
+    account = world.ledgers[parent]
+    return after.with_ledger(parent, account._replace(lost="lost"))._replace(processes=left)
 
 
 def _without_harmless(world: World) -> World:

@@ -55,6 +55,7 @@ def test_a_used_run_under_a_fixed_run_id_is_not_taken_where_the_look_up_failed()
         "try 2: get .1",
         "try 2: get .2",
         "try 2: get .call_00002",
+        "try 2: get .call_00002.1",
         "try 2: look fails, the server is away",
     )
     assert ended == ("failed", ["conf 1.1"])
@@ -221,41 +222,35 @@ def test_a_marked_start_is_not_enough_for_a_task_that_waits_by_now() -> None:
 
 
 def test_a_used_up_run_that_is_written_down_does_not_hide_the_clear() -> None:
-    # The first entry was lost. The write by which that is found out had the numbers of the try that wrote it, so the
-    # next try took itself for an automatic retry, and took the outcome of before the clear.
-    configuration = Configuration(
-        mode=Mode.DEFER,
-        identity="run id",
-        is_discarding=True,
-        budget=Budget(faults=0, clears=1, failures=0, people=0, edits=0, losses=1, remakes=0),
-    )
-    schedule = [
-        "try 1 starts",
-        "try 1: set .0",
-        "try 1: submit fixed: created",
+    # The record was lost. The entry that says what became of the run had the numbers of the try that wrote it. That try
+    # died, so the next one took itself for an automatic retry, and took the outcome of before the clear.
+    configuration = Configuration(Mode.DEFER, RUN_ID, is_discarding=True, budget=Budget(faults=1, clears=1, losses=1))
+    world = steer(
+        configuration,
         "try 1: defers",
         "fixed succeeds",
-        "the record of the task is lost",
-        "the trigger sees success; try 1 resumes",
-        "try 1: set .1",
         "try 1: succeeds",
-        "a person clears the task",
-        "try 2 starts",
-        "try 2: get .0",
-        "try 2: look-up of fixed: success",
-        "try 2: get .0",
+        "a person clears the task, and its record is discarded",
         "try 2: set .0",
-        "try 2: get .0",
-        "try 2: get .1",
-        "try 2: fails with JournalReadError",
-        "try 3 starts",
-        "try 3: get .0",
-        "try 3: get .1",
-        "try 3: get .2",
-        "try 3: get .call_00002",
-        "try 3: look-up of fixed: success",
-    ]
-    replay(configuration, schedule)
+        "try 2: is killed",
+    )
+    assert finish(configuration, world).tasks[0].state == FAILED
+
+
+def test_an_entry_that_outlives_the_record_costs_no_try() -> None:
+    # A clear discards the record, and the process of the cleared try still writes. The next try read that there was no
+    # first entry, wrote it, found the next one, and failed, as a read was wrong.
+    configuration = Configuration(Mode.WAIT, is_discarding=True, budget=Budget(clears=1, losses=1))
+    world = steer(
+        configuration,
+        f"try 1: submit {FIRST}: created",
+        "a person clears the task, and its record is discarded",
+        f"{FIRST} succeeds",
+        "try 1: set .1",
+        "try 1 is stopped",
+    )
+    ended = finish(configuration, world)
+    assert (ended.tasks[0].state, ended.tasks[0].try_number) == (SUCCESS, 2)
 
 
 def test_what_a_clear_had_started_is_not_reset_for_that_clear() -> None:

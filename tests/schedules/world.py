@@ -39,6 +39,9 @@ FAILED = "failed"
 HEALTHY = frozenset({ACTIVE, SUCCESS})
 ENDED = frozenset({"success", "failed", "skipped"})
 REMOVED = "removed"
+RESTARTING = "restarting"
+"""It was cleared while it ran, and its process has not been stopped yet. What that writes is accepted, as the task
+instance still has its id (``models/taskinstance.py``, ``clear_task_instances``)."""
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -166,7 +169,7 @@ class Task(NamedTuple):
     """
     A parent's task instance, and its Dag run.
 
-    :param state: ``scheduled``, ``running``, ``deferred``, ``removed``, or ended.
+    :param state: ``scheduled``, ``running``, ``deferred``, ``restarting``, ``removed``, or ended.
     :param number: its id. A superseded process has another.
     :param clear_number: its Dag run's.
     :param execution: how many executions of this try there were before.

@@ -34,7 +34,7 @@ from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
 from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.core.timeouts import clock_after
-from airflow_durable.task.journal import _CallEntries
+from airflow_durable.task.journal import StoreJournal, _CallEntries
 from tests.schedules import attempts, calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
 from tests.schedules.world import SUCCESS, Budget, see
@@ -421,6 +421,14 @@ WRONG = (
         property(_always(answer=True), _always(answer=None)),
         "duplicate",
         _WAIT._replace(is_misread=True, budget=Budget(clears=1, losses=1)),
+    ),
+    Wrong(
+        "what has outlived the first entry is not read",
+        StoreJournal,
+        "_read_all",
+        lambda journal, call: journal._read_from(call, 0),
+        "stuck",
+        _WAIT._replace(is_discarding=True, budget=Budget(clears=1, losses=1)),
     ),
     Wrong("the first entry counts, not the newest", _CallEntries, "newest", _first_entry, "lost", _CLEAR),
     Wrong(

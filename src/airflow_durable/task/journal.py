@@ -133,8 +133,20 @@ class StoreJournal:
         return answer
 
     def _read_all(self, call: int) -> _CallEntries:
-        entries = _CallEntries(self._task_instance_id, is_read=True)
-        while (stored := self._get(call, len(entries.found))) is not None:
+        """
+        Read the entries from the first one on; where that is gone, those that have outlived it.
+
+        A clear deletes the record (3.4), and the process of a cleared try still writes until it is stopped: the entry
+        after those that are gone. If more than the first are gone, nothing is found here. Then this try's own entries
+        come first, so those that have outlived the record count no more.
+        """
+        entries = self._read_from(call, 0)
+        outlived = entries if entries.found else self._read_from(call, 1)
+        return outlived if outlived.found else entries
+
+    def _read_from(self, call: int, start: int) -> _CallEntries:
+        entries = _CallEntries(self._task_instance_id, is_read=True, start=start)
+        while (stored := self._get(call, entries.next)) is not None:
             record = self._load(stored)
             if not entries.found and stored["version"] == FIRST_VERSION:
                 entries.is_first_version = True
