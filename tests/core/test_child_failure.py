@@ -16,6 +16,7 @@ from airflow_durable.core.errors import (
     FixedRunFailedError,
     LookUpFailedError,
     ReconcilerMissingError,
+    SubmissionUnknownError,
 )
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, Phase, Proof, Request
 from airflow_durable.core.record import Record
@@ -29,6 +30,7 @@ from .fakes import (
     RETRIES,
     Crash,
     FakePort,
+    Fault,
     Run,
     Server,
     _die,
@@ -56,6 +58,61 @@ def failed(request: Request = FAIL, *, server: Server | None = None) -> Server:
 
 def decided(server: Server) -> list[Decision]:
     return [decision for decision, *_ in server.told]
+
+
+# A child that had failed before the try began costs it nothing, also if that is not known at once.
+
+
+@pytest.mark.parametrize("mode", [Mode.WAIT, Mode.DEFER])
+@pytest.mark.parametrize(
+    ("request_", "decisions", "states"),
+    [
+        (ask(), [Decision.RESUBMIT, Decision.TERMINAL_RESUBMIT], ["failed", "success"]),
+        (RESUME, [Decision.RESUBMIT, Decision.RESUME], ["success"]),
+        (replace(ask_fixed_id(), is_reset=True), [Decision.RESUBMIT, Decision.RESET], ["success"]),
+    ],
+    ids=["fresh", "resume", "reset"],
+)
+def test_a_look_up_that_fails_does_not_cost_the_last_try(
+    request_: Request, decisions: list[Decision], states: list[str], mode: Mode
+) -> None:
+    """The run was sent again, and what the 409 found was waited for, whatever its state was."""
+    request = replace(request_, mode=mode)
+    server = failed(request)
+    server.on_sleep = reconcile if request_ is RESUME else lambda server: server.end_all("success")
+    run_try(FakePort(server, attempt(4), faults={"look_up": [AWAY]}), request)
+    assert decided(server) == decisions
+    assert server.states() == states
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [(FAIL, ChildRunFailedError), (ask_fixed_id(), FixedRunFailedError)],
+    ids=["fail", "no reset"],
+)
+def test_where_a_failure_is_the_end_it_is_so_if_a_look_up_fails(request_: Request, error: type[Exception]) -> None:
+    server = failed(request_)
+    with pytest.raises(error):
+        run_try(FakePort(server, attempt(4), faults={"look_up": [AWAY]}), request_)
+    assert server.states() == ["failed"]
+
+
+@pytest.mark.parametrize("version", [(3, 1), (3, 2), (3, 3)])
+def test_a_first_try_that_is_executed_again_is_not_lost_by_the_child_of_the_first_execution(
+    version: tuple[int, int],
+) -> None:
+    server = failed(ask(), server=Server(version))
+    run_try(FakePort(server, attempt(1)), ask())
+    assert server.states() == ["failed", "success"]
+
+
+def test_a_child_that_this_try_started_and_that_failed_at_once_is_its_failure() -> None:
+    """The reply was lost, and the child had failed when it was looked up."""
+    server = Server(on_sleep=lambda server: server.end_all("failed"))
+    lost = Fault(SubmissionUnknownError("child", "x", "no answer"), is_after=True)
+    with pytest.raises(ChildRunFailedError):
+        run_try(FakePort(server, attempt(1), faults={"submit": [lost]}), ask())
+    assert server.states() == ["failed"]
 
 
 # Fail.

@@ -115,9 +115,9 @@ def test_the_full_golden_file_has_something_in_every_field() -> None:
 
 def test_the_date_of_an_adopted_run_is_stored_only_where_there_is_one() -> None:
     adopted = replace(MINIMAL, adopted=STARTED)
-    stored = dump(adopted)
-    assert stored == {**dump(MINIMAL), "adopted": STARTED.isoformat()}
-    assert load(json.loads(json.dumps(stored))) == adopted
+    golden = read_golden("record_v2_adopted.json")
+    assert dump(adopted) == golden == {**dump(MINIMAL), "adopted": STARTED.isoformat()}
+    assert load(golden) == adopted
 
 
 # Keys.

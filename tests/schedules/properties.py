@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core.errors import (
     CallsDifferError,
+    ChildRunFailedError,
     ChildRunForeignError,
     DurableError,
     FixedRunFailedError,
@@ -326,19 +327,23 @@ def check_failure(world: World, configuration: Configuration, process: Process, 
     is_sure = not configuration.is_misread and not configuration.twofold and not _is_store_away(process)
     if isinstance(error, JournalReadError) and is_sure:
         raise Violation("stuck", "the task fails as a read was wrong, and none was")
+    if isinstance(error, ChildRunFailedError):
+        _check_lost_try(world, configuration, process, error)
     if isinstance(error, ForeignRunSkipError) and not any(it.request.is_skip for it in wanted):
         raise Violation("stock", "the task was skipped, and skip_when_already_exists is not set")
     if isinstance(error, FixedRunFailedError) and configuration.budget.failures == world.budget.failures:
         raise Violation("stuck", "the task gave up because its child failed, and none has failed")
     if isinstance(error, CallsDifferError) and not configuration.edits and not configuration.is_volatile:
         raise Violation("stuck", "the task fails as its calls differ, and nobody edited them")
-    if not isinstance(error, _REFUSALS):
-        return ""
-    if not _is_any_in_the_way(world, process):
-        if configuration.identity == REPLY and isinstance(error, ChildRunForeignError) and not error.is_run_known:
-            return limits.UNPROVEN
-        raise Violation("stock", f"nothing is in the way of what the task asks for: {type(error).__name__}")
-    return _check_refusal(world, configuration, process, error)
+    return _check_refusal(world, configuration, process, error) if isinstance(error, _REFUSALS) else ""
+
+
+def _check_lost_try(world: World, configuration: Configuration, process: Process, error: ChildRunFailedError) -> None:
+    """Check that the child had not failed before the try began, unless its failure is to be the end."""
+    run = world.run(error.dag_id, error.run_id)
+    is_end = configuration.on_child_failure is OnChildFailure.FAIL
+    if run is not None and not is_end and (run.key, run.clear_number) in process.failed:
+        raise Violation("stuck", f"the try is lost by {run.run_id}, which had failed before it began")
 
 
 def _is_store_away(process: Process) -> bool:
@@ -362,6 +367,10 @@ def _is_any_in_the_way(world: World, process: Process) -> bool:
 
 
 def _check_refusal(world: World, configuration: Configuration, process: Process, error: DurableError) -> str:
+    if not _is_any_in_the_way(world, process):
+        if configuration.identity == REPLY and isinstance(error, ChildRunForeignError) and not error.is_run_known:
+            return limits.UNPROVEN
+        raise Violation("stock", f"nothing is in the way of what the task asks for: {type(error).__name__}")
     asked = world.ledgers[process.parent].asked
     for call, it in enumerate(process.step.start.wanted, 1):
         for run in world.runs:

@@ -12,7 +12,19 @@ from tests.schedules.attempts import ENDS, SUPERSEDED, Start, Tree
 from tests.schedules.configurations import BESIDE
 from tests.schedules.properties import Violation
 from tests.schedules.requests import Action, checked
-from tests.schedules.world import ACTIVE, LEAP, RESTARTING, Ledger, Process, Task, World, given_up, moment_of, parent_of
+from tests.schedules.world import (
+    ACTIVE,
+    FAILED,
+    LEAP,
+    RESTARTING,
+    Ledger,
+    Process,
+    Task,
+    World,
+    given_up,
+    moment_of,
+    parent_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,7 +160,9 @@ class Simulation:
     @staticmethod
     def _with_process(world: World, parent: int, step: Step) -> World:
         task, demand = world.tasks[parent], world.ledgers[parent].demand
-        process = Process(step, parent, task.number, task.try_number, task.execution, task.life, demand)
+        is_resumed = step.start.resumed is not None
+        failed = frozenset((run.key, run.clear_number) for run in world.runs if run.state == FAILED and not is_resumed)
+        process = Process(step, parent, task.number, task.try_number, task.execution, task.life, demand, failed)
         return world._replace(processes=(*world.processes, process))
 
     # What tries do.

@@ -263,7 +263,12 @@ class Ledger(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A try that is being executed, perhaps after the server has given it up."""
+    """
+    A try that is being executed, perhaps after the server has given it up.
+
+    :param failed: which runs had failed before it began, and how often each had been cleared by then. Empty of a try
+        that was deferred. For the oracle.
+    """
 
     step: Step
     parent: int
@@ -272,6 +277,7 @@ class Process(NamedTuple):
     execution: int
     life: int
     demand: int
+    failed: frozenset[tuple[tuple[str, str], int]] = frozenset()
 
     @property
     def name(self) -> str:

@@ -90,7 +90,7 @@ class _LateWriter:
         return is_created
 
 
-_send, _trigger, _find_clear = sending.send, protocol.trigger, protocol._find_clear
+_send, _trigger, _find_clear, _meet = sending.send, protocol.trigger, protocol._find_clear, protocol._meet
 _finish, _wait = attempts._finish, waiting.wait
 _check, _check_start = timeouts.check, timeouts._check_start
 _decide_action, _is_over, reconcile_decide = reconcile._decide_action, reconcile._is_over, reconcile.decide
@@ -197,6 +197,15 @@ def _resetting_for_good(
     if not isinstance(seen, Look) and record.is_reset_pending(seen):
         return Decision.RESET
     return decide(record, request, attempt, seen, clear, **rest)
+
+
+def _join_what_is_there(  # noqa: PLR0913, PLR0917 - as the real one
+    port: Port, request: Request, attempt: Attempt, record: Record, found: ChildRun, clear: Clear | None
+) -> protocol.Started:
+    """Wait for what a 409 points to, also if it has failed."""
+    if clear is None and record.is_author_of(found, attempt):
+        return protocol.Started(record, found)
+    return _meet(port, request, attempt, record, found, clear)
 
 
 def _fresh_when_failed(right: Decision, seen: ChildRun | Look) -> Decision | None:
@@ -670,6 +679,14 @@ WRONG = (
         _as_if_sent,
         "resumed",
         _RESUMING._replace(identity=RUN_ID, is_reset=True, foreign="run", budget=Budget(faults=1, failures=1)),
+    ),
+    Wrong(
+        "a failed run that a 409 points to is waited for",
+        protocol,
+        "_meet",
+        _join_what_is_there,
+        "stuck",
+        _WAIT._replace(budget=Budget(faults=1, failures=1)),
     ),
     Wrong(
         "a refused request keeps the old identity", Record, "is_same_identity", _always(answer=True), "stuck", _REFUSED

@@ -322,7 +322,9 @@ def _meet(  # noqa: PLR0913, PLR0917 - what a try knows when it finds a run
         # Not what this try sent. A task instance of its name that was deleted sent it, and its entry is overwritten,
         # or was never kept.
         clear = Clear(is_anew=False)
-    if clear is None and record.is_author_of(found, attempt):
+    # What had failed before this try asked for it costs the try nothing: it is decided about, as after a look-up.
+    has_failed_before = request.is_failure(found.state) and not record.is_sent_as(found)
+    if clear is None and record.is_author_of(found, attempt) and not has_failed_before:
         port.report(Decision.RECONNECT, record, found)
         return Started(record, found, is_settled=request.mode is Mode.FIRE_AND_FORGET)
     return _act(port, request, attempt, record, found, clear)
