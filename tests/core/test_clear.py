@@ -315,6 +315,16 @@ def test_an_unreadable_run_is_submitted_again_and_met(ask_it: Callable[[], Reque
     assert server.told[0][0] is Decision.RESUBMIT
 
 
+@pytest.mark.parametrize("ask_it", [ask_fixed_id, ask_fixed_date])
+def test_a_used_run_that_could_not_be_read_is_still_its_own(ask_it: Callable[[], Request]) -> None:
+    """Its date was forgotten, so that after an edit of the conf it counted as somebody else's."""
+    server = Server()
+    run_try(FakePort(server, attempt(1), conf="old"), ask_it())
+    with pytest.raises(RunUsedUpError):
+        run_try(FakePort(server, cleared(2), conf="new", faults={"look_up": [AWAY]}), ask_it())
+    assert len(server.runs) == 1
+
+
 def test_an_unreadable_run_with_another_request_is_not_taken_after_a_clear() -> None:
     server = Server()
     crash_while_waiting(server, ask(), conf="old")

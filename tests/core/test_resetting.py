@@ -407,6 +407,19 @@ def test_start_timeout_of_what_the_task_starts_over_itself_is_over_once(*, is_re
     assert server.seconds - began < 2 * 20.0
 
 
+@pytest.mark.parametrize("ask_it", [ask_fixed_id, ask_fixed_date])
+def test_a_timeout_of_a_foreign_run_that_is_reset_is_over_once(ask_it: Callable[[], Request]) -> None:
+    """The reset was taken for a clear by a person, so the timeout began once more when it was over."""
+    request = replace(ask_it(), is_reset=True, start_timeout_seconds=20.0)
+    server = Server(on_sleep=lambda server: None)
+    server.create("child", Run(request.run_id or "", FIXED_DATE, "success"))
+    began = server.seconds
+    with pytest.raises(StartTimeoutError):
+        run_try(FakePort(server, attempt(1)), request, poke_interval=5.0)
+    assert server.only_run().clear_number == 1
+    assert server.seconds - began < 2 * 20.0
+
+
 def test_another_run_of_the_name_is_reset_once_though_the_try_dies() -> None:
     server = failed()
 

@@ -237,6 +237,7 @@ def _start_fresh(  # noqa: PLR0913, PLR0917 - what a try knows when it decides t
     record = sending.new_record(request, attempt, previous, is_anew=clear is not None)
     # The record that is reported is that of the run that was decided about.
     port.report(decision, previous if previous and seen else record, seen)
+    record = record.with_dates_of(previous)
     dated = sending.with_new_dates(port, request, attempt, record, taken=previous.dates if previous else ())
     now = port.now()
     dated = replace(dated, clock=timeouts.new_clock(request, now), asks=asks_of(request.on_parent_end))
@@ -340,7 +341,8 @@ def _end_like_stock(port: Port, request: Request, record: Record, found: ChildRu
     """
     is_left = not record.is_same_identity(request)
     if request.is_reset and not is_left:
-        return _reset(port, request, record, found)
+        clock = timeouts.new_clock(request, port.now(), clear_number=(found.clear_number or 0) + 1)
+        return _reset(port, request, replace(record, clock=clock), found)
     # Nothing is asked for a run that is not adopted; and a foreign run was not reset, as far as is known.
     record = replace(record, asks=None, reset=record.reset if is_own else None)
     # People who read the record see what became of the run. And a journal that had wrongly seemed to have no entry is

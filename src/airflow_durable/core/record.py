@@ -197,6 +197,13 @@ class Record:
         known = self.dates if ours is None or ours in self.dates else (*self.dates, ours)[-MAX_DATES:]
         return replace(self, logical_date=logical_date, run_after=run_after, dates=known)
 
+    def with_dates_of(self, previous: Record | None) -> Record:
+        """Return the record of a run that is asked for again: under a fixed identity an earlier one may be there."""
+        known = previous and (previous.dag_id, previous.run_id, previous.proof)
+        if previous is None or known != (self.dag_id, self.run_id, self.proof):
+            return self
+        return replace(self, dates=previous.dates, adopted=previous.adopted)
+
     def with_seen(self, run: ChildRun) -> Record:
         """Return the record of a run that is adopted: what it has in the place of what is ours makes it ours."""
         seen = self._ours_of(run)
