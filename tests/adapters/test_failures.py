@@ -92,7 +92,7 @@ def test_the_run_under_the_fixed_id_failed(supervisor: Supervisor, mode: dict[st
     said(
         finish(supervisor, dag, try_number=2),
         "Child run 'fixed' of Dag 'child' is failed, and its trigger_run_id or logical_date is fixed",
-        "Clear that run and then this task (it waits for the run again), or set reset_dag_run=True",
+        "If that run has what this task asks for now, clear it and, while it is active, this task",
         state="failed",
     )
     assert (supervisor.states(), supervisor.only_run().clear_number) == (["failed"], 0)

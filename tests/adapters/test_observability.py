@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,6 +153,20 @@ def test_a_lost_reply_of_the_attempts_own_is_no_reconnect(counted: list[tuple[st
     lines = report((Decision.FRESH_SUBMIT, None), (Decision.RECONNECT, ChildRun("running")), is_prior=False)
     assert [name for name, _ in counted] == ["resumable_job.fresh_submit"]
     assert lines[-1].startswith("The run is there already: an earlier request of this try arrived.")
+
+
+def test_a_run_that_an_earlier_life_started_is_no_lost_reply() -> None:
+    """It was said that an earlier request of this try had arrived."""
+    sent, theirs = NOW, NOW - timedelta(hours=1)
+    record = replace(RECORD, logical_date=sent, dates=(sent,), tries=())
+    for date, said in (
+        (theirs, "of a Dag run with the same name, started it"),
+        (sent, "an earlier request of this try"),
+    ):
+        lines = Lines()
+        reporter = observability.Reporter(lines, "TriggerDagRunOperator", 1, {})
+        reporter.decided(Decision.RECONNECT, record, ChildRun("running", 0, date))
+        assert said in lines[-1]
 
 
 def test_the_team_is_a_tag(counted: list[tuple[str, dict[str, str]]]) -> None:

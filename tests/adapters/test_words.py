@@ -122,8 +122,10 @@ def test_a_fixed_run_whose_outcome_was_used(supervisor: Supervisor, mode: dict[s
     assert outcome.state == "failed"
     assert str(outcome.error) == (
         f"Dag 'child' already has the run 'fixed'. This task started it before it was cleared; it is {state}, and "
-        f"there can be no second run with a fixed trigger_run_id or logical_date. Nothing was triggered. Clear that "
-        f"run and then this task (it waits for the run again), or set reset_dag_run=True."
+        f"there can be no second run with a fixed trigger_run_id or logical_date. Nothing was triggered. If that run "
+        f"has what this task asks for now, clear it and, while it is active, this task: it waits for that run. If the "
+        f"conf or the date was edited, delete that run and clear this task: it starts the run again. Or set "
+        f"reset_dag_run=True and clear this task: it resets that run, which keeps its conf."
     )
 
 

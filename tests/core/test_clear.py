@@ -557,3 +557,23 @@ def test_a_later_call_whose_first_entry_is_gone_is_continued() -> None:
     assert list(server.store) == [key_of(2, 1)]
     run_calls(FakePort(server, attempt(2, max_tries=1, retries=0, clear_number=1)), [ask(), ask()])
     assert server.states() == ["success"] * 4
+
+
+# What the errors of a fixed identity say to do works.
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_a_fixed_run_is_waited_for_when_it_was_cleared_or_started_again_when_it_was_deleted(state: str) -> None:
+    """The conf was edited: to clear the run does not help then, as the error once promised."""
+    server = Server()
+    crash_while_waiting(server, ask_fixed_id(), conf="old")
+    server.end_all(state)
+    for number, conf in ((2, "new"), (3, "new")):
+        with pytest.raises((RunUsedUpError, FixedRunFailedError), match="If the conf or the date was edited, delete"):
+            run_try(FakePort(server, cleared(number), conf=conf), ask_fixed_id())
+        run = server.only_run()
+        run.state, run.clear_number = "queued", run.clear_number + 1
+    crash_while_waiting(server, ask_fixed_id(), at=cleared(4), conf="old")
+    server.runs.clear()
+    run_try(FakePort(server, cleared(5), conf="new"), ask_fixed_id())
+    assert server.confs() == ["new"]

@@ -211,6 +211,12 @@ class ChildRunForeignError(DurableError):
         self.is_run_known = not is_left
 
 
+_RUN_AGAIN = (
+    "If that run has what this task asks for now, clear it and, while it is active, this task: it waits for that run. "
+    "If the conf or the date was edited, delete that run and clear this task: it starts the run again."
+)
+
+
 class RunUsedUpError(DurableError):
     """The run under the fixed identity is this task's own, and its outcome was used before the task was cleared."""
 
@@ -220,7 +226,8 @@ class RunUsedUpError(DurableError):
         super().__init__(
             f"Dag {dag_id!r} already has the run {run_id!r}. This task started it before it was cleared; it is "
             f"{state}, and there can be no second run with a fixed trigger_run_id or logical_date. Nothing was "
-            f"triggered. Clear that run and then this task (it waits for the run again), or set reset_dag_run=True."
+            f"triggered. {_RUN_AGAIN} Or set reset_dag_run=True and clear this task: it resets that run, which keeps "
+            f"its conf."
         )
 
 
@@ -262,8 +269,8 @@ class FixedRunFailedError(DurableError):
     def __init__(self, dag_id: str, run_id: str, state: str) -> None:
         super().__init__(
             f"Child run {run_id!r} of Dag {dag_id!r} is {state}, and its trigger_run_id or logical_date is fixed, so "
-            f"there can be no fresh run. Nothing was triggered. Clear that run and then this task (it waits for the "
-            f"run again), or set reset_dag_run=True and clear this task: it resets that run."
+            f"there can be no fresh run. Nothing was triggered. {_RUN_AGAIN} Or set reset_dag_run=True and clear this "
+            f"task: it resets that run, which keeps its conf."
         )
 
 

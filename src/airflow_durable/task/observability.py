@@ -59,6 +59,10 @@ _MESSAGES = {
     Decision.REFUSE: "The run under the fixed identity failed, and reset_dag_run is not set.",
 }
 _LOST_REPLY = "The run is there already: an earlier request of this try arrived. Continuing with it."
+_STARTED_BEFORE = (
+    "The run is there already, and active: an earlier execution of this task, or of a Dag run with the same name, "
+    "started it. Continuing with it."
+)
 _BESIDE = (
     "Starting a fresh run beside an active one that this task triggered before it was cleared. End that run if it is "
     "not wanted: mark it as failed."
@@ -105,7 +109,9 @@ class Reporter:
         level = "warning" if decision in {Decision.WAIT_OUT, Decision.TERMINAL_RESUBMIT, Decision.RESUME} else "info"
         text = _MESSAGES[decision]
         if is_own_reply_lost:
-            text = _LOST_REPLY
+            # Without details, or without a date of ours, nothing tells the two apart.
+            is_other = isinstance(seen, ChildRun) and seen.logical_date is not None and not record.is_sent_as(seen)
+            text = _STARTED_BEFORE if is_other else _LOST_REPLY
         elif decision is Decision.FRESH_SUBMIT and isinstance(seen, ChildRun):
             text, level = (_BESIDE, "warning") if seen.is_active else (_ANEW, "info")
         write_line(self._log, level, text, dag_id=record.dag_id, run_id=record.run_id, state=state or "unknown")
