@@ -323,7 +323,7 @@ def test_the_configuration_has_defaults_for_all_tasks() -> None:
     assert run_python(code) == "fresh None None False"
     code = (
         "from airflow_durable import TriggerDagRunOperator as T\n"
-        "try: T(task_id='a', trigger_dag_id='b')\n"
+        "try: T(task_id='a', trigger_dag_id='b', retries=1, durable=True)\n"
         "except ValueError as error: print(error)"
     )
     said = run_python(code, AIRFLOW__DURABLE__RUN_TIMEOUT="an hour")

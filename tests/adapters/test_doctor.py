@@ -106,6 +106,9 @@ def test_what_is_wrong_is_found(fields: dict[str, Any], options: dict[str, Any],
         ("state_store.backend", "ours.Backend", "state_backend", "warning"),
         ("workers.state_store_backend", "ours.Backend", "state_backend", "warning"),
         ("state_store.default_retention_days", "7", "retention", "note"),
+        ("durable.start_timeout", "1h", "unusable_default", "problem"),
+        ("durable.run_timeout", "0", "unusable_default", "problem"),
+        ("durable.on_parent_end", "kill", "unusable_default", "problem"),
     ],
 )
 def test_options_that_work_against_it(option: str, value: str, check: str, severity: str) -> None:
@@ -150,6 +153,31 @@ def test_the_switch_decides_what_a_stock_task_is() -> None:
     assert standing(mode=Mode.DURABLE) == (Standing.SWITCHED, 0)
     assert standing(mode=Mode.DURABLE, min_retries=3) == (Standing.SWITCHED, 3)
     assert standing(mode=Mode.DURABLE, excepted=("dag.*",))[0] is Standing.EXCLUDED
+
+
+def test_a_default_that_cannot_be_used_makes_the_switch_do_nothing() -> None:
+    """As the switch itself does; what it leaves alone anyway has its own reason."""
+    tasks = (task("stock", STOCK_MODULE), task("tagged", STOCK_MODULE, tags=frozenset({"not-durable"})), task("ours"))
+    found = look(*tasks, switch=Switch(mode=Mode.DURABLE), options={"durable.start_timeout": "1h"})
+    standings = {one.task.key.task_id: one.standing for one in found.tasks}
+    assert standings == {"stock": Standing.NOT_POSSIBLE, "tagged": Standing.EXCLUDED, "ours": Standing.DURABLE}
+    says = " ".join(one.says for one in found.findings)
+    assert "[durable] start_timeout = 1h cannot be used" in says
+    assert "1 task cannot be made durable: a default in [durable] cannot be used: start_timeout" in says
+
+
+@pytest.mark.parametrize(
+    ("version", "value", "found"),
+    [
+        ("3.2.2", "resume", ["unusable_default"]),
+        ("3.3.2", "resume", []),
+        ("3.2.2", "fail", []),
+        ("3.3.2", " ", []),
+    ],
+)
+def test_a_default_may_need_a_task_state_store(version: str, value: str, found: list[str]) -> None:
+    diagnosis = look(task("one"), airflow_version=version, options={"durable.on_child_failure": value})
+    assert checks(diagnosis, Severity.PROBLEM) == found
 
 
 class Safe(StockTriggerDagRunOperator):

@@ -194,6 +194,27 @@ def test_the_environment_changes_the_default() -> None:
     assert run_python(DEFAULT, **configured) == "True False"
 
 
+UNUSABLE = """
+from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Operator
+assert Operator(task_id="t", trigger_dag_id="c", retries=1, durable=False).start_timeout == "1h"
+Operator(task_id="u", trigger_dag_id="c", retries=1, durable=True, start_timeout=60, on_parent_end="abandon")
+for given in ({"durable": True, "on_parent_end": "abandon"}, {"durable": False, "start_timeout": "2h"}):
+    try:
+        Operator(task_id="v", trigger_dag_id="c", retries=1, **given)
+    except ValueError as error:
+        print(error, end=" | ")
+print("end")
+"""
+
+
+def test_a_default_that_cannot_be_used_is_refused_only_where_it_is_used() -> None:
+    configured = {"AIRFLOW__DURABLE__START_TIMEOUT": "1h", "AIRFLOW__DURABLE__ON_PARENT_END": "kill"}
+    is_durable, is_not, _ = run_python(UNUSABLE, **configured).split(" | ")
+    says = "start_timeout of task 'v' must be a number of seconds, more than 0, a timedelta or None, not"
+    assert is_durable == f"{says} '1h'. It is the default in [durable]."
+    assert is_not == f"{says} '2h'."
+
+
 def test_the_class_is_the_stock_one_otherwise() -> None:
     assert issubclass(TriggerDagRunOperator, StockTriggerDagRunOperator)
     for name in ("template_fields", "template_fields_renderers", "ui_color", "operator_extra_links"):

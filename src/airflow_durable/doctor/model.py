@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from airflow_durable.defaults import OPTIONS, find_unusable
 from airflow_durable.switch.settings import Switch
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.model import TaskKey
     from airflow_durable.metadata.trigger_tasks import TriggerTask
     from airflow_durable.switch.verdict import Kind
+
+
+STORE_SINCE = (3, 3)
+"""The first Airflow with a task state store."""
 
 
 class Severity(str, Enum):
@@ -101,6 +106,12 @@ class Facts:
     def minor(self) -> tuple[int, ...]:
         """The Airflow version's first two numbers."""
         return version_of(self.airflow_version)[:2]
+
+    @property
+    def unusable_defaults(self) -> dict[str, str]:
+        """The defaults in ``[durable]`` that no durable task can have, by name: what each has to be."""
+        given = {name: self.options.get(f"durable.{name}", "") for name in OPTIONS}
+        return dict(find_unusable(given, has_store=self.minor >= STORE_SINCE))
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Return an option that is True or False."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_durable.core.model import Parent
 from airflow_durable.core.run_ids import child_run_id
+from airflow_durable.defaults import OPTIONS
 from airflow_durable.doctor.model import Finding, Severity
 from airflow_durable.durations import format_duration
 
@@ -38,6 +39,7 @@ READ = (
     EXECUTOR,
     DEFAULT_DURABLE,
     DEFAULT_DEFERRABLE,
+    *(f"durable.{name}" for name in OPTIONS),
 )
 """All that are read, beside those of the switch."""
 
@@ -51,6 +53,15 @@ def check(facts: Facts) -> Iterator[Finding]:
     """Yield what there is to know of the configuration."""
     for problem in facts.switch.problems:
         yield Finding(Severity.PROBLEM, "switch_option", problem, "Correct it.")
+    for name, needed in facts.unusable_defaults.items():
+        yield Finding(
+            Severity.PROBLEM,
+            "unusable_default",
+            f"[durable] {name} = {facts.options[f'durable.{name}']} cannot be used: it must be {needed}. Dag files "
+            f"with durable tasks of airflow_durable's operators have an import error, and stock_operators makes no "
+            f"task durable.",
+            "Correct it, or remove it.",
+        )
     yield from _check_heartbeats(facts)
     yield from _check_pattern(facts)
     yield from _check_store(facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.doctor.model import Assessed, Facts, Finding, Severity, Standing
+from airflow_durable.doctor.model import STORE_SINCE, Assessed, Facts, Finding, Severity, Standing
 from airflow_durable.layout import count
 from airflow_durable.switch.settings import Mode
 from airflow_durable.switch.verdict import Kind, Verdict, classify_serialized
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from airflow_durable.metadata.trigger_tasks import TriggerTask
-
-_STORE_SINCE = (3, 3)
 
 
 def assess(facts: Facts, task: TriggerTask) -> Assessed:
@@ -52,10 +50,20 @@ def _classify(facts: Facts, task: TriggerTask) -> Verdict:
     name = (task.module, task.type_name)
     if verdict.kind is Kind.MAYBE_SUBCLASS and name in facts.unsafe_classes:
         reason = facts.unsafe_classes[name]
-        return Verdict(Kind.SUBCLASS) if reason is None else Verdict(Kind.NOT_POSSIBLE, reason)
+        return (
+            _without_defaults(facts, Verdict(Kind.SUBCLASS)) if reason is None else Verdict(Kind.NOT_POSSIBLE, reason)
+        )
     if verdict.kind is Kind.STOCK and facts.missing_parts:
         return Verdict(Kind.NOT_POSSIBLE, f"the standard provider lacks {', '.join(facts.missing_parts)}")
-    return verdict
+    return _without_defaults(facts, verdict)
+
+
+def _without_defaults(facts: Facts, verdict: Verdict) -> Verdict:
+    """Return the verdict, but for a default in ``[durable]`` that cannot be used: then the switch changes no task."""
+    names = ", ".join(facts.unusable_defaults)
+    if not names or not verdict.is_changed:
+        return verdict
+    return Verdict(Kind.NOT_POSSIBLE, f"a default in [durable] cannot be used: {names}")
 
 
 def check(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
@@ -95,7 +103,7 @@ def _check_identity(facts: Facts, durable: Sequence[Assessed]) -> Iterator[Findi
     if not fixed:
         return
     what = f"{count(len(fixed), 'durable task')} with a fixed trigger_run_id or logical_date"
-    if facts.minor >= _STORE_SINCE:
+    if facts.minor >= STORE_SINCE:
         yield Finding(
             Severity.NOTE,
             "fixed_identity",
@@ -175,7 +183,7 @@ def _check_switch(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
             _names(recorded),
         )
     switched = [one for one in tasks if one.standing is Standing.SWITCHED and one.task.key not in facts.recorded]
-    if switched and facts.kind == "database" and facts.minor >= _STORE_SINCE:
+    if switched and facts.kind == "database" and facts.minor >= STORE_SINCE:
         yield Finding(
             Severity.NOTE,
             "switch_unproven",
@@ -201,7 +209,7 @@ def _check_switch(facts: Facts, tasks: Sequence[Assessed]) -> Iterator[Finding]:
             Severity.WARNING if facts.switch.mode is Mode.DURABLE else Severity.NOTE,
             "not_possible",
             f"{count(len(chosen), 'task')} cannot be made durable: {reason}.",
-            "Change the class, or leave it as it is.",
+            "Change that, or leave it as it is.",
             _names(chosen),
         )
 

@@ -10,36 +10,19 @@ from functools import cache
 from typing import Any
 
 from airflow_durable.compat import conf
+from airflow_durable.defaults import CHOICES, NEEDING_STORE, OPTIONS, read_default_choice, read_default_timeout
 from airflow_durable.durations import read_interval, read_timeout
 from airflow_durable.stock import request_takes
 
 SECTION = "durable"
-_CHOICES = {
-    "on_clear": ("auto", "adopt", "fresh"),
-    "on_child_failure": ("fresh", "resume", "fail"),
-    "on_parent_end": ("abandon", "cancel"),
-}
-_NEEDING_STORE = {"on_child_failure": "resume", "on_parent_end": "cancel"}
+_OF_DEPLOYMENT = f" It is the default in [{SECTION}]."
 
-
-def default_choice(name: str, fallback: str) -> str:
-    """Return the deployment's default. It is checked as a task's own value is, when a Dag is parsed."""
-    return str(conf.get(SECTION, name, fallback=fallback)).strip() or fallback
-
-
-def default_timeout(name: str) -> Any:  # noqa: ANN401 - what cannot be read is left for the check
-    """Return the deployment's default in seconds, None if there is none; what is no number as it is."""
-    text = str(conf.get(SECTION, name, fallback="") or "").strip()
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
-
-
-ON_CHILD_FAILURE = default_choice("on_child_failure", "fresh")
-ON_PARENT_END = default_choice("on_parent_end", "abandon")
-START_TIMEOUT = default_timeout("start_timeout")
-RUN_TIMEOUT = default_timeout("run_timeout")
+# They are checked as a task's own values are, where a task uses them.
+_given = {name: conf.get(SECTION, name, fallback="") for name in OPTIONS}
+ON_CHILD_FAILURE = read_default_choice("on_child_failure", _given["on_child_failure"])
+ON_PARENT_END = read_default_choice("on_parent_end", _given["on_parent_end"])
+START_TIMEOUT: Any = read_default_timeout(_given["start_timeout"])
+RUN_TIMEOUT: Any = read_default_timeout(_given["run_timeout"])
 
 DEFAULTS: dict[str, Any] = {
     "on_clear": "auto",
@@ -68,7 +51,10 @@ def check_all(task_id: str, given: dict[str, Any], *, is_durable: bool | None) -
     """
     if "durable" in given:
         check_durable(task_id, given["durable"])
-    for name in _CHOICES.keys() & given.keys():
+    if is_durable is False:
+        # It does not use the deployment's defaults, whatever they are.
+        given = {name: value for name, value in given.items() if name not in DEFAULTS or value != DEFAULTS[name]}
+    for name in CHOICES.keys() & given.keys():
         _check_choice(task_id, name, given[name], is_used=is_durable is not False)
     for name in {"start_timeout", "run_timeout", "defer_after"} & given.keys():
         check_duration(task_id, name, given[name])
@@ -94,7 +80,7 @@ def why_defaults_unusable() -> str | None:
     try:
         check_all("*", DEFAULTS, is_durable=True)
     except (TypeError, ValueError) as error:
-        return f"a default in [{SECTION}] cannot be used: {error}"
+        return f"a default in [{SECTION}] cannot be used: {str(error).removesuffix(_OF_DEPLOYMENT)}"
     return None
 
 
@@ -121,7 +107,7 @@ def check_duration(task_id: str, name: str, given: object) -> None:
         return
     least = "0 or more" if name == "defer_after" else "more than 0"
     message = f"{name} of task {task_id!r} must be a number of seconds, {least}, a timedelta or None, not {given!r}."
-    raise ValueError(message)
+    raise ValueError(message + _origin(name, given))
 
 
 def check_result_is_awaited(task_id: str, *, is_waiting: object) -> None:
@@ -141,17 +127,22 @@ def _is_partition_key_sent() -> bool:
 
 
 def _check_choice(task_id: str, name: str, given: object, *, is_used: bool) -> None:
-    choices = _CHOICES[name]
+    choices = CHOICES[name]
     if not isinstance(given, str) or given not in choices:
         message = f"{name} of task {task_id!r} must be one of {', '.join(choices)}, not {given!r}."
-        raise ValueError(message)
+        raise ValueError(message + _origin(name, given))
     # The task state store, in which it is recorded, came with ``run_after`` in the request of a Dag run.
-    if is_used and given == _NEEDING_STORE.get(name) and not request_takes("run_after"):
+    if is_used and given == NEEDING_STORE.get(name) and not request_takes("run_after"):
         message = (
             f"{name}={given!r} of task {task_id!r} needs Airflow 3.3: before, there is no task state store that could "
             f"keep what is asked for."
         )
-        raise ValueError(message)
+        raise ValueError(message + _origin(name, given))
+
+
+def _origin(name: str, given: object) -> str:
+    """Return where a value comes from that the Dag file may not have."""
+    return _OF_DEPLOYMENT if given == DEFAULTS[name] else ""
 
 
 def _check_result(task_id: str, given: object) -> None:
@@ -170,7 +161,7 @@ def _check_result(task_id: str, given: object) -> None:
 def _check_not_durable(task_id: str, given: dict[str, Any]) -> None:
     """Refuse what would be ignored: the stock operator has none of it."""
     for name in ("start_timeout", "run_timeout", "defer_after", "result", "partition_key"):
-        if given.get(name) is not None and given[name] != DEFAULTS[name]:
+        if given.get(name) is not None:
             message = (
                 f"{name} of task {task_id!r} needs durable=True: without it the task is one of the stock operator."
             )
