@@ -120,7 +120,7 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
             "sends the request that the Dag file describes then",
             "Correct the cause",
         ),
-        (NAMED[13], "It is not known whether run 'run-1'", "adopts it if it exists", "adopts the run if it exists"),
+        (NAMED[13], "It is not known whether run 'run-1'", "adopts it if it exists", "finds the run if it exists"),
         (NAMED[14], "was taken by another run 5 times in a row", "uses the same run id", "to try another date"),
         (NAMED[15], "has runs under all run ids up to 'run-1'", "", "Delete those runs"),
         (NAMED[16], "could not be read: why. Nothing was done", "finds it by its run id", "once the run can be read"),
@@ -143,7 +143,7 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
             "then this task",
         ),
         (NAMED[25], "result of task 'task' in child run 'run-1'", "", ""),
-        (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "It starts no other run"),
+        (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "From Airflow 3.3 on, it starts no other run. Before"),
         (NAMED[27], "is in the state 'suspended'", "waits for that run again", "Mark that run as success or failed"),
         (
             NAMED[28],

@@ -125,7 +125,7 @@ class RunTimeoutError(DurableError):
 
 _STAYS = (
     "This task did nothing to that run; on_parent_end decides what happens to it. Clear this task to wait for it "
-    "again: the timeouts then start again."
+    "again (before Airflow 3.2, set on_clear='adopt' first): the timeouts then start again."
 )
 
 
@@ -151,8 +151,8 @@ class ReconcilerMissingError(DurableError):
             f"([durable] reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing "
             f"was done to that run.",
             if_retried="The next try of this task asks for it again.",
-            if_final="Once a reconciler runs, clear this task to resume that run; or clear the failed tasks of that "
-            "run yourself, and then this task: it waits for the run.",
+            if_final="Once a reconciler runs, clear this task to resume that run (on Airflow 3.4: keep its task state); "
+            "or clear the failed tasks of that run yourself, and then this task: it waits for the run.",
         )
 
 
@@ -178,7 +178,8 @@ class ChildStateUnknownError(DurableError):
             f"This release of airflow-durable does not know whether that is an end, and of which kind. Nothing was "
             f"done to that run.",
             if_retried="The next try of this task waits for that run again.",
-            if_final="Mark that run as success or failed, and clear this task; it starts no other run beside that one.",
+            if_final="Mark that run as success or failed, and clear this task (on Airflow 3.4: keep its task state); it "
+            "starts no other run beside that one.",
         )
 
 
@@ -336,7 +337,7 @@ class SubmissionUnknownError(DurableError):
         super().__init__(
             f"It is not known whether run {run_id!r} of Dag {dag_id!r} was started: {reason}.",
             if_retried="The next try of this task adopts it if it exists, and starts it under the same run id if not.",
-            if_final="Clear this task: it adopts the run if it exists, and starts it under the same run id if not.",
+            if_final="Clear this task: it finds the run if it exists, and starts it if not.",
         )
 
 
@@ -497,6 +498,9 @@ class EventInvalidError(DurableError):
         )
 
 
+_WITHOUT_RECORD = "Before, a clear starts the run again: if the result is not needed, mark this task as success."
+
+
 class ResultMissingError(DurableError):
     """The child has done its part, but does not have the requested result. Another try would find the same."""
 
@@ -506,7 +510,8 @@ class ResultMissingError(DurableError):
         super().__init__(
             f"The result of task {task_id!r} in child run {run_id!r} of Dag {dag_id!r} is missing: {reason}. The run "
             f"itself has done its part. Correct result, or let that task return a value; then clear this task (on "
-            f"Airflow 3.4: keep its task state). It reads the result again, and starts no other run."
+            f"Airflow 3.4: keep its task state). From Airflow 3.3 on, it reads the result again, and starts no other "
+            f"run. {_WITHOUT_RECORD}"
         )
 
 
@@ -519,7 +524,7 @@ class ResultUnreadableError(DurableError):
             f"The run itself has done its part.",
             if_retried="The next try of this task reads it again.",
             if_final=(
-                "Clear this task once the result can be read (on Airflow 3.4: keep its task state). It starts no other "
-                "run."
+                "Clear this task once the result can be read (on Airflow 3.4: keep its task state). From Airflow 3.3 on, "
+                f"it starts no other run. {_WITHOUT_RECORD}"
             ),
         )

@@ -184,9 +184,9 @@ DIFFERENCES = (
         what="A crash of the worker while the child runs, or before the child's success was reported",
         stock="the next try starts a second run; with a fixed run id it fails, is skipped, or resets the run",
         durable=(
-            "the next try continues with that run, under its link and XCom, and so does a person's clear; before "
-            "Airflow 3.2, which does not show a run's conf, a clear waits for the end of the run and then "
-            "starts a new one"
+            "the next try continues with that run, under its link and XCom. A person's clear continues with an active "
+            "run from Airflow 3.2 on (before, it waits for the end of the run and then starts a new one). It uses an "
+            "ended one on Airflow 3.3, and on 3.4 with *keep task state*"
         ),
         why="This is what the operator is for.",
         shows=(
