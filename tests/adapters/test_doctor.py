@@ -19,6 +19,7 @@ from airflow_durable.doctor.model import Facts, Job, Severity, Standing, version
 from airflow_durable.doctor.report import build_json, build_lines, diagnose
 from airflow_durable.metadata.connections import Database
 from airflow_durable.metadata.dag_sources import read_flag
+from airflow_durable.metadata.import_errors import ImportErrors, sort_errors
 from airflow_durable.metadata.model import TaskKey
 from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
 from airflow_durable.stock import StockTriggerDagRunOperator
@@ -81,7 +82,8 @@ def test_where_nothing_is_wrong_nothing_is_found() -> None:
         ({}, {"api_server": {"airflow-durable": "0.1.0"}}, "other_version", "warning"),
         ({}, {"here": {"apache-airflow-providers-standard": "1.5.0"}}, "provider_version", "problem"),
         ({}, {"missing_parts": ("execute_complete",)}, "provider_lacks", "problem"),
-        ({}, {"import_errors": ("dags/a.py",)}, "import_errors", "problem"),
+        ({}, {"import_errors": ImportErrors(lacking=("dags/a.py",))}, "import_errors", "problem"),
+        ({}, {"import_errors": ImportErrors(refused=("dags/a.py",))}, "refused_arguments", "problem"),
         ({}, {"jobs": (Job("TriggererJob", "host", NOW),)}, "no_component", "warning"),
         ({}, {"dialect": "sqlite"}, "sqlite", "warning"),
         ({}, {"switch": Switch(problems=("wrong",))}, "switch_option", "problem"),
@@ -292,6 +294,44 @@ def test_a_mapped_task_says_more() -> None:
     assert (one.durable, one.retries, one.retry_delay_seconds, one.has_fixed_id) == (True, 1, 0.0, True)
 
 
+REFUSED = """Traceback (most recent call last):
+  File "/opt/site-packages/airflow_durable/operators/trigger_dagrun.py", line 231, in __init__
+    check_all(self)
+  File "/opt/site-packages/airflow_durable/operators/parameters.py", line 72, in check_all
+    raise ValueError(message)
+ValueError: on_child_failure of task 't' must be one of fresh, resume, fail, not 'resum'.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks_it", "refuses"),
+    [
+        (REFUSED, False, True),
+        (REFUSED.replace("/", "\\"), False, True),
+        ("ModuleNotFoundError: No module named 'airflow_durable'\n", True, False),
+        ("ModuleNotFoundError: No module named 'airflow_durable.operators'", True, False),
+        ("No module named 'airflow_durable'", True, False),
+        (
+            "ImportError: cannot import name 'Other' from 'airflow_durable' (/opt/airflow_durable/__init__.py)",
+            True,
+            False,
+        ),
+        ("ModuleNotFoundError: No module named 'airflow_durable_ours'", False, False),
+        (
+            "  File \"/dags/airflow_durable/a.py\", line 1, in <module>\nModuleNotFoundError: No module named 'x'",
+            False,
+            False,
+        ),
+        ("ImportError: cannot import name 'x' from 'ours' (/dags/airflow_durable/ours.py)", False, False),
+        ("KeyError: 'airflow_durable'", False, False),
+    ],
+)
+def test_only_a_file_that_cannot_import_the_package_lacks_it(text: str, *, lacks_it: bool, refuses: bool) -> None:
+    """An argument that an operator refuses is no missing package, and neither is a path with its name."""
+    expected = ImportErrors(("a.py",) if lacks_it else (), ("a.py",) if refuses else ())
+    assert sort_errors([("a.py", text)]) == expected
+
+
 @pytest.fixture
 def connection() -> Iterator[sa.Connection]:
     engine = sa.create_engine("sqlite://", future=True)
@@ -311,11 +351,12 @@ def test_a_database_is_read(connection: sa.Connection) -> None:
     filler.job("SchedulerJob", "host-2", -300)
     filler.import_error("dags/broken.py", "ModuleNotFoundError: No module named 'airflow_durable'")
     filler.import_error("dags/other.py", "ModuleNotFoundError: No module named 'pandas'")
+    filler.import_error("dags/refused.py", REFUSED)
     found = doctor_facts.read_database(DatabaseSource(Database(connection), "3.3.2"), NOW)
     assert [one.key.dag_id for one in found.tasks] == ["there"]
     assert found.jobs is not None
     assert [(job.kind, job.hostname) for job in found.jobs] == [("TriggererJob", "host-1")]
-    assert found.import_errors == ("dags/broken.py",)
+    assert found.import_errors == ImportErrors(lacking=("dags/broken.py",), refused=("dags/refused.py",))
     assert found.dialect == "sqlite"
 
 

@@ -47,15 +47,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             "See 'Airflow 3.0 to 3.2' in the known limits.",
         )
     yield from _check_packages(facts)
-    if facts.import_errors:
-        yield Finding(
-            Severity.PROBLEM,
-            "import_errors",
-            f"{count(len(facts.import_errors), 'Dag file')} cannot import airflow_durable: the Dag processor lacks it, "
-            f"or has another version.",
-            f"Install airflow-durable {facts.here.get(PACKAGE, '')} with the Dag processor.",
-            facts.import_errors,
-        )
+    yield from _check_imports(facts)
     for kind, name in _NEEDED_JOBS.items():
         if facts.jobs is not None and facts.jobs and not any(job.kind == kind for job in facts.jobs):
             yield Finding(
@@ -64,6 +56,26 @@ def check(facts: Facts) -> Iterator[Finding]:
                 f"No {name} has sent a heartbeat in the last minute.",
                 f"Start one: without a {name} no crash is {'noticed' if kind == 'SchedulerJob' else 'recovered'}.",
             )
+
+
+def _check_imports(facts: Facts) -> Iterator[Finding]:
+    if lacking := facts.import_errors.lacking:
+        yield Finding(
+            Severity.PROBLEM,
+            "import_errors",
+            f"{count(len(lacking), 'Dag file')} cannot import airflow_durable: the Dag processor lacks it, or has "
+            f"another version.",
+            f"Install airflow-durable {facts.here.get(PACKAGE, '')} with the Dag processor.",
+            lacking,
+        )
+    if refused := facts.import_errors.refused:
+        yield Finding(
+            Severity.PROBLEM,
+            "refused_arguments",
+            f"{count(len(refused), 'Dag file')} cannot be imported: airflow_durable's operator refuses an argument.",
+            "Correct it: Airflow shows each error in its list of Dag import errors.",
+            refused,
+        )
 
 
 def _check_packages(facts: Facts) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from airflow_durable.audit.source import SourceError
 from airflow_durable.doctor import components, options
 from airflow_durable.doctor.model import Facts, Job
 from airflow_durable.metadata.dag_sources import read_flag
+from airflow_durable.metadata.import_errors import ImportErrors, sort_errors
 from airflow_durable.switch import settings
 from airflow_durable.switch.settings import read_switch
 from airflow_durable.switch.verdict import NAME, OWN_MODULE, STOCK_MODULE
@@ -31,7 +32,6 @@ ALIVE = timedelta(minutes=1)
 """Schedulers, triggerers and Dag processors send a heartbeat every five seconds by default."""
 
 _SWITCH_OPTIONS = tuple(f"{settings.SECTION}.{name}" for name in settings.OPTIONS)
-_PACKAGE_NAME = "airflow_durable"
 
 
 def read_database(source: DatabaseSource, now: datetime) -> Facts:
@@ -54,7 +54,7 @@ def read_database(source: DatabaseSource, now: datetime) -> Facts:
         dialect=source.dialect,
         here=_installed(),
         recorded=source.recorded_tasks(),
-        import_errors=tuple(reads.import_errors(_PACKAGE_NAME)),
+        import_errors=reads.import_errors(),
     )
 
 
@@ -81,7 +81,7 @@ def read_api(source: RestSource) -> Facts:
         jobs=_jobs(client),
         here=_installed(),
         api_server=_providers(client),
-        import_errors=tuple(_import_errors(client)),
+        import_errors=_import_errors(client),
     )
 
 
@@ -170,8 +170,8 @@ def _dag_source(client: ApiClient, dag_id: str) -> str | None:
     return None
 
 
-def _import_errors(client: ApiClient) -> list[str]:
+def _import_errors(client: ApiClient) -> ImportErrors:
     with contextlib.suppress(SourceError):
         items: Iterable[dict[str, Any]] = client.pages("importErrors", key="import_errors")
-        return sorted({str(item["filename"]) for item in items if _PACKAGE_NAME in str(item.get("stack_trace"))})
-    return []
+        return sort_errors((str(item["filename"]), str(item.get("stack_trace"))) for item in items)
+    return ImportErrors()

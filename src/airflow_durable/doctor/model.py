@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_durable.defaults import OPTIONS, find_unusable
+from airflow_durable.metadata.import_errors import ImportErrors
 from airflow_durable.switch.settings import Switch
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Facts:
     :param api_server: those of the API server's providers; empty: not known.
     :param missing_parts: what the durable operator needs and the standard provider that is installed here lacks.
     :param recorded: the tasks that have records: instances of them were durable.
-    :param import_errors: the Dag files that cannot import this package.
+    :param import_errors: the Dag files that cannot be imported because of this package.
     :param unsafe_classes: why a subclass cannot be made durable, by its module and name; None: it can be. Only those
         that were imported.
     """
@@ -99,7 +100,7 @@ class Facts:
     api_server: Mapping[str, str] = field(default_factory=dict)
     missing_parts: tuple[str, ...] = ()
     recorded: frozenset[TaskKey] = frozenset()
-    import_errors: tuple[str, ...] = ()
+    import_errors: ImportErrors = field(default_factory=ImportErrors)
     unsafe_classes: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
 
     @property

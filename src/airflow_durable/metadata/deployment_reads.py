@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from airflow_durable.metadata.import_errors import PACKAGE, ImportErrors, sort_errors
 from airflow_durable.metadata.reads import chunks
 from airflow_durable.metadata.values import as_utc
 
@@ -59,8 +60,9 @@ class DeploymentReads:
         for kind, hostname, heartbeat, executor in self._execute(statement.order_by(job.job_type, job.hostname)):
             yield str(kind), str(hostname), as_utc(heartbeat), str(executor or "")
 
-    def import_errors(self, module: str) -> list[str]:
-        """Return the Dag files that cannot be imported, with an error that names this module."""
+    def import_errors(self) -> ImportErrors:
+        """Return the Dag files that cannot be imported, with an error that is about this package."""
         error = self._tables.import_error.c
-        statement = sa.select(error.filename).where(error.stacktrace.contains(module, autoescape=True)).distinct()
-        return sorted(str(filename) for (filename,) in self._execute(statement))
+        names_it = error.stacktrace.contains(PACKAGE, autoescape=True)
+        statement = sa.select(error.filename, error.stacktrace).where(names_it)
+        return sort_errors((str(filename), str(text)) for filename, text in self._execute(statement))

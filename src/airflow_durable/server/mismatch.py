@@ -36,8 +36,6 @@ MOST_DAGS = 50
 BEGUN_FOR = timedelta(minutes=1)
 """A try that began later may not have written its record yet."""
 
-_PACKAGE = "airflow_durable"
-
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -86,7 +84,7 @@ class Mismatch:
 def find(session: Session) -> Mismatch:
     """Read what differs, of all Dags."""
     switch = read_switch(lambda name: conf.get(SECTION, name, fallback=None))
-    errors = len(DeploymentReads(load_tables(), session.execute).import_errors(_PACKAGE))
+    errors = len(DeploymentReads(load_tables(), session.execute).import_errors().lacking)
     tries = _running_tries(session)
     stock = _stock_tasks(session, switch, {task.dag_id for task, _ in tries})
     is_on = switch.mode is Mode.DURABLE

@@ -83,6 +83,15 @@ def test_dag_file_that_cannot_import_the_package(application: Client, rows: Rows
     assert "secret.py" not in html
 
 
+def test_argument_that_an_operator_refuses_is_no_missing_package(
+    application: Client, rows: Rows, serialized: dict[str, str]
+) -> None:
+    frame = '  File "/opt/airflow_durable/operators/parameters.py", line 72, in check_all'
+    text = f"{frame}\nValueError: durable of task 't' must be True or False, not 'yes'."
+    rows.insert("import_error", filename="/dags/refused.py", stacktrace=text, timestamp=NOON)
+    assert "cannot import" not in get(application, "/totals")
+
+
 def test_it_is_not_read_on_each_refresh(application: Client, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_durable.server import app, mismatch
     from airflow_durable.server.cache import Cache
