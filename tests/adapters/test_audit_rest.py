@@ -12,14 +12,14 @@ import httpx
 import pytest
 
 from airflow_durable.audit.client import OVERLAP, PAGE, ApiClient, ApiMissingError
-from airflow_durable.audit.model import Trace
+from airflow_durable.audit.model import Instance, Trace
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.source import Moments, SourceError, Spans
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump
 from airflow_durable.core.model import Mode, Parent, Proof
 from airflow_durable.core.run_ids import items_prefix
-from airflow_durable.metadata.model import DagRunKey, InstanceKey, TaskKey
+from airflow_durable.metadata.model import DagRunKey, InstanceKey, Loss, TaskKey
 
 from .audit_fakes import CHILD, at, tried
 
@@ -322,6 +322,18 @@ def test_fields_that_the_list_lacks_are_read_from_the_instance(map_index: int) -
     trace = source.traces([key])[key]
     assert (trace.child_dag_id, trace.waits) == (CHILD, False)
     assert "secret" not in repr(source._rendered)
+
+
+def test_a_lost_heartbeat_is_of_the_try_that_had_begun() -> None:
+    """The audit log also has those of a Dag run of the same id that was deleted."""
+    entry = {"event": "heartbeat timeout", "map_index": KEY.map_index}
+    logged = [
+        {**entry, "event_log_id": seconds, "try_number": number, "when": at(seconds).isoformat()}
+        for number, seconds in ((1, -500), (2, -100), (1, 350), (3, 900))
+    ]
+    answer = server(version={"version": "3.3.2"}, eventLogs={"event_logs": logged, "total_entries": len(logged)})
+    instance = Instance(KEY, (tried(1, 0, 350), tried(2, 400, None, "running")))
+    assert RestSource(open_client(answer)).losses(instance) == {1: Loss(at(350))}
 
 
 def test_nothing_left_is_no_trace() -> None:

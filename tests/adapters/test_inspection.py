@@ -153,6 +153,14 @@ def test_a_crash_is_one_whether_or_not_the_child_still_ran(connection: sa.Connec
     assert "try 1 crashed: no heartbeat after 12:00:10; Airflow ended it at 12:05:10" in text
 
 
+def test_a_crash_of_an_earlier_life_is_not_the_present_trys(connection: sa.Connection, filler: Filler) -> None:
+    """The Dag run was deleted and created again under the same id: the audit log keeps the old names."""
+    filler.loss(1, -500)
+    assert "crashed" not in render(look(connection))
+    filler.loss(1, 310)
+    assert "Airflow ended it at 12:05:10" in " ".join(render(look(connection)).split())
+
+
 def test_a_dead_parent_is_not_shown_as_alive(connection: sa.Connection, filler: Filler) -> None:
     filler.run("silent", -20, dag_id=PARENT, triggered_by="UI")
     filler.attempt(1, 0, None, state="running", run_id="silent", is_latest=True, last_heartbeat=900)

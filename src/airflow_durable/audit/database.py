@@ -190,9 +190,9 @@ class DatabaseSource:
             if one.key.task in wanted:
                 yield without_dates(one)
 
-    def losses(self, key: InstanceKey) -> dict[int, Loss]:
+    def losses(self, instance: Instance) -> dict[int, Loss]:
         """Return the tries that Airflow ended for a lost heartbeat, by the audit log."""
-        return self._reads.losses(key)
+        return self._reads.losses(instance.key, instance.attempts)
 
     def heartbeat_limits(self) -> HeartbeatLimits:
         """Return when Airflow gives a silent try up, by the configuration of this machine."""

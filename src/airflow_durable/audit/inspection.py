@@ -88,7 +88,7 @@ def inspect(source: DetailedSource, parent: InstanceKey, *, now: datetime) -> In
         lost = tuple(finding for finding in found if finding.parent == parent)
     runs = {run.key: run for run in source.times(list(dict.fromkeys(keys)))}
     runs |= {finding.run.key: finding.run.run for finding in lost}
-    losses, limits = source.losses(parent), source.heartbeat_limits()
+    losses, limits = source.losses(instance), source.heartbeat_limits()
     return Inspection(parent, attempts, record, damage, claimed, tuple(runs.values()), losses, lost, limits, items)
 
 

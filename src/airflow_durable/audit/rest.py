@@ -26,7 +26,7 @@ from airflow_durable.core.ledger import KEY as LEDGER_KEY
 from airflow_durable.core.run_ids import date_in
 from airflow_durable.core.stored import position_of
 from airflow_durable.metadata.ledgers import MOST_FAILED, FailedItem, Region, estimate
-from airflow_durable.metadata.model import UNFINISHED_STATES, Loss, TaskKey
+from airflow_durable.metadata.model import UNFINISHED_STATES, Loss, TaskKey, losses_of
 from airflow_durable.metadata.reads import SILENCE
 from airflow_durable.wording import HeartbeatLimits
 
@@ -230,17 +230,17 @@ class RestSource:
             with contextlib.suppress(ApiMissingError):
                 yield run_of(key.dag_id, self.client.get("dags", key.dag_id, "dagRuns", key.run_id))
 
-    def losses(self, key: InstanceKey) -> dict[int, Loss]:
+    def losses(self, instance: Instance) -> dict[int, Loss]:
         """Return the tries that Airflow ended for a lost heartbeat. Empty, too, if the audit log may not be read."""
-        found: dict[int, Loss] = {}
+        key, entries = instance.key, []
         query = {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.task_id, "order_by": "when"}
         with contextlib.suppress(ApiMissingError, ApiForbiddenError):
             for item in self.client.pages("eventLogs", key="event_logs", **query):
                 at, number = date_of(item["when"]), item.get("try_number")
                 is_own = item.get("map_index") in (None, key.map_index) or bool(key.region_id)
                 if item["event"] in SILENCE and is_own and at and number is not None:
-                    found.setdefault(number, Loss(at))
-        return found
+                    entries.append((number, Loss(at)))
+        return losses_of(instance.attempts, entries)
 
     def heartbeat_limits(self) -> HeartbeatLimits:
         """Return when the deployment gives a silent try up: Airflow's defaults, unless it shows its configuration."""

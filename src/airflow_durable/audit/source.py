@@ -93,7 +93,7 @@ class DetailedSource(Source, Protocol):
     def times(self, keys: Sequence[DagRunKey]) -> Iterator[DagRun]:
         """Yield what is known of these runs, as far as they are there."""
 
-    def losses(self, key: InstanceKey) -> Mapping[int, Loss]:
+    def losses(self, instance: Instance) -> Mapping[int, Loss]:
         """Return the tries that Airflow ended for a lost heartbeat. Empty, too, where the audit log may not be read."""
 
     def heartbeat_limits(self) -> HeartbeatLimits:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -120,6 +121,24 @@ class Loss:
 
     at: datetime
     timeout: timedelta | None = None
+
+
+def losses_of(tries: Iterable[TaskTry], entries: Iterable[tuple[int, Loss]]) -> dict[int, Loss]:
+    """
+    Return the loss of each try that has one: the first since the try began.
+
+    One of before is of an earlier life: of a Dag run that was deleted and created again under the same id. The audit
+    log keeps its entries under the same names and try numbers (3.0 to 3.3; in 3.4 with the task instance's id).
+
+    :param entries: try numbers, and what the audit log says, the first first.
+    """
+    began = {one.try_number: one.start_date for one in tries}
+    found: dict[int, Loss] = {}
+    for number, loss in entries:
+        start = began.get(number)
+        if start is not None and loss.at >= start:
+            found.setdefault(number, loss)
+    return found
 
 
 @dataclass(frozen=True)

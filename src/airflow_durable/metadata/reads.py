@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, Loss, TaskTry
+from airflow_durable.metadata.model import DagRun, DagRunKey, InstanceKey, Loss, TaskTry, losses_of
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid, bind_uuid, is_of
 
 if TYPE_CHECKING:
@@ -93,8 +93,12 @@ class Reads:
                 return found[0]
         return None
 
-    def losses(self, key: InstanceKey) -> dict[int, Loss]:
-        """Return the tries of which the audit log says that their worker was lost, with what it says."""
+    def losses(self, key: InstanceKey, of_tries: Iterable[TaskTry]) -> dict[int, Loss]:
+        """
+        Return the tries of which the audit log says that their worker was lost, with what it says.
+
+        :param of_tries: those of the task instance.
+        """
         log = self.tables.log.c
         by_name = sa.and_(
             log.dag_id == key.dag_id,
@@ -109,12 +113,13 @@ class Reads:
             is_own = sa.or_(log.task_instance_id.in_(ids), sa.and_(log.task_instance_id.is_(None), by_name))
         lost = log.event.in_(SILENCE)
         statement = sa.select(log.try_number, log.dttm, log.event, log.extra).where(is_own, lost)
-        found: dict[int, Loss] = {}
+        entries = []
         for number, at, event, extra in self._execute(statement.order_by(log.dttm)):
             noticed_at = as_utc(at)
-            if number is not None and noticed_at is not None and number not in found:
-                found[number] = Loss(noticed_at, _timeout_in(extra) if event == SILENCE[0] else timedelta(0))
-        return found
+            if number is not None and noticed_at is not None:
+                timeout = _timeout_in(extra) if event == SILENCE[0] else timedelta(0)
+                entries.append((number, Loss(noticed_at, timeout)))
+        return losses_of(of_tries, entries)
 
     # Dag runs.
 

@@ -307,7 +307,8 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN4
     record = wait.record
     if record is None:
         return None
-    losses = waits.losses(wait.parent) if may_read_audit_log(user, wait.parent.dag_id) else {}
+    tries = waits.tries(wait.parent)
+    losses = waits.losses(wait.parent, tries) if may_read_audit_log(user, wait.parent.dag_id) else {}
     keys = records.runs_in(record)
     found = waits.runs(keys)
     runs = {key.run_id: found[key] for key in keys if key in found}
@@ -315,7 +316,7 @@ def _draw(waits: Waits, wait: Wait, user: Any) -> Timeline | None:  # noqa: ANN4
         # All of its children as one bar.
         runs = {record.run_id: wait.items.as_run(wait.ledger)} if wait.items else {}
     now = datetime.now(tz=timezone.utc)
-    timeline = draw(record, waits.tries(wait.parent), runs, now, losses=losses, limits=wait.limits)
+    timeline = draw(record, tries, runs, now, losses=losses, limits=wait.limits)
     may_know = record.dag_id in {run.dag_id for run in runs.values()} and may_read_audit_log(user, record.dag_id)
     actions = waits.actions_on(record.dag_id, runs) if may_know and not wait.ledger else ()
     return replace(timeline, actions=tuple(actions), request=requests.get(waits.session).of_wait(wait.id))

@@ -243,9 +243,9 @@ class Waits:
         """Return all tries of a parent, the first first."""
         return [one for one in self._reads.tries_of(parent) if one.try_number > 0]
 
-    def losses(self, parent: InstanceKey) -> dict[int, Loss]:
-        """Return the tries of a parent whose worker was lost. Only for who may read the Dag's audit log."""
-        return self._reads.losses(parent)
+    def losses(self, parent: InstanceKey, tries: Iterable[TaskTry]) -> dict[int, Loss]:
+        """Return those of a parent's tries whose worker was lost. Only for who may read the Dag's audit log."""
+        return self._reads.losses(parent, tries)
 
     def actions_on(self, dag_id: str, run_ids: Collection[str]) -> list[LoggedAction]:
         """Return what the reconciler and people did to child runs. Only for who may read their Dag's audit log."""

@@ -218,6 +218,14 @@ def test_lost_worker_is_called_a_crash(application: Client, rows: Rows) -> None:
     assert "try 1 crashed" in get(application, f"/wait/{wait_id}")
 
 
+def test_crash_of_an_earlier_life_is_not_the_trys(application: Client, rows: Rows) -> None:
+    """A Dag run that was deleted and created again has the same names in the audit log."""
+    wait_id = rows.wait(decisions=("fresh_submit", "reconnect"))
+    names = {"dag_id": "alpha", "run_id": "run", "task_id": "trigger", "map_index": -1, "try_number": 1}
+    rows.insert("log", dttm=minutes(-500), event="heartbeat timeout", **names)
+    assert "try 1 crashed" not in get(application, f"/wait/{wait_id}")
+
+
 def test_timeline_leads_to_the_actions(application: Client, rows: Rows) -> None:
     wait_id = rows.wait()
     button = f'data-actions="{BASE}/wait/{wait_id}/actions"'
