@@ -143,7 +143,12 @@ def test_a_person_is_told_what_to_do(error: errors.DurableError) -> None:
             "then this task",
         ),
         (NAMED[25], "result of task 'task' in child run 'run-1'", "", ""),
-        (NAMED[26], "could not be read: why. The run itself has done", "reads it again", "From Airflow 3.3 on, it starts no other run. Before"),
+        (
+            NAMED[26],
+            "could not be read: why. The run itself has done",
+            "reads it again",
+            "From Airflow 3.3 on, it starts no other run. Before",
+        ),
         (NAMED[27], "is in the state 'suspended'", "waits for that run again", "Mark that run as success or failed"),
         (
             NAMED[28],
