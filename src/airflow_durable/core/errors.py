@@ -151,8 +151,8 @@ class ReconcilerMissingError(DurableError):
             f"([durable] reconciler), or as 'airflow-durable reconcile'; its log says if it refused, and why. Nothing "
             f"was done to that run.",
             if_retried="The next try of this task asks for it again.",
-            if_final="Once a reconciler runs, clear this task to resume that run (on 3.4: keep its task state); "
-            "or clear the failed tasks of that run yourself, and then this task: it waits for the run.",
+            if_final="Once a reconciler runs, clear this task to resume that run (on Airflow 3.4: keep its task "
+            "state); or clear the failed tasks of that run yourself, and then this task: it waits for the run.",
         )
 
 
@@ -178,8 +178,8 @@ class ChildStateUnknownError(DurableError):
             f"This release of airflow-durable does not know whether that is an end, and of which kind. Nothing was "
             f"done to that run.",
             if_retried="The next try of this task waits for that run again.",
-            if_final="Mark that run as success or failed, and clear this task (on 3.4: keep its task state); it "
-            "starts no other run beside that one.",
+            if_final="Mark that run as success or failed, and clear this task (on Airflow 3.4: keep its task state); "
+            "it starts no other run beside that one.",
         )
 
 
@@ -524,7 +524,7 @@ class ResultUnreadableError(DurableError):
             f"The run itself has done its part.",
             if_retried="The next try of this task reads it again.",
             if_final=(
-                "Clear this task once the result can be read (on 3.4: keep its task state). From Airflow 3.3 on, "
-                f"it starts no other run. {_WITHOUT_RECORD}"
+                "Clear this task once the result can be read (on Airflow 3.4: keep its task state). From Airflow 3.3 "
+                f"on, it starts no other run. {_WITHOUT_RECORD}"
             ),
         )
