@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from airflow_durable.audit.database import DatabaseSource
 from airflow_durable.audit.model import Dismissal, Report, Sureness
 from airflow_durable.audit.search import audit
+from airflow_durable.core.ledger import KEY as LEDGER_KEY
 from airflow_durable.metadata.connections import Database, open_engine
 from airflow_durable.metadata.installation import DatabaseUnreadableError
 from airflow_durable.metadata.model import DagRunKey, TaskKey
@@ -162,6 +163,22 @@ def test_a_journal_makes_a_parent_durable(connection: sa.Connection, filler: Fil
     filler.record({"version": 99})
     report = look(connection)
     assert (report.findings, report.durable_parents) == ((), 1)
+
+
+def test_a_ledger_makes_a_parent_durable(connection: sa.Connection, filler: Filler, tables: Schema) -> None:
+    """A task with many children that was retried beside a stock one hides no duplicate of it."""
+    if "task_state_store" not in tables:
+        pytest.skip("This Airflow has no task state store (3.3 has).")
+    filler.crashed_parent()
+    filler.dag("many")
+    filler.run("run", -10, dag_id="many", triggered_by="UI")
+    filler.attempt(1, 1, 100, dag_id="many")
+    filler.attempt(2, 110, 900, state="success", dag_id="many", is_latest=True)
+    filler.rendered(dag_id="many", trigger_dag_id=CHILD)
+    filler.record({"kind": "ledger", "version": 99}, dag_id="many", key=LEDGER_KEY)
+    report = look(connection)
+    assert [(one.parent.dag_id, one.sureness) for one in report.findings] == [(PARENT, Sureness.CERTAIN)]
+    assert (report.parents, report.durable_parents) == (2, 1)
 
 
 def test_a_parent_without_a_trace_of_its_child_is_counted(connection: sa.Connection, filler: Filler) -> None:

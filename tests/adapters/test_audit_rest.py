@@ -16,6 +16,7 @@ from airflow_durable.audit.model import Instance, Trace
 from airflow_durable.audit.rest import RestSource
 from airflow_durable.audit.source import Moments, SourceError, Spans
 from airflow_durable.core.items import Items
+from airflow_durable.core.ledger import KEY as LEDGER_KEY
 from airflow_durable.core.ledger import Ledger, dump
 from airflow_durable.core.model import Mode, Parent, Proof
 from airflow_durable.core.run_ids import items_prefix
@@ -303,6 +304,15 @@ def test_traces_are_read(version: str) -> None:
         recorded=frozenset() if has_store else None,
     )
     assert asked == (["3"] if has_store else [])
+
+
+def test_a_ledger_makes_a_parent_durable() -> None:
+    """And names no run that a stock operator could have started."""
+    entries = Items.of_keys(["a"])
+    ledger = Ledger(CHILD, "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=1, digest=entries.digest)
+    stored = {"task_state_store": [{"key": LEDGER_KEY, "value": dump(ledger)}], "total_entries": 1}
+    source = RestSource(open_client(server(version={"version": "3.3.2"}, **{"trigger__state-store": stored})))
+    assert source.traces([KEY])[KEY].recorded == frozenset()
 
 
 @pytest.mark.parametrize("map_index", [-1, 3])

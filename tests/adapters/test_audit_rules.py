@@ -14,6 +14,8 @@ from airflow_durable.audit.rules import TRIGGER_LIMIT, began, digest_conf, is_cl
 from airflow_durable.audit.search import audit
 from airflow_durable.core.run_ids import date_in
 from airflow_durable.metadata.model import DagRunKey
+from airflow_durable.metadata.trigger_tasks import TriggerTask
+from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME
 
 from .audit_fakes import CHILD, NOON, Deployment, at, tried
 
@@ -257,6 +259,28 @@ def test_a_durable_parent_has_no_duplicates(crashed: Deployment) -> None:
     crashed.left[key] = type(crashed.left[key])(claimed="second", child_dag_id=CHILD, recorded=frozenset())
     report = look(crashed)
     assert (report.findings, report.parents, report.durable_parents) == ((), 1, 1)
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_a_task_with_many_children_may_have_started_no_stock_run(
+    crashed: Deployment, tries: int, *, has_ledger: bool
+) -> None:
+    """It is durable: by its ledger or, on Airflow 3.0 to 3.2, by its operator."""
+    key = crashed.parent(
+        "many",
+        *[tried(1, 1, 100), tried(2, 110, 900, "success")][:tries],
+        recorded=frozenset() if has_ledger else None,
+    )
+    crashed.described = {} if has_ledger else {key.task: TriggerTask(key.task, MANY_NAME, MANY_MODULE)}
+    assert find(crashed).sureness is Sureness.CERTAIN
+    assert look(crashed).durable_parents == tries - 1
+
+
+def test_a_task_that_had_one_child_before_its_dag_was_edited_is_no_durable_one(crashed: Deployment) -> None:
+    (key,) = crashed.left
+    crashed.described = {key.task: TriggerTask(key.task, MANY_NAME, MANY_MODULE)}
+    assert find(crashed).sureness is Sureness.CERTAIN
 
 
 def test_what_a_durable_parent_recorded_is_its_own(crashed: Deployment) -> None:

@@ -72,8 +72,7 @@ class DatabaseSource:
         self.deployment = database.deployment
         self._reads = database.reads
         self._tables = database.tables
-        self._records = database.records()
-        self._all_records = database.records(has_ledgers=True)
+        self._records = database.records(has_ledgers=True)
         self._ledgers = LedgerCounts(database.tables, database.execute)
         self._trigger_tasks: dict[TaskKey, TriggerTask] | None = None
 
@@ -203,9 +202,9 @@ class DatabaseSource:
 
     def stored_record(self, key: InstanceKey) -> str | None:
         """Return a parent's record as it is stored, None if it has none."""
-        if self._all_records is None:
+        if self._records is None:
             return None
-        return next((row.value for row in self._all_records.rows(self._all_records.is_of_parent(key))), None)
+        return next((row.value for row in self._records.rows(self._records.is_of_parent(key))), None)
 
     def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:
         """Return how the items of a task with many children stand, with the failed ones; None: its run is gone."""

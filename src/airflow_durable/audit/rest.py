@@ -188,7 +188,7 @@ class RestSource:
 
     def stored_record(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
         """Return a parent's record as it is stored; None if it has none."""
-        return self._get_newest_entry(key, has_ledgers=True) if self._has_store else None
+        return self._get_newest_entry(key) if self._has_store else None
 
     def item_counts(self, key: InstanceKey, ledger: Ledger) -> ItemCounts | None:
         """
@@ -312,7 +312,7 @@ class RestSource:
         except ApiMissingError:
             return None
 
-    def _get_newest_entry(self, key: InstanceKey, *, has_ledgers: bool = False) -> Any:  # noqa: ANN401 - JSON
+    def _get_newest_entry(self, key: InstanceKey) -> Any:  # noqa: ANN401 - JSON
         """Return the newest entry of the first call, or of the ledger; None if there is none."""
         query = region_of(key) or {"map_index": str(key.map_index)}
         try:
@@ -320,7 +320,7 @@ class RestSource:
         except ApiMissingError:
             return None
         entries = {place: item["value"] for item in items if (place := position_of(item["key"])) and place[0] == 1}
-        if not entries and has_ledgers:
+        if not entries:
             entries = {place: item["value"] for item in items if (place := _place_in_ledger(item["key"]))}
         return entries[max(entries)] if entries else None
 

@@ -11,6 +11,7 @@ from airflow_durable.audit.model import Dismissal, Finding, Report
 from airflow_durable.audit.rules import is_durable_run_id, judge
 from airflow_durable.audit.source import Moments, Spans
 from airflow_durable.metadata.model import DagRunKey
+from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -79,7 +80,7 @@ class _Search:
         self._traces |= self._source.traces([instance.key for instance in instances])
         child_dags = _resolve(self._traces)
         for instance in instances:
-            if not _is_durable(self._traces[instance.key]) and (dag_id := child_dags.get(instance.key)):
+            if not self._is_durable(instance.key) and (dag_id := child_dags.get(instance.key)):
                 self._pools[dag_id].instances.append(instance)
 
     def find_unclaimed(self) -> None:
@@ -105,7 +106,7 @@ class _Search:
         around = self._source.around(self._tasks, Moments(moments))
         others = [instance for instance in around if instance.key not in self._selected]
         self._traces |= self._source.traces([instance.key for instance in others])
-        self._others = [instance for instance in others if not _is_durable(self._traces[instance.key])]
+        self._others = [instance for instance in others if not self._is_durable(instance.key)]
         child_dags = _resolve(self._traces)
         for dag_id, pool in self._pools.items():
             if not pool.unclaimed:
@@ -139,7 +140,7 @@ class _Search:
                         findings.append(verdict)
                     else:
                         dismissed[verdict] += 1
-        durable = sum(_is_durable(self._traces[key]) for key in self._selected)
+        durable = sum(map(self._is_durable, self._selected))
         child_dags = _resolve(self._traces)
         return Report(
             made_at=now,
@@ -147,11 +148,25 @@ class _Search:
             tasks=self._selected_tasks,
             parents=len(self._selected),
             durable_parents=durable,
-            unresolved=sum(key not in child_dags and not _is_durable(self._traces[key]) for key in self._selected),
+            unresolved=sum(key not in child_dags and not self._is_durable(key) for key in self._selected),
             unexplained=unexplained,
             dismissed=dict(dismissed),
             trigger_tasks=self._describe({finding.parent.task for finding in findings}),
         )
+
+    def _is_durable(self, key: InstanceKey) -> bool:
+        """
+        Return whether a parent is durable: it has a record, or (3.0 to 3.2) its child a run id that was derived.
+
+        A task with many children leaves neither there. It is known by its operator, where it has not left what one
+        child leaves: before the Dag was edited, the task may have been another operator's.
+        """
+        trace = self._traces[key]
+        if trace.recorded is not None or (trace.claimed is not None and is_durable_run_id(trace.claimed)):
+            return True
+        known = self._source.trigger_tasks().get(key.task)
+        is_many = known is not None and (known.module, known.type_name) == (MANY_MODULE, MANY_NAME)
+        return is_many and trace.claimed is None and trace.linked is None
 
     def _describe(self, tasks: Collection[TaskKey]) -> dict[TaskKey, TriggerTask]:
         known = self._source.trigger_tasks() if tasks else {}
@@ -196,11 +211,6 @@ def _claims(traces: Mapping[InstanceKey, Trace], runs: Mapping[DagRunKey, Trigge
             else:
                 anywhere.add(trace.claimed)
     return claims | {key for key in runs if key.run_id in anywhere}
-
-
-def _is_durable(trace: Trace) -> bool:
-    """Return whether a durable parent left this: it has a journal, or (3.0 to 3.2) a run id that was derived."""
-    return trace.recorded is not None or (trace.claimed is not None and is_durable_run_id(trace.claimed))
 
 
 def _child_dag(trace: Trace) -> str | None:

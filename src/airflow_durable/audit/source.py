@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_durable.core.ledger import Ledger
 from airflow_durable.metadata import records
 from airflow_durable.metadata.model import DagRunKey
 from airflow_durable.metadata.trigger_tasks import TRIGGER_FIELD
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from airflow_durable.audit.model import Instance, Trace, TriggeredRun
-    from airflow_durable.core.ledger import Ledger
     from airflow_durable.metadata.ledgers import ItemCounts
     from airflow_durable.metadata.model import DagRun, InstanceKey, Loss, TaskKey, TaskTry
     from airflow_durable.metadata.trigger_tasks import TriggerTask
@@ -171,7 +171,8 @@ def read_recorded_runs(stored: Any) -> frozenset[DagRunKey]:  # noqa: ANN401 - a
     """
     Return all runs that a durable parent's record names.
 
-    A record that this release cannot understand still tells that its parent is durable.
+    Not those of a task with many children: no stock operator chooses such run ids. Its ledger, and a record that this
+    release cannot understand, still tell that their parent is durable.
     """
     record = records.read(stored)
-    return frozenset() if record is None else frozenset(records.runs_in(record))
+    return frozenset() if record is None or isinstance(record, Ledger) else frozenset(records.runs_in(record))

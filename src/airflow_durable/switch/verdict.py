@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 STOCK_MODULE = "airflow.providers.standard.operators.trigger_dagrun"
 OWN_MODULE = "airflow_durable.operators.trigger_dagrun"
 NAME = "TriggerDagRunOperator"
+MANY_MODULE = "airflow_durable.operators.trigger_dagruns"
+MANY_NAME = "TriggerDagRunsOperator"
 SWITCHED = "durable_by_switch"
 """The attribute of the classes that the switch makes."""
 THEIRS = "_durable_theirs"
