@@ -24,7 +24,7 @@ from airflow_durable.metadata.model import TaskKey
 from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
 from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.settings import Mode, Switch
-from airflow_durable.switch.verdict import OWN_MODULE, STOCK_MODULE
+from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME, OWN_MODULE, STOCK_MODULE
 
 from .audit_database import PARENT, TASK, Filler, load_schema
 from .audit_fakes import at
@@ -141,6 +141,16 @@ def test_where_the_dag_file_does_not_say_it_earlier_runs_do() -> None:
     assert one.standing is Standing.DURABLE
     (one,) = look(task("one", durable=False), recorded=frozenset({TaskKey("dag", "one")})).tasks
     assert one.standing is Standing.NOT_DURABLE
+
+
+@pytest.mark.parametrize("fields", [{"retries": 0}, {"retry_delay_seconds": 0.0}, {"deferrable": True}])
+def test_a_task_with_many_children_is_durable(fields: dict[str, Any]) -> None:
+    """And is checked as any other."""
+    many = replace(task("many", MANY_MODULE, **{"durable": None, **fields}), type_name=MANY_NAME)
+    found = look(many, jobs=())
+    assert [one.standing for one in found.tasks] == [Standing.DURABLE]
+    assert set(checks(found)) <= {"no_retries", "no_retry_delay", "no_triggerer"}
+    assert len(checks(found)) == 1
 
 
 def test_the_switch_decides_what_a_stock_task_is() -> None:

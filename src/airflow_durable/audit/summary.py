@@ -89,6 +89,7 @@ def _advise(report: Report) -> Iterator[str]:
     told = {
         Kind.MAYBE_SUBCLASS: "subclasses of the stock operator. `airflow-durable doctor` says more about them",
         Kind.OWN: "already airflow_durable's operator. Set durable=True if it is not set",
+        Kind.DURABLE: "TriggerDagRunsOperator now, which is durable",
         Kind.EXCLUDED: "their Dags have the tag not-durable",
         Kind.NOT_STOCK: "no longer in the latest version of their Dags",
     }

@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_durable.switch.verdict import NAME, OWN_MODULE, STOCK_MODULE
+from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME, NAME, OWN_MODULE, STOCK_MODULE
 
 if TYPE_CHECKING:
     from airflow_durable.doctor.model import Facts
@@ -27,7 +27,7 @@ def with_classes(facts: Facts) -> Facts:
 
     names = {(task.module, task.type_name) for task in facts.tasks}
     unsafe = {}
-    for module, name in sorted(names - {(OWN_MODULE, NAME), (STOCK_MODULE, NAME)}):
+    for module, name in sorted(names - {(OWN_MODULE, NAME), (MANY_MODULE, MANY_NAME), (STOCK_MODULE, NAME)}):
         if module and not module.startswith(_DAG_FILE):
             with contextlib.suppress(LookupError):
                 unsafe[module, name] = why_unsafe(module, name)

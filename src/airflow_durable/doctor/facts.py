@@ -17,7 +17,7 @@ from airflow_durable.metadata.dag_sources import read_flag
 from airflow_durable.metadata.import_errors import ImportErrors, sort_errors
 from airflow_durable.switch import settings
 from airflow_durable.switch.settings import read_switch
-from airflow_durable.switch.verdict import NAME, OWN_MODULE, STOCK_MODULE
+from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME, NAME, OWN_MODULE, STOCK_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -108,7 +108,7 @@ def _with_flags(
     read_sources: Callable[[Iterable[str]], Mapping[str, str]],
 ) -> tuple[TriggerTask, ...]:
     """Return the tasks with what the text of their Dag files says: ``durable`` and ``deferrable`` are in no Dag."""
-    known = {(OWN_MODULE, NAME), (STOCK_MODULE, NAME)}
+    known = {(OWN_MODULE, NAME), (MANY_MODULE, MANY_NAME), (STOCK_MODULE, NAME)}
     given = list(tasks)
     wanted = {one.key.dag_id for one in given if (one.module, one.type_name) in known and not one.is_mapped}
     texts = read_sources(sorted(wanted))

@@ -25,6 +25,8 @@ def assess(facts: Facts, task: TriggerTask) -> Assessed:
         is_durable = True if task.durable is None and task.key in facts.recorded else task.durable
         by_flag = {True: Standing.DURABLE, False: Standing.NOT_DURABLE, None: Standing.UNKNOWN}
         standing = by_flag[is_durable]
+    elif verdict.kind is Kind.DURABLE:
+        standing = Standing.DURABLE
     elif verdict.kind is Kind.MAYBE_SUBCLASS:
         standing = Standing.MAYBE
     elif verdict.kind is Kind.NOT_POSSIBLE:

@@ -95,6 +95,8 @@ def classify_serialized(  # noqa: PLR0913 - what a serialized Dag says of a task
     """
     if (task_module, task_type) == (OWN_MODULE, NAME):
         return Verdict(Kind.OWN)
+    if (task_module, task_type) == (MANY_MODULE, MANY_NAME):
+        return Verdict(Kind.DURABLE)
     is_stock = (task_module, task_type) == (STOCK_MODULE, NAME)
     if not is_stock and not is_trigger:
         return NOT_STOCK
