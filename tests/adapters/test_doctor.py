@@ -22,6 +22,7 @@ from airflow_durable.metadata.dag_sources import read_flag
 from airflow_durable.metadata.import_errors import ImportErrors, sort_errors
 from airflow_durable.metadata.model import TaskKey
 from airflow_durable.metadata.trigger_tasks import TriggerTask, tasks_in
+from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.stock import StockTriggerDagRunOperator
 from airflow_durable.switch.settings import Mode, Switch
 from airflow_durable.switch.verdict import MANY_MODULE, MANY_NAME, OWN_MODULE, STOCK_MODULE
@@ -219,6 +220,30 @@ def test_a_class_is_imported_only_when_that_is_asked_for() -> None:
     assert found["Slotted"].standing is Standing.NOT_POSSIBLE
     assert "__slots__" in found["Slotted"].reason
     assert found["NotThere"].standing is Standing.MAYBE
+
+
+class Ours(TriggerDagRunOperator):
+    """An organisation's own, built on the durable operator."""
+
+
+def test_a_subclass_of_the_durable_operator_is_its_own() -> None:
+    """The switch leaves it as it is; what its runs left says whether it is durable."""
+    one = replace(task("ours", __name__, durable=None), type_name="Ours")
+    facts = Facts("database", "there", "3.3.2", tasks=(one,), switch=Switch(mode=Mode.DURABLE))
+    (found,) = diagnose(with_classes(facts)).tasks
+    assert (found.standing, found.reason) == (Standing.UNKNOWN, "")
+    (found,) = diagnose(with_classes(replace(facts, recorded=frozenset({one.key})))).tasks
+    assert found.standing is Standing.DURABLE
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_records_say_that_a_task_of_another_class_is_durable(mode: Mode) -> None:
+    one = replace(task("theirs", "theirs", durable=None, retries=0), type_name="Theirs")
+    found = look(one, switch=Switch(mode=mode), recorded=frozenset({one.key}))
+    assert found.tasks[0].standing.is_durable
+    assert checks(found) == ["no_retries"]
+    found = look(one, switch=Switch(mode=Mode.DURABLE, min_retries=2), recorded=frozenset({one.key}))
+    assert checks(found) == []
 
 
 def test_one_screen() -> None:

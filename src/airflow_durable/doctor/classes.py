@@ -23,25 +23,31 @@ _DAG_FILE = "unusual_prefix_"
 
 def with_classes(facts: Facts) -> Facts:
     """Return the facts, with what the code of the tasks' classes and of the standard provider says."""
+    from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
     from airflow_durable.stock import MISSING
+    from airflow_durable.switch.subclasses import why_class_unsafe
 
     names = {(task.module, task.type_name) for task in facts.tasks}
-    unsafe = {}
+    unsafe: dict[tuple[str, str], str | None] = {}
+    own = set()
     for module, name in sorted(names - {(OWN_MODULE, NAME), (MANY_MODULE, MANY_NAME), (STOCK_MODULE, NAME)}):
         if module and not module.startswith(_DAG_FILE):
             with contextlib.suppress(LookupError):
-                unsafe[module, name] = why_unsafe(module, name)
-    return replace(facts, unsafe_classes=unsafe, missing_parts=tuple(MISSING))
+                found = _import_class(module, name)
+                if issubclass(found, Ours):
+                    own.add((module, name))
+                else:
+                    unsafe[module, name] = why_class_unsafe(found)
+    return replace(facts, unsafe_classes=unsafe, own_classes=frozenset(own), missing_parts=tuple(MISSING))
 
 
-def why_unsafe(module: str, name: str) -> str | None:
+def _import_class(module: str, name: str) -> type:
     """
-    Return why a class cannot be made durable, in words that follow "because"; None: it can be.
+    Return a subclass of the stock operator.
 
-    :raises LookupError: it cannot be imported here, or is no subclass of the stock operator.
+    :raises LookupError: it cannot be imported here, or is none.
     """
     from airflow_durable.stock import StockTriggerDagRunOperator
-    from airflow_durable.switch.subclasses import why_class_unsafe
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -51,4 +57,4 @@ def why_unsafe(module: str, name: str) -> str | None:
         raise LookupError(name) from error
     if not isinstance(found, type) or not issubclass(found, StockTriggerDagRunOperator):
         raise LookupError(name)  # noqa: TRY004 - there is no such class
-    return why_class_unsafe(found)
+    return found

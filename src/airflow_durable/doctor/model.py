@@ -85,6 +85,7 @@ class Facts:
     :param import_errors: the Dag files that cannot be imported because of this package.
     :param unsafe_classes: why a subclass cannot be made durable, by its module and name; None: it can be. Only those
         that were imported.
+    :param own_classes: the imported ones that are subclasses of this package's operator: theirs is what they say.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Facts:
     recorded: frozenset[TaskKey] = frozenset()
     import_errors: ImportErrors = field(default_factory=ImportErrors)
     unsafe_classes: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
+    own_classes: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def minor(self) -> tuple[int, ...]:

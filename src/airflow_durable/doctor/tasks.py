@@ -28,13 +28,17 @@ def assess(facts: Facts, task: TriggerTask) -> Assessed:
     elif verdict.kind is Kind.DURABLE:
         standing = Standing.DURABLE
     elif verdict.kind is Kind.MAYBE_SUBCLASS:
-        standing = Standing.MAYBE
+        # A record says that it was durable, but not by whom: a subclass of ours, or the switch.
+        by_record = Standing.SWITCHED if is_on else Standing.DURABLE
+        standing = by_record if task.key in facts.recorded else Standing.MAYBE
     elif verdict.kind is Kind.NOT_POSSIBLE:
         standing = Standing.NOT_POSSIBLE
     elif verdict.is_changed:
         standing = Standing.SWITCHED if is_on else Standing.WOULD_BE
     retries = task.retries
-    if retries is not None and standing in (Standing.SWITCHED, Standing.WOULD_BE):
+    if verdict.kind is Kind.MAYBE_SUBCLASS and is_on and (retries or 0) < facts.switch.min_retries:
+        retries = None
+    elif retries is not None and standing in (Standing.SWITCHED, Standing.WOULD_BE):
         retries = max(retries, facts.switch.min_retries)
     return Assessed(task, verdict.kind, standing, reason, retries)
 
@@ -50,6 +54,8 @@ def _classify(facts: Facts, task: TriggerTask) -> Verdict:
         is_trigger=True,
     )
     name = (task.module, task.type_name)
+    if name in facts.own_classes:
+        return Verdict(Kind.OWN)
     if verdict.kind is Kind.MAYBE_SUBCLASS and name in facts.unsafe_classes:
         reason = facts.unsafe_classes[name]
         return (
