@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from configparser import InterpolationSyntaxError
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -393,6 +394,25 @@ def test_a_database_is_read(connection: sa.Connection) -> None:
     assert [(job.kind, job.hostname) for job in found.jobs] == [("TriggererJob", "host-1")]
     assert found.import_errors == ImportErrors(lacking=("dags/broken.py",), refused=("dags/refused.py",))
     assert found.dialect == "sqlite"
+
+
+def test_an_option_that_cannot_be_read_turns_the_switch_off(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the policy: a lone % in a pattern is one."""
+    from airflow.configuration import conf
+
+    read = conf.get
+
+    def get(section: str, option: str, **more: Any) -> Any:  # noqa: ANN401 - Airflow's own
+        if option == "stock_operators_except":
+            raise InterpolationSyntaxError(option, section, "'%' must be followed by '%' or '('")
+        return "durable" if option == "stock_operators" else read(section, option, **more)
+
+    monkeypatch.setattr(conf, "get", get)
+    found = doctor_facts.read_database(DatabaseSource(Database(connection), "3.3.2"), NOW)
+    assert found.switch.mode is Mode.AS_IS
+    assert "switch_option" in checks(diagnose(found), Severity.PROBLEM)
 
 
 def test_records_say_which_tasks_were_durable(connection: sa.Connection) -> None:

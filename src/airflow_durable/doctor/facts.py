@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 ALIVE = timedelta(minutes=1)
 """Schedulers, triggerers and Dag processors send a heartbeat every five seconds by default."""
 
-_SWITCH_OPTIONS = tuple(f"{settings.SECTION}.{name}" for name in settings.OPTIONS)
-
 
 def read_database(source: DatabaseSource, now: datetime) -> Facts:
     """
@@ -49,7 +47,7 @@ def read_database(source: DatabaseSource, now: datetime) -> Facts:
         source.airflow_version,
         tasks=_with_flags(source.active_tasks(), found, reads.dag_sources),
         options=found,
-        switch=_switch(found),
+        switch=_read_switch(),
         jobs=tuple(jobs),
         dialect=source.dialect,
         here=_installed(),
@@ -77,7 +75,7 @@ def read_api(source: RestSource) -> Facts:
         tasks=_with_flags(source.active_tasks(), found, sources),
         options=found,
         is_configuration_known=bool(found),
-        switch=_switch(found),
+        switch=read_switch(lambda name: found.get(f"{settings.SECTION}.{name}")),
         jobs=_jobs(client),
         here=_installed(),
         api_server=_providers(client),
@@ -89,7 +87,7 @@ def _read_configuration() -> dict[str, str]:
     from airflow.configuration import conf
 
     found: dict[str, str] = {}
-    for name in (*options.READ, *_SWITCH_OPTIONS):
+    for name in options.READ:
         section, _, option = name.partition(".")
         # An option of another Airflow version, or a value that cannot be read, is one that is not known.
         with contextlib.suppress(Exception):
@@ -98,8 +96,11 @@ def _read_configuration() -> dict[str, str]:
     return found
 
 
-def _switch(found: Mapping[str, str]) -> settings.Switch:
-    return read_switch(lambda name: found.get(f"{settings.SECTION}.{name}"))
+def _read_switch() -> settings.Switch:
+    """Return the switch as the policy reads it: an option that cannot be read turns it off."""
+    from airflow.configuration import conf
+
+    return read_switch(lambda name: conf.get(settings.SECTION, name, fallback=None))
 
 
 def _with_flags(
