@@ -330,6 +330,38 @@ def test_a_mapped_task_says_more() -> None:
     assert (one.durable, one.retries, one.retry_delay_seconds, one.has_fixed_id) == (True, 1, 0.0, True)
 
 
+def mapped(
+    partial: dict[str, Any], *, defaults: dict[str, Any], group: str = "", expanded: dict[str, Any] | None = None
+) -> TriggerTask:
+    value = {"type": "dict-of-lists", "value": {"__type": "dict", "__var": {"conf": [], **(expanded or {})}}}
+    name = f"{group}t"
+    stored = serialized(
+        is_mapped=True, partial_kwargs=partial, expand_input=value, task_id=name, _task_module=OWN_MODULE
+    )
+    stored["dag"]["default_args"] = {"__type": "dict", "__var": defaults}
+    inner = {"_group_id": "g", "children": {"t": ["operator", name]}}
+    children = {"g": ["taskgroup", inner]} if group else {"t": ["operator", name]}
+    stored["dag"]["task_group"] = {"_group_id": None, "children": children}
+    options = {"durable.default_durable": "True"}
+    (one,) = doctor_facts._with_flags(tasks_in("d", stored), options, lambda _: {})
+    return one
+
+
+def test_a_mapped_task_takes_its_dags_default_arguments() -> None:
+    """When it runs, beneath its own; those of a task group are not known. Each case: durable, deferrable."""
+
+    def flags(one: TriggerTask) -> tuple[bool | None, bool | None]:
+        return one.durable, one.deferrable
+
+    assert flags(mapped({}, defaults={})) == (True, False)
+    assert flags(mapped({}, defaults={"durable": False, "deferrable": True})) == (False, True)
+    assert flags(mapped({"deferrable": False}, defaults={"deferrable": True})) == (True, False)
+    assert flags(mapped({}, defaults={}, expanded={"durable": [True, False]})) == (None, False)
+    assert flags(mapped({"durable": False}, defaults={"durable": True}, group="g.")) == (False, None)
+    assert flags(mapped({}, defaults={"durable": False}, group="g.")) == (None, None)
+    assert mapped({}, defaults={"trigger_run_id": "fixed"}).has_fixed_id
+
+
 REFUSED = """Traceback (most recent call last):
   File "/opt/site-packages/airflow_durable/operators/trigger_dagrun.py", line 231, in __init__
     check_all(self)

@@ -119,11 +119,11 @@ def _with_flags(
 
     def fill(one: TriggerTask) -> TriggerTask:
         text = texts.get(one.key.dag_id)
-        if one.is_mapped and one.has_fixed_id is not None:
-            # All of its arguments are in the serialized Dag: what is not there has its default.
-            durable = is_durable if one.durable is None and one.module == OWN_MODULE else one.durable
-            return replace(one, durable=durable, deferrable=is_deferrable if one.deferrable is None else one.deferrable)
-        if text is None or one.is_mapped:
+        if one.is_mapped:
+            durable = is_durable if "durable" in one.left_out and one.module == OWN_MODULE else one.durable
+            deferrable = is_deferrable if "deferrable" in one.left_out else one.deferrable
+            return replace(one, durable=durable, deferrable=deferrable)
+        if text is None:
             return one
         durable = one.durable
         if one.module == OWN_MODULE:
