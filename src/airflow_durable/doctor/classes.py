@@ -23,7 +23,6 @@ _DAG_FILE = "unusual_prefix_"
 
 def with_classes(facts: Facts) -> Facts:
     """Return the facts, with what the code of the tasks' classes and of the standard provider says."""
-    from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator as Ours
     from airflow_durable.stock import MISSING
     from airflow_durable.switch.subclasses import why_class_unsafe
 
@@ -34,7 +33,7 @@ def with_classes(facts: Facts) -> Facts:
         if module and not module.startswith(_DAG_FILE):
             with contextlib.suppress(LookupError):
                 found = _import_class(module, name)
-                if issubclass(found, Ours):
+                if any((one.__module__, one.__name__) == (OWN_MODULE, NAME) for one in found.__mro__):
                     own.add((module, name))
                 else:
                     unsafe[module, name] = why_class_unsafe(found)
