@@ -9,6 +9,7 @@ import pytest
 
 from airflow_durable.core.errors import LookUpFailedError
 from airflow_durable.triggers import unknown
+from airflow_durable.triggers.pacing import LEAST_RATE
 
 from .poller_fakes import DAG, ENDS, Asked, Server, Waits, names, run
 
@@ -68,8 +69,8 @@ def test_a_wait_ends_when_its_run_has_ended_in_a_state_that_nobody_knows(among: 
 
     waits, asked = run(scenario())
     assert waits.outcomes == {names(among)[0]: "cancelled" if is_readable else unknown.UNREADABLE}
-    # A poll a second, as always, and a few for the run in question.
-    assert asked < 120 * 1.3 + 20
+    # Two polls a second at most, as always, and a few for the run in question.
+    assert asked < 120 * LEAST_RATE * 1.1 + 20
 
 
 @pytest.mark.parametrize("is_readable", [True, False], ids=["readable", "unreadable"])
@@ -140,7 +141,7 @@ def test_what_is_learnt_of_a_state_holds_for_all_runs_in_it() -> None:
 
     waits, asked = run(scenario())
     assert waits.outcomes == dict.fromkeys([*names(500)[:200], "other"], "cancelled")
-    assert asked < 390 * 1.5 + 200
+    assert asked < 390 * LEAST_RATE * 1.3 + 200
 
 
 def test_a_state_that_no_witness_is_in_any_more_is_learnt_anew() -> None:
