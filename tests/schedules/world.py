@@ -381,7 +381,12 @@ class World(NamedTuple):
     def without_run(self, gone: Run) -> World:
         """Return the world after a person deleted the run."""
         left = tuple(run for run in self.runs if run.key != gone.key)
-        return self._replace(runs=left, deleted=self.deleted | {gone.key})
+        # One that is created under the same names after that is another one, which has not failed yet.
+        processes = tuple(
+            process._replace(failed=frozenset(one for one in process.failed if one[0] != gone.key))
+            for process in self.processes
+        )
+        return self._replace(runs=left, deleted=self.deleted | {gone.key}, processes=processes)
 
     def with_task(self, parent: int, task: Task) -> World:
         """Return the world with a parent's task instance changed."""
