@@ -155,6 +155,15 @@ def test_a_task_with_many_children_is_durable(fields: dict[str, Any]) -> None:
     assert len(checks(found)) == 1
 
 
+@pytest.mark.parametrize(
+    ("version", "default", "is_found"), [("3.0.6", "3", False), ("3.0.6", "0", True), ("3.1.8", "3", True)]
+)
+def test_retries_that_are_the_default_of_airflow_3_0(version: str, default: str, is_found: bool) -> None:  # noqa: FBT001
+    """It does not store them (``serialize_operator``), so a task seems to have none."""
+    found = look(task("t", retries=0), airflow_version=version, options={"core.default_task_retries": default})
+    assert ("no_retries" in checks(found)) is is_found
+
+
 def test_the_switch_decides_what_a_stock_task_is() -> None:
     stock = task("stock", STOCK_MODULE, retries=0)
 

@@ -27,6 +27,7 @@ WORKER_BACKEND = "workers.state_store_backend"
 EXECUTOR = "core.executor"
 DEFAULT_DURABLE = "durable.default_durable"
 DEFAULT_DEFERRABLE = "operators.default_deferrable"
+DEFAULT_RETRIES = "core.default_task_retries"
 
 READ = (
     TIMEOUT,
@@ -39,6 +40,7 @@ READ = (
     EXECUTOR,
     DEFAULT_DURABLE,
     DEFAULT_DEFERRABLE,
+    DEFAULT_RETRIES,
     *(f"durable.{name}" for name in OPTIONS),
 )
 """All that are read, beside those of the switch."""

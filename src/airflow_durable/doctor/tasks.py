@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_durable.doctor import options
 from airflow_durable.doctor.model import STORE_SINCE, Assessed, Facts, Finding, Severity, Standing
 from airflow_durable.layout import count
 from airflow_durable.switch.settings import Mode
@@ -35,12 +36,18 @@ def assess(facts: Facts, task: TriggerTask) -> Assessed:
         standing = Standing.NOT_POSSIBLE
     elif verdict.is_changed:
         standing = Standing.SWITCHED if is_on else Standing.WOULD_BE
-    retries = task.retries
+    retries = _retries_of(facts, task)
     if verdict.kind is Kind.MAYBE_SUBCLASS and is_on and (retries or 0) < facts.switch.min_retries:
         retries = None
     elif retries is not None and standing in (Standing.SWITCHED, Standing.WOULD_BE):
         retries = max(retries, facts.switch.min_retries)
     return Assessed(task, verdict.kind, standing, reason, retries)
+
+
+def _retries_of(facts: Facts, task: TriggerTask) -> int | None:
+    # Airflow 3.0 stores no retries that are the default: a task without any may have [core] default_task_retries.
+    is_default = facts.minor < (3, 1) and task.retries == 0
+    return None if is_default and facts.number(options.DEFAULT_RETRIES) else task.retries
 
 
 def _classify(facts: Facts, task: TriggerTask) -> Verdict:
