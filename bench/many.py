@@ -44,7 +44,7 @@ ROUNDS = 3
 ROUNDS_TO = 1000
 """More runs are started once, fewer are started ``ROUNDS`` times."""
 BARE_TO = 10_000
-"""More runs are not started by bare requests: at 100,000 those take as long again, and the ratio is known."""
+"""Above this number, bare requests are not measured: at 100,000 they take as long again, and the ratio is known."""
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--mapped", nargs="+", type=int, default=MAPPED, help="by mapped stock operators %(default)s")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument(
-        "--bare-to", type=int, default=BARE_TO, help="more runs than so many are started by ours alone %(default)s"
+        "--bare-to", type=int, default=BARE_TO, help="above this number of runs, measure ours alone %(default)s"
     )
     parser.add_argument("--results", type=Path, help="where figures are kept; what is there is not measured again")
     parser.add_argument("--write", type=Path, help="a Markdown file to write the tables to, with its chart beside it")
@@ -121,7 +121,7 @@ def measure_starts(
     :param numbers: how many runs are started, each in turn.
     :param mapped: how many are started by mapped stock operators.
     :param options: of the configuration; none: SQLite.
-    :param bare_to: more runs than so many are not started by bare requests.
+    :param bare_to: above this number of runs, bare requests are not measured.
     """
     os.environ["BENCH_MAPPED"] = ",".join(map(str, mapped))
     airflow = ScratchAirflow(home, dag_folders={"bench": Path(__file__).parent / "dags"}, options=options)

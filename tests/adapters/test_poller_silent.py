@@ -55,7 +55,7 @@ def test_ends_are_found_soon_without_the_tasks_help() -> None:
 
 @pytest.mark.parametrize("count", [30, 300])
 def test_a_failed_task_in_each_run_tells_nothing(count: int) -> None:
-    """An optional task has failed in all of them, and two of three runs have succeeded all the same."""
+    """An optional task has failed in each run, and two of three runs have succeeded nevertheless."""
 
     async def measure() -> tuple[float, int]:
         server = Server()

@@ -455,7 +455,7 @@ NOT_DONE = {
 def test_a_foreign_run_is_not_reset_where_the_dag_no_longer_asks_for_that(
     ask_it: Callable[[], Request], new: Request, at: Attempt, fault: Fault
 ) -> None:
-    """It was reset all the same, and its success was taken; the run that the Dag asks for was not started."""
+    """It was reset anyway, and its success was taken; the run that the Dag asks for was not started."""
     server = Server()
     server.create("child", Run("fixed", FIXED_DATE, "running", conf="theirs"))
     with pytest.raises(type(fault.error)):

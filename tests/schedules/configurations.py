@@ -28,7 +28,7 @@ FIXED_RUN_IDS = frozenset({FIXED_RUN_ID, OTHER_RUN_ID})
 FIXED_DATES = frozenset({FIXED_DATE, OTHER_DATE})
 
 FOREIGN_CONF = "foreign"
-"""Of a run that somebody else started: it keeps it, whoever resets it."""
+"""The conf of a run that somebody else started. A reset does not change it."""
 
 GENERATED = "generated"
 UNDATED = "generated, run_after"

@@ -101,8 +101,8 @@ class ApiClient:
         """
         Yield the items of a collection, page by page, each once.
 
-        A page begins with some items of the page before it. If none of them is there, so many have gone since that
-        others may have been missed, and an earlier page is read again.
+        Each page starts with the last items of the page before it. If none of those is there, rows have gone meanwhile
+        and others may have been missed, so the next request goes further back.
         """
         offset, overlap = 0, 0
         seen: set[str] = set()

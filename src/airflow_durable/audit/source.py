@@ -171,8 +171,8 @@ def read_recorded_runs(stored: Any) -> frozenset[DagRunKey]:  # noqa: ANN401 - a
     """
     Return all runs that a durable parent's record names.
 
-    Not those of a task with many children: no stock operator chooses such run ids. Its ledger, and a record that this
-    release cannot understand, still tell that their parent is durable.
+    Not those of a task with many children: no stock operator chooses such run ids. Its ledger still shows that the
+    parent is durable, and so does a record that this release cannot understand.
     """
     record = records.read(stored)
     return frozenset() if record is None or isinstance(record, Ledger) else frozenset(records.runs_in(record))

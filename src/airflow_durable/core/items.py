@@ -239,8 +239,8 @@ class Board:
 
         Those that are known to have ended, but not which, are among the first that it sees.
 
-        :param ended: so many...
-        :param failed: ... of which so many failed.
+        :param ended: how many runs the wait has seen end.
+        :param failed: how many of these have failed.
         """
         seen = ended - failed
         unseen = max(0, min(self.ended_unseen, self.watched) - seen)

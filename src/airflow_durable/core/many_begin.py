@@ -306,7 +306,7 @@ def _count_active(many: Many, existing: int) -> int:
     """
     Return how many runs of the epoch have not ended, those in a state that this release does not know among them.
 
-    :param existing: so many runs of the epoch exist.
+    :param existing: how many runs of the epoch exist.
     """
     return max(0, existing - many.count(many.ledger.generation + 1, sorted(ENDED_STATES))) if existing else 0
 

@@ -308,7 +308,7 @@ class Record:
         """
         Return whether it has reached the run, or a person has cleared the run since.
 
-        A run that this task has reset counts as its own, whoever started it. One that it was about to reset does not.
+        A run that this task has reset counts as its own, whoever started it; one whose reset has not arrived does not.
         """
         return self.reset is not None and self.reset.is_of(run) and not self.is_reset_pending(run)
 

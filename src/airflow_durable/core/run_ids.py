@@ -30,11 +30,12 @@ _DIGEST_LENGTH = 12
 MICROSECONDS = 1_000_000
 """In a second: a tag is below it."""
 
+_BEGINNING = r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00_[a-z2-7]{12}"
 _GENERATED = re.compile(
-    r"manual__\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?\+00:00_[a-z2-7]{12}(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
+    _BEGINNING + r"(_e[1-9]\d*)?(_c[1-9]\d*)?(_n\d+|_i[A-Za-z0-9.-]{1,60})?(_r[1-9]\d*)?"
     r"|manual__durable_([0-9a-f]{24}|[0-9a-f]{32})_\d+"
 )
-_CHILD = re.compile(r"manual__[^_]+_[a-z2-7]{12}(?:_e(\d+))?(?:_c(\d+))?(?:_r(\d+))?")
+_CHILD = re.compile(_BEGINNING + r"(?:_e(\d+))?(?:_c\d+)?(?:_r\d+)?")
 _ITEM_PART = re.compile(r"_((?:n\d+|i[A-Za-z0-9.-]{1,60})(?:_r[1-9]\d*)?)\Z")
 _UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
 _SHOWN_LENGTH = 60

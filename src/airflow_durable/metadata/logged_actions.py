@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from airflow_durable.metadata.model import DagRunKey
-from airflow_durable.metadata.reads import KEYS_AT_ONCE, chunks
+from airflow_durable.metadata.reads import KEYS_AT_ONCE, by_dag, chunks
 from airflow_durable.metadata.values import as_utc
 
 if TYPE_CHECKING:
@@ -71,11 +70,8 @@ def of_runs(tables: Tables, execute: Execute, dag_id: str, run_ids: Collection[s
 
 def endings(tables: Tables, execute: Execute, keys: Iterable[DagRunKey]) -> dict[DagRunKey, datetime]:
     """Return when each of these runs was last ended. One whose teardowns still run is active after that."""
-    log, run_ids = tables.log.c, defaultdict(list)
-    for key in sorted(set(keys)):
-        run_ids[key.dag_id].append(key.run_id)
-    found = {}
-    for dag_id, wanted in run_ids.items():
+    log, found = tables.log.c, {}
+    for dag_id, wanted in by_dag(sorted(set(keys))).items():
         for chunk in chunks(wanted):
             statement = sa.select(log.run_id, sa.func.max(log.dttm)).where(
                 log.dag_id == dag_id, log.task_id.is_(None), log.run_id.in_(chunk), log.event.in_(ENDINGS)

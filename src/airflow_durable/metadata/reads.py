@@ -160,10 +160,7 @@ class Reads:
         run = self.tables.dag_run.c
         found: dict[DagRunKey, DagRun] = {}
         for chunk in chunks(sorted(set(keys))):
-            run_ids: defaultdict[str, list[str]] = defaultdict(list)
-            for dag_id, run_id in chunk:
-                run_ids[dag_id].append(run_id)
-            are_of_dag = [sa.and_(run.dag_id == dag_id, run.run_id.in_(ids)) for dag_id, ids in run_ids.items()]
+            are_of_dag = [sa.and_(run.dag_id == dag_id, run.run_id.in_(ids)) for dag_id, ids in by_dag(chunk).items()]
             found |= {one.key: one for one in self.runs(sa.or_(*are_of_dag))}
         return found
 
@@ -279,6 +276,14 @@ def without_copied_dates(tries: Iterable[TaskTry]) -> list[TaskTry]:
         else:
             starts.add(one.start_date)
             found.append(one)
+    return found
+
+
+def by_dag(keys: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the run ids of each Dag of these Dag runs."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for dag_id, run_id in keys:
+        found[dag_id].append(run_id)
     return found
 
 

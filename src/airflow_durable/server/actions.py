@@ -253,9 +253,13 @@ def _seal(situation: Situation, person: Person, action: Action) -> str:
     return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def _end_child(session: Session, situation: Situation) -> changes.Changed | None:
+def _end_run(session: Session, situation: Situation) -> changes.Changed:
     record = situation.claim.record
-    changed = changes.end_run(session, record.dag_id, record.run_id)
+    return changes.end_run(session, record.dag_id, record.run_id)
+
+
+def _end_child(session: Session, situation: Situation) -> changes.Changed | None:
+    changed = _end_run(session, situation)
     if not changed.count:
         raise NotPossibleError("It is ended already: only its teardowns still run.")
     return changed
@@ -276,8 +280,7 @@ def _end_both(session: Session, situation: Situation) -> changes.Changed | None:
         session=session,
     )
     is_active = situation.child is not None and situation.child[1].state in UNFINISHED_STATES
-    record = situation.claim.record
-    ended = changes.end_run(session, record.dag_id, record.run_id) if is_active else None
+    ended = _end_run(session, situation) if is_active else None
     if ended is None:
         return changes.Changed(None, dag, len(marked), tuple(marked))
     return replace(ended, killed=(*marked, *ended.killed))

@@ -151,10 +151,14 @@ def show_totals(request: Request, session: DatabaseSession, readable: ReadableDa
     """Show the numbers, what needs attention and the reconciler: they may take longer than a page of the table."""
     _require_store()
     totals, snapshot = counts.get(session).visible_to(readable), snapshots.get(session).visible_to(readable)
-    shown = {"totals": totals, "snapshot": snapshot, "reconciler": _view_reconciler(session, readable, user)}
-    differing = mismatches.get(session).visible_to(readable)
-    more = {"differing": differing, "most_waiting": attention.MOST_WAITING}
-    return render("totals.html", request, dag_ids=sorted(readable), **more, **shown)
+    shown = {
+        "totals": totals,
+        "snapshot": snapshot,
+        "most_waiting": attention.MOST_WAITING,
+        "reconciler": _view_reconciler(session, readable, user),
+        "differing": mismatches.get(session).visible_to(readable),
+    }
+    return render("totals.html", request, dag_ids=sorted(readable), **shown)
 
 
 def show_wait(  # noqa: PLR0913, PLR0917 - FastAPI's

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PATH = "/api/metrics"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-CAPPED = f"1: more than {MOST_WAITING:,} parents wait in all, and those whose record changed last are not counted."
+_LEFT_OUT = f"1: more than {MOST_WAITING:,} parents wait in all, and those whose record changed last are not counted."
 _OF_CONCERNS = {
     Concern.SILENT: (
         "airflow_durable_parents_without_heartbeat",
@@ -42,7 +42,7 @@ def _write(snapshot: Snapshot) -> Iterator[str]:
     yield _gauge(
         "airflow_durable_oldest_wait_seconds", "How long the oldest of them has waited.", snapshot.oldest_seconds
     )
-    yield _gauge("airflow_durable_waits_left_out", CAPPED, snapshot.is_capped)
+    yield _gauge("airflow_durable_waits_left_out", _LEFT_OUT, snapshot.is_capped)
     for concern, (name, says) in _OF_CONCERNS.items():
         yield _gauge(name, says, snapshot.concerns.get(concern, 0))
 
