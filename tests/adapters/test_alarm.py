@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import itertools
 import random
 import signal
 import socket
-import struct
+import termios
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,8 @@ pytestmark = pytest.mark.timeout(300, method="thread")
 
 ROUNDS = 3000
 MAX_LOOK_UPS = 1000  # in a round that its alarm ends after a few
-SILENCE_SECONDS = 120  # On a busy machine the thread that answers may rest for seconds.
+TICK_SECONDS = 0.1
+SILENT_TICKS = 600  # On a busy machine the thread that answers may rest for seconds.
 STATES = ("queued", "running", "success", "failed")
 HEADER_BYTES = 4
 
@@ -103,22 +106,61 @@ class Supervisor(threading.Thread):
                 time.sleep(0)
 
 
+class Listener(threading.Thread):
+    """
+    Ends the channel once nothing has been asked for long: a reader that waits for more than will come must not hang.
+
+    It counts its own ticks, not seconds: while the whole machine stands still, it stands still, too.
+
+    :ivar found: what was in the channel then; empty: there was no such silence.
+    """
+
+    def __init__(self, supervisor: Supervisor, ours: socket.socket) -> None:
+        super().__init__()
+        self.supervisor = supervisor
+        self.ours = ours
+        self.has_ended = threading.Event()
+        self.found = ""
+
+    def run(self) -> None:
+        """Listen until the test has ended."""
+        silent, before = 0, -1
+        while not self.has_ended.wait(TICK_SECONDS):
+            silent, before = (silent + 1 if self.supervisor.requests == before else 0), self.supervisor.requests
+            if silent == SILENT_TICKS:
+                self.found = (
+                    f"silence after {before} requests; unread by the task: {unread(self.ours)} bytes, by the "
+                    f"supervisor: {unread(self.supervisor.channel)} bytes"
+                )
+                self.ours.shutdown(socket.SHUT_RDWR)
+
+
+def unread(channel: socket.socket) -> int:
+    """Return the number of bytes that lie in a channel."""
+    count = array.array("i", [0])
+    fcntl.ioctl(channel, termios.FIONREAD, count)
+    return count[0]
+
+
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
     """Put a supervisor at the end of a real channel."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        # A reader that waits for more than will come gets an error, and does not hang.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_SECONDS, 0))
         thread = Supervisor(theirs)
+        listener = Listener(thread, ours)
         thread.start()
+        listener.start()
         decoder: Any = comms.CommsDecoder(socket=ours)
         try:
             with patch.object(task_runner, "SUPERVISOR_COMMS", decoder, create=True):
                 yield thread
         finally:
+            listener.has_ended.set()
+            listener.join()
             ours.shutdown(socket.SHUT_RDWR)
             thread.join()
+        assert not listener.found
 
 
 def look_up(number: int) -> None:
@@ -174,11 +216,11 @@ def test_an_alarm_that_another_thread_receives_is_raised_after_the_request(raise
     steps = []
 
     def request() -> None:
-        with undisturbed():
+        with undisturbed() as held:
             signal.setitimer(signal.ITIMER_REAL, 0.001)
-            while signal.getitimer(signal.ITIMER_REAL)[0]:
+            # The timer has run out before the thread that receives the signal has had its turn.
+            while not held._is_noted:
                 time.sleep(0.001)
-            time.sleep(0.001)
             steps.append("request done")
 
     # Blocked here, the signal goes to another thread for certain; CPython runs the handler here all the same.
