@@ -68,7 +68,7 @@ def classes() -> Iterator[type[Exception]]:
             if (
                 inspect.isclass(item)
                 and issubclass(item, Exception)
-                and item.__module__ == module.__name__
+                and item.__module__.startswith(module.__name__)
                 and item not in _BASES
             ):
                 yield item
