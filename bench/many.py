@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_durable.core.items import Board, Items, Status, pack_keys
+from airflow_durable.core.board import Board, Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.model import Parent
+from airflow_durable.core.packing import pack_keys
 from airflow_durable.demo.api import PublicApi
 from airflow_durable.demo.engine import DEFAULT_COMPONENTS, ScratchAirflow
 from bench import charts, many_report, many_simulated

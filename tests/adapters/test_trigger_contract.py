@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator as StockTriggerDagRunOperator
 
+from airflow_durable.core.board import Status
 from airflow_durable.core.errors import EventInvalidError
-from airflow_durable.core.items import Items, Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.stored import load
 from airflow_durable.task.many_wait import read_event
 from airflow_durable.triggers.dag_run import DurableDagRunTrigger

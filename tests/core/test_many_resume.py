@@ -10,13 +10,17 @@ import pytest
 
 from airflow_durable.core import many
 from airflow_durable.core.asks import RESUMED_AT_ONCE, Action, ActionKind, Asks, OnParentEnd, asks_of, without_action
+from airflow_durable.core.board import Status
 from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError, RecordDamagedError
-from airflow_durable.core.items import Items, Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump, load
 from airflow_durable.core.many_errors import ItemsFailedError
 from airflow_durable.core.model import Mode, OnChildFailure, Proof
-from airflow_durable.core.reconcile import Act, ChildNow, Entry, ParentNow, Reason, decide, is_plain
+from airflow_durable.core.observed import ChildNow, Entry, ParentNow
+from airflow_durable.core.proof import is_plain
+from airflow_durable.core.reconcile import decide
 from airflow_durable.core.run_ids import child_run_id, item_part
+from airflow_durable.core.verdicts import Act, Reason
 from tests.schedules import many_world
 from tests.schedules.many_world import EPOCH, PARENT, SimulatedPort
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_durable.core import many
-from airflow_durable.core.items import Board, Items, Status
+from airflow_durable.core.board import Board, Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.many_errors import ItemsFailedError
 from airflow_durable.core.many_timeouts import SHARE
 from tests.schedules import many_world

@@ -9,26 +9,21 @@ import pytest
 
 from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd
 from airflow_durable.core.model import Mode, Parent, Phase, Proof
-from airflow_durable.core.reconcile import (
-    LATE_AFTER,
+from airflow_durable.core.observed import ChildNow, Entry, ParentNow
+from airflow_durable.core.proof import (
     MAX_CALLS,
     MAX_NUMBER,
     MAX_TEXT,
     WORKER_CLOCK_AHEAD,
     WRITTEN_WITHIN,
-    Act,
-    ChildNow,
-    Entry,
-    ParentNow,
-    Reason,
-    decide,
     is_plain,
-    newest_of,
     prove,
     proving_window,
 )
+from airflow_durable.core.reconcile import LATE_AFTER, decide, newest_of
 from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id, tag_of_parent
+from airflow_durable.core.verdicts import Act, Reason
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)

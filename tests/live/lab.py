@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.model import DagRun, TaskTry
     from tests.support.fault_proxy import Passage
 
-LIMIT_SECONDS = 300.0
+LIMIT_SECONDS = 540.0
 """For any one thing that a scenario waits for: not how long it should take, but when to give up."""
 
 CONCURRENT_SCENARIOS = 12
@@ -55,7 +56,7 @@ _OPTIONS = {
     "workers.execution_api_retry_wait_max": "0.5",
     "durable.reconciler_interval": "0.5",
     # While its host is away no try gives up.
-    "durable.reconciler_timeout": "300",
+    "durable.reconciler_timeout": "900",
     # It has an API server of its own.
     "durable.reconciler": "False",
     "core.plugins_folder": str(Path(__file__).parent / "plugins"),
@@ -141,11 +142,23 @@ class Lab:
     proxy: FaultProxy
     api: PublicApi
     host: ReconcilerHost
+    _triggerer: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def has_store(self) -> bool:
         """Whether this Airflow has a task state store (3.3)."""
         return self.airflow.database.has_store
+
+    @contextlib.contextmanager
+    def without_triggerer(self) -> Iterator[None]:
+        """Kill the triggerer; start another one at the end. One scenario at a time."""
+        with self._triggerer:
+            (triggerer,) = [component for component in self.airflow.components if component.kind == "triggerer"]
+            self.airflow.kill(triggerer)
+            try:
+                yield
+            finally:
+                self.airflow.start_component("triggerer")
 
 
 @contextlib.contextmanager

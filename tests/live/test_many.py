@@ -24,10 +24,8 @@ def test_many_deferred(stage: Stage) -> None:
     _kill_while_starting(stage)
     stage.start()
     stage.wait_for_parent("deferred")
-    airflow = stage.lab.airflow
-    (triggerer,) = [component for component in airflow.components if component.kind == "triggerer"]
-    airflow.kill(triggerer)
-    airflow.start_component("triggerer")
+    with stage.lab.without_triggerer():
+        pass
     _expect_one_each(stage)
 
 

@@ -17,12 +17,15 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_durable.core import many
+from airflow_durable.core.board import Board, Status
 from airflow_durable.core.errors import DurableError, JournalWriteError, SubmissionUnknownError
-from airflow_durable.core.items import Board, Items, Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump, load
 from airflow_durable.core.model import Attempt, ChildRun, Mode, OnChildFailure, OnClear, Parent, Request
-from airflow_durable.core.reconcile import Act, ChildNow, Entry, ParentNow, decide
+from airflow_durable.core.observed import ChildNow, Entry, ParentNow
+from airflow_durable.core.reconcile import decide
 from airflow_durable.core.run_ids import tag_of_life
+from airflow_durable.core.verdicts import Act
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

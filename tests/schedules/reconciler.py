@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from airflow_durable.core import reconcile
 from airflow_durable.core.asks import OnParentEnd, withdrawn
 from airflow_durable.core.model import Mode
-from airflow_durable.core.reconcile import Act, ChildNow, Entry, ParentNow
+from airflow_durable.core.observed import ChildNow, Entry, ParentNow
+from airflow_durable.core.proof import prove
 from airflow_durable.core.stored import key_of, load, position_of
+from airflow_durable.core.verdicts import Act
 from tests.schedules import ledger, properties
 from tests.schedules.attempts import Payload, keep
 from tests.schedules.calls import short
@@ -29,7 +31,7 @@ from tests.schedules.world import ACTIVE, FAILED, RESUMED, Sender, moment_of, pa
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from airflow_durable.core.reconcile import Reason
+    from airflow_durable.core.verdicts import Reason
     from tests.schedules.configurations import Configuration
     from tests.schedules.requests import Action
     from tests.schedules.world import Kept, Run, Task, World
@@ -103,7 +105,7 @@ def why_unproven(kept: Kept, parent: int) -> Reason | None:
         return None
     moment = moment_of(0)
     child = ChildNow(record.dag_id, record.run_id, ACTIVE, 0, moment, moment, moment, moment, is_from_task=True)
-    return reconcile.prove([parent_of(parent)], [], record, child, calls=record.call)
+    return prove([parent_of(parent)], [], record, child, calls=record.call)
 
 
 _SOON = timedelta(minutes=5)

@@ -20,14 +20,18 @@ from airflow_durable.core import (
     many_timeouts,
     reconcile,
 )
-from airflow_durable.core.items import Items, Status
+from airflow_durable.core.board import Status
+from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import ItemRecord
 from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear
 from airflow_durable.core.run_ids import tag_of_life
+from airflow_durable.core.verdicts import Act, Reason, Verdict
 from tests.schedules.many_world import Chooser, PropertyBrokenError, Scenario, explore, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_durable.core.observed import ChildNow
 
 RESUME = OnChildFailure.RESUME
 A, B, C = ("a", "1"), ("b", "1"), ("c", "1")
@@ -267,9 +271,9 @@ def _existing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
 def _any_failed_run_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the reconciler compare no ``clear_number``."""
 
-    def decide_item(asks: Any, child: reconcile.ChildNow | None) -> reconcile.Verdict:  # noqa: ANN401
-        act = reconcile.Act.RESUME if child and child.state == "failed" else reconcile.Act.NOTHING
-        return reconcile.Verdict(act, reconcile.Reason.ASKED)
+    def decide_item(asks: Any, child: ChildNow | None) -> Verdict:  # noqa: ANN401
+        act = Act.RESUME if child and child.state == "failed" else Act.NOTHING
+        return Verdict(act, Reason.ASKED)
 
     monkeypatch.setattr(reconcile, "_decide_item", decide_item)
 
@@ -354,7 +358,7 @@ def _known_by_a_start_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _known_in_one_order_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a list in another order be another list."""
-    monkeypatch.setattr(Items, "digest", Items.listed_digest)
+    monkeypatch.setattr(Items, "digest", property(lambda items: repr(items.keys)))
 
 
 def _begun_once_more_as_a_first_try(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,12 @@ from airflow_durable.core.decide import decide
 from airflow_durable.core.errors import ReconcilerMissingError, StartTimeoutError
 from airflow_durable.core.failing import failure_of
 from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
-from airflow_durable.core.reconcile import Act, Reason, Verdict, newest_of
+from airflow_durable.core.reconcile import newest_of
 from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume
 from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.core.timeouts import clock_after
+from airflow_durable.core.verdicts import Act, Reason, Verdict
 from airflow_durable.task.journal import StoreJournal, _CallEntries
 from tests.schedules import attempts, calls
 from tests.schedules.configurations import DATE, RUN_ID, Configuration
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
     from airflow_durable.core.asks import Action
     from airflow_durable.core.model import Attempt, ChildRun, Parent
+    from airflow_durable.core.observed import ChildNow, Entry, ParentNow
     from airflow_durable.core.port import Port
-    from airflow_durable.core.reconcile import ChildNow, Entry, ParentNow
     from tests.schedules.world import Run
 
 

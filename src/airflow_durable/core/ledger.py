@@ -117,11 +117,7 @@ class Ledger(Record):
 
     def is_of(self, items: Items) -> bool:
         """Return whether it was written for these items, whatever their order is by now."""
-        return self.count == items.count and (self.digest == items.digest or self.is_listed_as(items))
-
-    def is_listed_as(self, items: Items) -> bool:
-        """Return whether it was written for these items in this order, by a build of before the release of 0.2.0."""
-        return self.digest == items.listed_digest
+        return (self.count, self.digest) == (items.count, items.digest)
 
 
 def key_of(sequence: int) -> str:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from airflow_durable.core import sending
+from airflow_durable.core.board import Status
 from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
-from airflow_durable.core.items import Status
 from airflow_durable.core.many_begin import begin, is_list_changed
 from airflow_durable.core.many_ends import note_end
 from airflow_durable.core.many_resume import resume

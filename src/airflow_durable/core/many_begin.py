@@ -7,8 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import port as calls
+from airflow_durable.core.board import Status
 from airflow_durable.core.decide import plan
-from airflow_durable.core.items import Status
 from airflow_durable.core.many_timeouts import note_overdue
 from airflow_durable.core.model import (
     ENDED_STATES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.items import Status
+from airflow_durable.core.board import Status
 from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, OnChildFailure
 
 if TYPE_CHECKING:

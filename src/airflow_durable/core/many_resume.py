@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from airflow_durable.core import port as calls
 from airflow_durable.core import run_ids
 from airflow_durable.core.asks import RESUMED_AT_ONCE, Action, ActionKind, asks_of, without_action
+from airflow_durable.core.board import Status
 from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError
-from airflow_durable.core.items import Status
 from airflow_durable.core.many_ends import note_end
 from airflow_durable.core.model import ChildRun, Decision, Look
 from airflow_durable.core.resuming import PAUSE_SECONDS

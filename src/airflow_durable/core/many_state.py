@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from airflow_durable.core import port as calls
 from airflow_durable.core.asks import asks_of
+from airflow_durable.core.board import Board, Status
 from airflow_durable.core.decide import decide
-from airflow_durable.core.items import Board, Status
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.many_errors import NAMED_AT_MOST, ItemsFailedError
 from airflow_durable.core.many_timeouts import begin_clock

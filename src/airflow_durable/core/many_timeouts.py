@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.items import Status
+from airflow_durable.core.board import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

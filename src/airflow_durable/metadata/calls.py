@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_durable.core import ledger as ledgers
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.reconcile import Entry, is_plain, newest_of
+from airflow_durable.core.observed import Entry
+from airflow_durable.core.proof import is_plain
+from airflow_durable.core.reconcile import newest_of
 from airflow_durable.core.stored import load, position_of
 from airflow_durable.metadata.values import as_region, as_utc
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from airflow_durable.core.model import UNFINISHED_STATES, Parent
-from airflow_durable.core.reconcile import ChildNow, ParentNow
+from airflow_durable.core.observed import ChildNow, ParentNow
 from airflow_durable.metadata.identities import identities_of, is_item, item_prefixes
 from airflow_durable.metadata.values import as_region, as_text, as_utc, as_uuid
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import ledger
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.reconcile import is_plain, is_plain_text
+from airflow_durable.core.proof import is_plain, is_plain_text
 from airflow_durable.core.stored import KEY, load
 from airflow_durable.metadata.model import DagRunKey
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import ChildNow
+    from airflow_durable.core.observed import ChildNow
     from airflow_durable.metadata.families import ParentRow
 
 _AT_REST = ENDED_STATES | {"up_for_retry", None}

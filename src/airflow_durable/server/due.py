@@ -7,11 +7,14 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.ledger import Ledger
-from airflow_durable.core.reconcile import Act, ParentNow, Reason, decide, is_resuming_items
+from airflow_durable.core.observed import ParentNow
+from airflow_durable.core.reconcile import decide, is_resuming_items
+from airflow_durable.core.verdicts import Act, Reason
 from airflow_durable.metadata.families import ITEMS_AT_ONCE
 
 if TYPE_CHECKING:
-    from airflow_durable.core.reconcile import ChildNow, Verdict
+    from airflow_durable.core.observed import ChildNow
+    from airflow_durable.core.verdicts import Verdict
     from airflow_durable.metadata.asked import Asked
     from airflow_durable.metadata.calls import CallKey
     from airflow_durable.metadata.families import ParentRow

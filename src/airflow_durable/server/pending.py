@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from airflow_durable.core.ledger import Ledger
-from airflow_durable.core.reconcile import Act, Reason, decide, is_resuming_items
+from airflow_durable.core.reconcile import decide, is_resuming_items
+from airflow_durable.core.verdicts import Act, Reason
 from airflow_durable.metadata import logged_actions
 from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.model import DagRunKey
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import ChildNow
+    from airflow_durable.core.observed import ChildNow
     from airflow_durable.metadata.calls import CallKey
     from airflow_durable.metadata.families import ParentRow
     from airflow_durable.metadata.logged_actions import LoggedAction

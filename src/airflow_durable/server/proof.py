@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from airflow.models.dag import DagModel
 
 from airflow_durable.compat import conf
-from airflow_durable.core.reconcile import Reason, prove, proving_window
+from airflow_durable.core.proof import prove, proving_window
+from airflow_durable.core.verdicts import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import ChildNow
+    from airflow_durable.core.observed import ChildNow
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.asked import Asked
     from airflow_durable.metadata.calls import CallKey, Journal

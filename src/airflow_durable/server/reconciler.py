@@ -22,7 +22,9 @@ from sqlalchemy.exc import IntegrityError
 from airflow_durable.compat import Stats
 from airflow_durable.core.ledger import Ledger
 from airflow_durable.core.model import Proof
-from airflow_durable.core.reconcile import Act, Reason, decide, prove
+from airflow_durable.core.proof import prove
+from airflow_durable.core.reconcile import decide
+from airflow_durable.core.verdicts import Act, Reason
 from airflow_durable.metadata.asked import Asked
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from airflow_durable.core.reconcile import Verdict
     from airflow_durable.core.record import Record
+    from airflow_durable.core.verdicts import Verdict
     from airflow_durable.metadata.calls import CallKey, Journal
     from airflow_durable.metadata.families import ParentRow
     from airflow_durable.server.due import Due

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from airflow_durable.core.model import Decision, Mode
-from airflow_durable.core.reconcile import Act
+from airflow_durable.core.verdicts import Act
 from airflow_durable.durations import format_duration
 from airflow_durable.server.model import QUEUED_LONG, Concern
 from airflow_durable.server.queries import MOST_READ, PAGE_SIZE

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_durable.compat import Stats
-from airflow_durable.core.reconcile import Act, Reason
+from airflow_durable.core.verdicts import Act, Reason
 from airflow_durable.server import changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_durable.core.reconcile import Verdict
+    from airflow_durable.core.verdicts import Verdict
     from airflow_durable.metadata.calls import CallKey
     from airflow_durable.metadata.families import ParentRow
 

@@ -18,7 +18,7 @@ from airflow_durable.metadata.asked import ROWS_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from airflow_durable.core.reconcile import Entry
+    from airflow_durable.core.observed import Entry
     from airflow_durable.core.record import Record
     from airflow_durable.metadata.asked import Asked
     from airflow_durable.metadata.calls import CallKey, Journal, RowMark

@@ -11,7 +11,7 @@ from airflow_durable.durations import format_duration
 from airflow_durable.logs import write_line
 
 if TYPE_CHECKING:
-    from airflow_durable.core.items import Board
+    from airflow_durable.core.board import Board
     from airflow_durable.core.many import Many
 
 NOTE_SECONDS = 30.0

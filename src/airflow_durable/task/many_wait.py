@@ -6,15 +6,17 @@ import asyncio
 import contextvars
 import json
 import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable import task_sdk
 from airflow_durable.core import indices
 from airflow_durable.core import ledger as ledgers
+from airflow_durable.core.board import Board, Status
 from airflow_durable.core.errors import EventInvalidError, RecordDamagedError
-from airflow_durable.core.items import Board, Status, numbers_of, pack_keys
+from airflow_durable.core.items import numbers_of
 from airflow_durable.core.many import wake_of
+from airflow_durable.core.packing import pack_keys
 from airflow_durable.task.results import read_result
 
 if TYPE_CHECKING:
@@ -130,19 +132,18 @@ def read_event(
         raise EventInvalidError(dag_id, "of many items", "it is of no known form")
     try:
         ledger = ledgers.load(event["ledger"])
-        by_number = range(items.count) if ledger.is_listed_as(items) else items.by_number()
         ends: list[tuple[int, str | None]] = [(number, None) for number in indices.load(event["missing"])]
         for state, numbers in event["ended"].items():
             ends += [(number, str(state)) for number in indices.load(numbers)]
-        board = Board.load(items, event["board"], by_number) if ledger.is_of(items) else None
+        board = Board.load(items, event["board"]) if ledger.is_of(items) else None
     except (RecordDamagedError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise EventInvalidError(dag_id, "of many items", type(error).__name__) from error
     if any(not 0 <= number < ledger.count for number, _ in ends):
         raise EventInvalidError(dag_id, "of many items", "it is about items that there are not")
     if board is None:
         return ledger, None, []
-    # Where the event numbers the items as they were listed, the next one does not.
-    return replace(ledger, digest=items.digest), board, [(by_number[number], state) for number, state in ends]
+    by_number = items.by_number()
+    return ledger, board, [(by_number[number], state) for number, state in ends]
 
 
 def summary_of(many: Many) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_durable.core import indices
-from airflow_durable.core.items import run_id_of, unpack_keys
+from airflow_durable.core.items import run_id_of
 from airflow_durable.core.many import Wake
 from airflow_durable.core.model import Parent
+from airflow_durable.core.packing import unpack_keys
 from airflow_durable.logs import write_line
 from airflow_durable.task_sdk import AsyncLookUps
 from airflow_durable.triggers.watch import Watch, in_slices

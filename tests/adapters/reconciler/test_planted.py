@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from airflow_durable.core import reconcile
-from airflow_durable.core.reconcile import Act, Reason, Verdict
+from airflow_durable.core.verdicts import Act, Reason, Verdict
 from airflow_durable.metadata.reads import Reads
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes, reconciler
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_durable.core.asks import Action
-    from airflow_durable.core.reconcile import ChildNow
+    from airflow_durable.core.observed import ChildNow
     from tests.support.asking_parents import Asking, World
 
     Plant = Callable[[pytest.MonkeyPatch], None]

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_durable.core.asks import Asks, OnParentEnd
 from airflow_durable.core.model import Mode, Proof
-from airflow_durable.core.reconcile import Entry
+from airflow_durable.core.observed import Entry
 from airflow_durable.core.record import Record
 from airflow_durable.metadata.calls import CallKey, Journal, RowMark
 from airflow_durable.server.watch_list import FULL_SEARCH_SECONDS, LATE_COMMIT_SECONDS, WatchList

@@ -70,7 +70,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "marked_deferred": DEFERRABLE,
     "child_cleared": {},
     "child_failed_and_cleared": {"retries": 0},
-    "execution_timeout": {"execution_timeout": timedelta(seconds=8)},
+    "execution_timeout": {"execution_timeout": timedelta(seconds=20)},
     "partition": {},
     "superseded_before_record": {},
     "superseded_before_request": {},
