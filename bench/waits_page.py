@@ -253,7 +253,8 @@ def requests(session: Session, records: int) -> dict[str, Callable[[], object]]:
     """Return the requests that are measured: their names, and what serves them."""
     from airflow_durable.server import attention, totals
     from airflow_durable.server.model import Filters
-    from airflow_durable.server.queries import Cursor, Order, Sort, Waits
+    from airflow_durable.server.paging import Cursor, Order, Sort
+    from airflow_durable.server.queries import Waits
 
     every = {parent_dag(number) for number in range(PARENT_DAGS)} | {child_dag(number) for number in range(CHILD_DAGS)}
     all_of = Waits(session, every)

@@ -8,9 +8,8 @@ A page is first a list of ids, then the rows of those ids, their task instances 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from enum import Enum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,10 +23,21 @@ from airflow_durable.metadata.reads import KEYS_AT_ONCE, Reads
 from airflow_durable.metadata.record_rows import RecordRows
 from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server.model import Filters, Wait
+from airflow_durable.server.paging import (
+    KEYS,
+    MOST_COUNTED,
+    MOST_READ,
+    MOST_SORTED,
+    PAGE_SIZE,
+    Count,
+    Cursor,
+    Order,
+    Page,
+)
 from airflow_durable.server.selection import is_countable, select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from sqlalchemy.orm import Session
 
@@ -37,15 +47,6 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.record_rows import RecordRow
     from airflow_durable.metadata.tables import Condition
 
-PAGE_SIZE = 50
-
-MOST_SORTED = 2_000
-"""Among so many waits that pass the filters a page is sorted by what no index knows."""
-
-MOST_READ = 5_000
-"""So many records are read for one page; then it ends, and says from where the search can continue."""
-
-MOST_COUNTED = 10_000
 
 _OF_TRY = re.compile(r"manual__durable_([0-9a-f]{32})_\d+")
 """The run ids of release 0.1.0 on Airflow 3.3: they hold the id of the try."""
@@ -66,88 +67,6 @@ def open_records(session: Session) -> RecordRows:
     :raises NoStoreError: there can be none.
     """
     return RecordRows(load_tables(), session.execute, has_ledgers=True)
-
-
-class Sort(str, Enum):
-    """What a table is sorted by. The values are in addresses."""
-
-    CHANGED = "changed"
-    PARENT = "parent"
-    STATE = "state"
-    CHILD = "child"
-    CHILD_STATE = "child_state"
-    SINCE = "since"
-    DURATION = "duration"
-    TRIES = "tries"
-
-
-_KEYS: dict[Sort, Callable[[Wait], tuple[object, ...]]] = {
-    Sort.PARENT: lambda wait: (wait.parent.dag_id, wait.parent.task_id, wait.parent.run_id, wait.parent.map_index),
-    Sort.STATE: lambda wait: (wait.state or "",),
-    Sort.CHILD: lambda wait: (wait.child.dag_id, wait.child.run_id) if wait.child else ("", ""),
-    Sort.CHILD_STATE: lambda wait: ((wait.child.state or "") if wait.child else "",),
-    Sort.SINCE: lambda wait: (wait.since.timestamp() if wait.since else 0.0,),
-    Sort.DURATION: lambda wait: (wait.seconds or 0.0,),
-    Sort.TRIES: lambda wait: (len(wait.record.tries) if wait.record else 0,),
-}
-
-
-@dataclass(frozen=True)
-class Order:
-    """
-    In which order. By the latest change the ids of the records are in order; any other has to be sorted.
-
-    :param is_descending: the largest, the latest or the last of the alphabet first.
-    """
-
-    by: Sort = Sort.CHANGED
-    is_descending: bool = True
-
-    @property
-    def is_by_id(self) -> bool:
-        """Whether the records are read in this order."""
-        return self.by is Sort.CHANGED
-
-
-@dataclass(frozen=True)
-class Page:
-    """
-    Some waits.
-
-    :param has_previous: there are others, before the first.
-    :param has_next: there are others, after the last.
-    :param total: how many pass the filters; None: not counted.
-    :param is_total_capped: there are more than that.
-    :param searched_to: the search ended here, at :data:`MOST_READ`; 0: it did not.
-    """
-
-    waits: tuple[Wait, ...]
-    has_previous: bool = False
-    has_next: bool = False
-    total: int | None = None
-    is_total_capped: bool = False
-    searched_to: int = 0
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """
-    Where a page begins: below one id, or above one (then it is the page that ends just above it). 0: at the top.
-
-    :param number: of the page, from 1, where the order is not that of the ids.
-    """
-
-    before: int = 0
-    after: int = 0
-    number: int = 1
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many waits pass the filters, as far as the text of the records tells."""
-
-    number: int
-    is_capped: bool
 
 
 class Waits:
@@ -274,7 +193,7 @@ class Waits:
         """Of those that have not ended, the oldest are among those that are sorted; of all others, the newest."""
         found, searched_to = self._collect(filters, 0, MOST_SORTED + 1, is_upward=filters.is_of_unfinished)
         is_capped = len(found) > MOST_SORTED or bool(searched_to)
-        found = sorted(found[:MOST_SORTED], key=_KEYS[order.by], reverse=order.is_descending)
+        found = sorted(found[:MOST_SORTED], key=KEYS[order.by], reverse=order.is_descending)
         begin = size * (cursor.number - 1)
         end = begin + size
         return Page(tuple(found[begin:end]), begin > 0, len(found) > end, len(found), is_capped)

@@ -18,7 +18,7 @@ from airflow_durable.core.model import Decision, Mode
 from airflow_durable.core.verdicts import Act
 from airflow_durable.durations import format_duration
 from airflow_durable.server.model import QUEUED_LONG, Concern
-from airflow_durable.server.queries import MOST_READ, PAGE_SIZE
+from airflow_durable.server.paging import MOST_READ, PAGE_SIZE
 from airflow_durable.wording import DECISIONS, format_moment
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from fastapi import Depends, Query
 from airflow_durable.core.model import Decision, Mode
 from airflow_durable.metadata.model import UNFINISHED_STATES
 from airflow_durable.server.model import WAITING, Concern, Filters
-from airflow_durable.server.queries import Cursor, Order, Page, Sort
+from airflow_durable.server.paging import Cursor, Order, Page, Sort
 
 STATES = (*UNFINISHED_STATES, "success", "failed", "upstream_failed", "skipped", "removed")
 """What the filter by state offers, beside *waiting now* and the concerns."""

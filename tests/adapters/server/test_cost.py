@@ -13,7 +13,8 @@ from uuid import uuid4
 from airflow_durable.core.stored import KEY, dump
 from airflow_durable.metadata.record_rows import FEW_DAGS
 from airflow_durable.server.model import Filters
-from airflow_durable.server.queries import Cursor, Waits
+from airflow_durable.server.paging import Cursor
+from airflow_durable.server.queries import Waits
 from tests.adapters.versions import needs_store
 from tests.support.waits_rows import NOON, make_record
 

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_durable.core.model import Decision
 from airflow_durable.server.model import Concern
-from airflow_durable.server.queries import Sort
+from airflow_durable.server.paging import Sort
 from tests.adapters.versions import needs_store
 from tests.support.waits_rows import minutes
 
