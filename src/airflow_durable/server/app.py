@@ -29,17 +29,16 @@ from airflow_durable.server.access import (
     may_read_audit_log,
     read_dag_ids,
 )
+from airflow_durable.server.answers import add_headers, show_bad_request, show_error, show_failure
 from airflow_durable.server.cache import Cache
 from airflow_durable.server.items import ItemCache
 from airflow_durable.server.queries import Waits, has_store
-from airflow_durable.server.rendering import FOLDER, hash_of_style, render, render_error
+from airflow_durable.server.rendering import FOLDER, render
 from airflow_durable.server.requests import STATES, RequestedTable, TableRequest
 from airflow_durable.server.timeline import draw
 from airflow_durable.server.totals import FRESH_SECONDS, count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from airflow_durable.server.model import Wait
     from airflow_durable.server.timeline import Timeline
 
@@ -58,15 +57,6 @@ _STATIC = {
     "actions.js": _SCRIPT,
     "icon.svg": "image/svg+xml",
     "icon-dark.svg": "image/svg+xml",
-}
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' {styles}; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "private, no-store",
 }
 
 NO_MAP_INDEX = "{MAP_INDEX}"
@@ -90,13 +80,13 @@ def make_app(url_prefix: str) -> FastAPI:
         openapi_url=None,
         dependencies=[Depends(read_dag_ids)],
         exception_handlers={
-            StarletteHTTPException: _show_error,
-            RequestValidationError: _show_bad_request,
-            Exception: _show_failure,
+            StarletteHTTPException: show_error,
+            RequestValidationError: show_bad_request,
+            Exception: show_failure,
         },
     )
     app.state.url_prefix = url_prefix
-    app.middleware("http")(_add_headers)
+    app.middleware("http")(add_headers)
     app.get("/")(show_table)
     app.get("/rows")(show_rows)
     app.get("/count")(show_count)
@@ -337,37 +327,3 @@ def _require_store() -> None:
 
 def _as_file(kind: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="durable-waits.{kind}"'}
-
-
-async def _add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    return _with_headers(await call_next(request))
-
-
-def _with_headers(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value.replace("{styles}", hash_of_style()))
-    return response
-
-
-async def _show_error(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 500)
-    detail = str(getattr(error, "detail", "")) or "Something went wrong."
-    return _report(request, status, detail, getattr(error, "headers", None))
-
-
-async def _show_bad_request(request: Request, error: Exception) -> Response:
-    found = error.errors() if isinstance(error, RequestValidationError) else []
-    names = sorted({str(one["loc"][-1]) for one in found})
-    return _report(request, 422, f"This address is not valid. Check: {', '.join(names)}.")
-
-
-async def _show_failure(request: Request, _: Exception) -> Response:
-    # The error's own words may quote a value of the database: they are in the API server's log.
-    return _with_headers(_report(request, 500, "The server could not read the waits. Its log has the reason."))
-
-
-def _report(request: Request, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    is_for_program = "/api/" in request.url.path or "/export" in request.url.path
-    if is_for_program:
-        return JSONResponse({"detail": detail}, status_code=status, headers=headers)
-    return render_error(request, status, detail, headers)
