@@ -18,10 +18,11 @@ LONGEST_PAUSE_SECONDS = 30.0
 """After requests that failed. It begins at a second and doubles."""
 
 _PAUSE_AFTER_SLOW = 5.0
-"""After a request that failed late, the pause is this many times as long as it took."""
+"""After a request that failed late, the pause is this many times as long as it took. After the first one in a row it is
+as long as that took: a busy machine lets one request wait, and not the next."""
 
 _TRIALS_SHARE = 4.0
-"""Of the time, four parts are for batches without trouble, where one goes to requests that fail."""
+"""Of the time, four parts are for batches without trouble, where one goes to requests that fail once more."""
 
 _SUSPICION = 2
 
@@ -59,7 +60,7 @@ class Health:
         :param seconds: how long the request took.
         :param is_news: the batch had no trouble before, or no batch is without.
         """
-        self.trials_from = now + _TRIALS_SHARE * seconds
+        self.trials_from = now + (1.0 if is_news else _TRIALS_SHARE) * seconds
         if is_news:
             self.failures += 1
         self.next_new_at = now + SHORTEST_INTERVAL_SECONDS * jitter()
@@ -80,7 +81,7 @@ def pause_seconds(failures: int, request_seconds: float = 0.0) -> float:
     :param request_seconds: how long the last one took.
     """
     pause = min(LONGEST_PAUSE_SECONDS, SHORTEST_INTERVAL_SECONDS * 2.0 ** min(failures - 1, 10))
-    return max(pause, _PAUSE_AFTER_SLOW * request_seconds) * jitter()
+    return max(pause, (1.0 if failures == 1 else _PAUSE_AFTER_SLOW) * request_seconds) * jitter()
 
 
 def jitter() -> float:
