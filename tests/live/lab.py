@@ -27,6 +27,7 @@ from airflow_durable.demo.engine import DEFAULT_COMPONENTS, AirflowNotReadyError
 from tests.support.fault_proxy import Action, Fault, FaultProxy
 from tests.support.servers import PostgresServer
 
+from .keeper import SchedulerKeeper
 from .limits import LIMITS, LIMITS_OF_30, UNTRIED, Limit
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def open_lab(home: Path) -> Iterator[Lab]:
         airflow.start((*DEFAULT_COMPONENTS, "execution-api-server"))
         if airflow.database.has_store:
             host.start()
+        scope.enter_context(SchedulerKeeper(airflow))
         yield Lab(airflow, proxy, api, host)
 
 
