@@ -23,6 +23,7 @@ class Outage:
     :param tasks: of each child: none at all, a few, or many with a mapped one among them.
     :param gone: the share of the children that is deleted.
     :param ended: the share of the children that has ended or gone.
+    :param is_silent: a request gets no answer until the outage is over, as where a table is locked.
     """
 
     waits: int = 1000
@@ -30,6 +31,17 @@ class Outage:
     are_tasks_refused: bool = False
     gone: float = 0.0
     ended: float = 1.0
+    is_silent: bool = False
+
+
+class HangingServer(Server):
+    """Answers while it may."""
+
+    may_answer: asyncio.Event
+
+    async def _ask(self, kind: str, dag_id: str, run_ids: tuple[str, ...], **more: object) -> None:
+        await self.may_answer.wait()
+        await super()._ask(kind, dag_id, run_ids, **more)
 
 
 def tasks_of(kind: str, end: str) -> dict[str, str | None]:
@@ -49,13 +61,15 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
     is_away = [False]
 
     def refuse(asked: Asked) -> None:
-        if is_away[0]:
+        if is_away[0] and not outage.is_silent:
             raise passing()
         if outage.are_tasks_refused and asked.kind.startswith("tasks"):
             raise lasting()
 
     chance = random.Random(3)  # noqa: S311 - no secret
-    server = Server(refuse=refuse, seconds=0.05)
+    server = HangingServer(refuse=refuse, seconds=0.05)
+    server.may_answer = asyncio.Event()
+    server.may_answer.set()
     run_ids = names(outage.waits)
     server.start(run_ids)
     server.tasks = {(DAG, run_id): tasks_of(outage.tasks, "running") for run_id in run_ids}
@@ -63,6 +77,8 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
     waits.begin(run_ids, poll_interval=60.0)
     await asyncio.sleep(60)
     is_away[0] = True
+    if outage.is_silent:
+        server.may_answer.clear()
     await asyncio.sleep(OUTAGE_SECONDS)
     expected: dict[str, str | None] = {}
     for run_id in chance.sample(run_ids, max(1, round(outage.waits * outage.ended))):
@@ -74,6 +90,7 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
             server.states[DAG, run_id] = end
             server.tasks[DAG, run_id] = tasks_of(outage.tasks, end)
     is_away[0] = False
+    server.may_answer.set()
     back, already = now(), len(server.asked)
     await asyncio.wait([waits.tasks[run_id] for run_id in expected], timeout=600)
     asked = len(server.asked) - already
@@ -94,6 +111,9 @@ async def ride_out(outage: Outage) -> tuple[int, list[float]]:
         pytest.param(Outage(ended=0.5), 700, id="half of the children still active"),
         pytest.param(Outage(ended=0.05), 150, id="a few ends"),
         pytest.param(Outage(waits=3000), 160, id="three batches"),
+        pytest.param(Outage(is_silent=True), 60, id="no answers, two batches"),
+        pytest.param(Outage(waits=3000, is_silent=True), 160, id="no answers, seven batches"),
+        pytest.param(Outage(waits=3, is_silent=True), 5, id="no answers, three waits"),
         pytest.param(Outage(waits=12), 14, id="a dozen waits"),
         pytest.param(Outage(waits=3), 5, id="three waits"),
     ],
