@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd
+from airflow_durable.core.asks import Action, ActionKind, Asks
 from airflow_durable.core.errors import JournalReadError, JournalWriteError, RecordDamagedError
-from airflow_durable.core.model import Mode, Phase, Proof
+from airflow_durable.core.model import Mode, OnParentEnd, Phase, Proof
 from airflow_durable.core.record import Record
 from airflow_durable.core.stored import KEY, dump, key_of, load
 from airflow_durable.task.journal import NoJournal, StoreJournal

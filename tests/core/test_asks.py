@@ -10,18 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_durable.core.asks import (
-    Action,
-    ActionKind,
-    Asks,
-    OnParentEnd,
-    asks_of,
-    is_run_of,
-    withdrawn,
-    without_action,
-)
+from airflow_durable.core.asks import Action, ActionKind, Asks, asks_of, is_run_of, withdrawn, without_action
 from airflow_durable.core.errors import RecordDamagedError
-from airflow_durable.core.model import ChildRun, Mode, Proof
+from airflow_durable.core.model import ChildRun, Mode, OnParentEnd, Proof
 from airflow_durable.core.record import Clock, Record
 from airflow_durable.core.run_ids import child_run_id, legacy_run_id
 from airflow_durable.core.stored import dump, load

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core import protocol
-from airflow_durable.core.asks import OnParentEnd, is_run_of
+from airflow_durable.core.asks import is_run_of
 from airflow_durable.core.errors import (
     ChildRunFailedError,
     ChildRunMissingError,
@@ -18,7 +18,7 @@ from airflow_durable.core.errors import (
     ReconcilerMissingError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, Phase, Proof, Request
+from airflow_durable.core.model import Decision, Mode, OnChildFailure, OnClear, OnParentEnd, Phase, Proof, Request
 from airflow_durable.core.record import Record
 from airflow_durable.core.stored import dump, key_of
 

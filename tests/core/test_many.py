@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_durable.core import indices, many
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.board import Board, Status
 from airflow_durable.core.errors import LookUpFailedError, RecordDamagedError, RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump, key_of, load, position_of
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
-from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, Proof, Request
+from airflow_durable.core.model import Attempt, ChildRun, Mode, OnClear, OnParentEnd, Proof, Request
 from airflow_durable.core.observed import ChildNow
 from airflow_durable.core.packing import pack_keys, unpack_keys
 from airflow_durable.core.proof import prove

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_durable.core import many
-from airflow_durable.core.asks import RESUMED_AT_ONCE, Action, ActionKind, Asks, OnParentEnd, asks_of, without_action
+from airflow_durable.core.asks import RESUMED_AT_ONCE, Action, ActionKind, Asks, asks_of, without_action
 from airflow_durable.core.board import Status
 from airflow_durable.core.errors import LookUpFailedError, ReconcilerMissingError, RecordDamagedError
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, dump, load
 from airflow_durable.core.many_errors import ItemsFailedError
-from airflow_durable.core.model import Mode, OnChildFailure, Proof
+from airflow_durable.core.model import Mode, OnChildFailure, OnParentEnd, Proof
 from airflow_durable.core.observed import ChildNow, Entry, ParentNow
 from airflow_durable.core.proof import is_plain
 from airflow_durable.core.reconcile import decide

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd
-from airflow_durable.core.model import Mode, Parent, Phase, Proof
+from airflow_durable.core.asks import Action, ActionKind, Asks
+from airflow_durable.core.model import Mode, OnParentEnd, Parent, Phase, Proof
 from airflow_durable.core.observed import ChildNow, Entry, ParentNow
 from airflow_durable.core.proof import (
     MAX_CALLS,

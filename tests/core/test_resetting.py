@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.core.asks import ActionKind, OnParentEnd
+from airflow_durable.core.asks import ActionKind
 from airflow_durable.core.errors import (
     ChildRunForeignError,
     LookUpFailedError,
@@ -17,7 +17,7 @@ from airflow_durable.core.errors import (
     SubmissionRefusedError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Decision, Mode, OnClear, Request
+from airflow_durable.core.model import Decision, Mode, OnClear, OnParentEnd, Request
 
 from . import fakes
 from .fakes import (

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_durable.core.asks import OnParentEnd
-from airflow_durable.core.model import Mode, OnChildFailure, OnClear
+from airflow_durable.core.model import Mode, OnChildFailure, OnClear, OnParentEnd
 from tests.schedules.configurations import AFTER, BESIDE, DATE, REPLY, RUN_ID, UNDATED, Configuration
 from tests.schedules.world import ACTIVE, FAILED, SUCCESS, Budget
 

@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_durable.core.asks import OnParentEnd
-from airflow_durable.core.model import Mode, OnChildFailure, OnClear, Request
+from airflow_durable.core.model import Mode, OnChildFailure, OnClear, OnParentEnd, Request
 from airflow_durable.core.run_ids import child_run_id, tag_of_life
 from tests.schedules.attempts import Wanted
 from tests.schedules.world import ACTIVE, BEGINNING, FAILED, QUEUED, SUCCESS, Budget, Run, Token, moment_of, parent_of

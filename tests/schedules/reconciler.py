@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_durable.core import reconcile
-from airflow_durable.core.asks import OnParentEnd, withdrawn
-from airflow_durable.core.model import Mode
+from airflow_durable.core.asks import withdrawn
+from airflow_durable.core.model import Mode, OnParentEnd
 from airflow_durable.core.observed import ChildNow, Entry, ParentNow
 from airflow_durable.core.proof import prove
 from airflow_durable.core.stored import key_of, load, position_of

@@ -24,11 +24,20 @@ from airflow_durable.core import (
     timeouts,
     waiting,
 )
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.decide import decide
 from airflow_durable.core.errors import ReconcilerMissingError, StartTimeoutError
 from airflow_durable.core.failing import failure_of
-from airflow_durable.core.model import ENDED_STATES, Clear, Decision, Look, Mode, OnChildFailure, Phase, Request
+from airflow_durable.core.model import (
+    ENDED_STATES,
+    Clear,
+    Decision,
+    Look,
+    Mode,
+    OnChildFailure,
+    OnParentEnd,
+    Phase,
+    Request,
+)
 from airflow_durable.core.reconcile import newest_of
 from airflow_durable.core.record import Baseline, Clock, Record, baseline_of
 from airflow_durable.core.resuming import resume

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, sessionmaker
 
-from airflow_durable.core.asks import Action, ActionKind, Asks, OnParentEnd
-from airflow_durable.core.model import Mode, Parent, Proof
+from airflow_durable.core.asks import Action, ActionKind, Asks
+from airflow_durable.core.model import Mode, OnParentEnd, Parent, Proof
 from airflow_durable.core.record import Record
 from airflow_durable.core.run_ids import child_run_id
 from airflow_durable.core.stored import dump, key_of

@@ -21,6 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import run_ids
+from airflow_durable.core.model import OnParentEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
 
 RESUMED_AT_ONCE = 100
 """The most runs whose resumption one entry of a ledger asks for."""
-
-
-class OnParentEnd(str, Enum):
-    """What becomes of an active child when its parent has ended for good without having taken its outcome."""
-
-    ABANDON = "abandon"
-    """It stays as it is."""
-
-    CANCEL = "cancel"
-    """The reconciler ends it: it is marked as failed."""
 
 
 class ActionKind(str, Enum):

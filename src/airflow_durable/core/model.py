@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.asks import OnParentEnd
-
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -38,6 +36,16 @@ class OnClear(str, Enum):
 
     FRESH = "fresh"
     """Start a fresh child at once, even beside an active one."""
+
+
+class OnParentEnd(str, Enum):
+    """What becomes of an active child when its parent has ended for good without having taken its outcome."""
+
+    ABANDON = "abandon"
+    """It stays as it is."""
+
+    CANCEL = "cancel"
+    """The reconciler ends it: it is marked as failed."""
 
 
 class OnChildFailure(str, Enum):

@@ -37,9 +37,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow_durable.core.asks import ActionKind, OnParentEnd
+from airflow_durable.core.asks import ActionKind
 from airflow_durable.core.ledger import Ledger
-from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES
+from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, OnParentEnd
 from airflow_durable.core.verdicts import Act, Reason, Verdict
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable import stock, task_sdk
 from airflow_durable.compat import conf as airflow_conf
-from airflow_durable.core.asks import OnParentEnd
 from airflow_durable.core.errors import DagIdInvalidError, DateInvalidError, RequestInvalidError
-from airflow_durable.core.model import Attempt, Mode, OnChildFailure, OnClear, Parent, Request
+from airflow_durable.core.model import Attempt, Mode, OnChildFailure, OnClear, OnParentEnd, Parent, Request
 from airflow_durable.core.run_ids import check_run_id
 from airflow_durable.durations import read_interval, read_timeout
 from airflow_durable.task.conf import parse_conf

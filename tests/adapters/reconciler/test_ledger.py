@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_durable.core.asks import Asks, OnParentEnd
+from airflow_durable.core.asks import Asks
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import KEY, Ledger, dump, load
-from airflow_durable.core.model import Mode, Phase, Proof
+from airflow_durable.core.model import Mode, OnParentEnd, Phase, Proof
 from airflow_durable.core.verdicts import Act
 from airflow_durable.metadata import families
 from airflow_durable.server import due, reconciler

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_durable.core.asks import Asks, OnParentEnd
-from airflow_durable.core.model import Mode, Proof
+from airflow_durable.core.asks import Asks
+from airflow_durable.core.model import Mode, OnParentEnd, Proof
 from airflow_durable.core.observed import Entry
 from airflow_durable.core.record import Record
 from airflow_durable.metadata.calls import CallKey, Journal, RowMark
