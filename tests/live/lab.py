@@ -175,7 +175,7 @@ def open_lab(home: Path) -> Iterator[Lab]:
         (home / "config" / "airflow_local_settings.py").write_text(_LOCAL_SETTINGS, encoding="utf-8")
         if os.environ.get("LIVE_DATABASE") == "postgresql":
             options |= scope.enter_context(PostgresServer(home)).options
-        airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=options)
+        airflow = ScratchAirflow(home, dag_folders=_DAG_FOLDERS, options=options, kept={"scheduler"})
         proxy = FaultProxy(airflow.execution_url, airflow.database.try_of_id, airflow.kill_worker)
         scope.enter_context(proxy)
         scope.enter_context(airflow)

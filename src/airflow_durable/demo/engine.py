@@ -63,12 +63,19 @@ class ScratchAirflow:
     :param options: configuration, ``section.key`` to value, before anything of ours: another ``core.executor``, another
         ``database.sql_alchemy_conn``, a proxy as ``core.execution_api_server_url``. May be changed until a component
         is started.
+    :param kept: kinds of components that somebody starts again when they end: no wait fails for that.
     """
 
     def __init__(
-        self, home: Path, *, dag_folders: Mapping[str, Path], options: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        *,
+        dag_folders: Mapping[str, Path],
+        options: Mapping[str, str] | None = None,
+        kept: Collection[str] = (),
     ) -> None:
         self.home = home
+        self._kept = frozenset(kept)
         self._ports = {kind: processes.free_port() for kind in _HEALTH_PATHS}
         self.options = settings.build_options(
             home, dag_folders=dag_folders, api_port=self._ports["api-server"], given=options or {}
@@ -182,7 +189,8 @@ class ScratchAirflow:
                 message = f"Airflow was stopped while waiting for {what}."
                 raise AirflowNotReadyError(message)
             for component in tuple(self.components):
-                if not component.is_alive and component in self.components:
+                is_missed = component.kind not in self._kept and not component.is_alive
+                if is_missed and component in self.components:
                     raise AirflowNotReadyError(_tell_of(component, f"ended while waiting for {what}"))
             if time.monotonic() > deadline:
                 message = f"Waited {limit_seconds:g} s for {what}, in vain. Its logs are in {self.home}."

@@ -127,7 +127,7 @@ def test_run_that_two_parents_prove_to_be_theirs_is_left_alone(world: World, cap
     date = NOW.replace(microsecond=tag_of_parent(victim, 1))
     # A forger with the victim's tag, who writes down each second's date ahead.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("airflow_durable.core.reconcile.tag_of_parent", lambda *_: date.microsecond)
+        patch.setattr("airflow_durable.core.proof.tag_of_parent", lambda *_: date.microsecond)
         attack_dated(world, forger, date, date)
         own = attack_dated(world, victim, date, date)
         world.set_task(own.parent.dag_id, own.parent.run_id, "trigger", "running")
