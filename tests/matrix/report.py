@@ -29,9 +29,9 @@ Each row describes what happens on a real Airflow whose workers, triggerer and c
 moment. The name in parentheses is that of the test in `tests/live`. Each column is an Airflow and its standard
 provider. *pass* means that the test saw this happen there. *cannot* is a limit of that Airflow: the note with that
 number, at the end of this page, says what happens instead. The test checks that, too, and fails otherwise. *pass at the
-second run* means that it failed beside all others, and passed when its module was run again. That was seen on 3.0.6
-while the machine was busy: Airflow failed a try before any of our code ran (*state mismatch* in its audit log), and
-the test had counted on its number.
+second run* means that it failed beside all others, and passed when its module was run again. On a busy machine Airflow
+fails tries before any of our code runs (*state mismatch* in its audit log), and a test had counted on their number; and
+the scheduler of 3.1 can end by a race of its own (*StaleDataError*), with all that runs beside it.
 """
 
 
