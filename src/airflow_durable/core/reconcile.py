@@ -1,5 +1,5 @@
 """
-What the reconciler does about one call of a parent, and how it knows that the parent may ask for it. Pure.
+What the reconciler does about one call of a parent. Pure.
 
 The reconciler runs in the API server. A record is written by a task, and a task can write anything, so **nothing is
 done on the word of a record**. The record says what is wanted; that it may be wanted is proven by what the database

@@ -7,9 +7,7 @@ for either case, and :meth:`DurableError.explain` chooses the right one.
 
 from __future__ import annotations
 
-from airflow_durable.core.errors.base import (
-    DurableError,
-)
+from airflow_durable.core.errors.base import DurableError
 from airflow_durable.core.errors.child import (
     ChildRunFailedError,
     ChildRunMissingError,
