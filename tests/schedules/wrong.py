@@ -15,6 +15,7 @@ from unittest import mock
 from airflow_durable.core import (
     asks,
     child_tasks,
+    proof,
     protocol,
     reconcile,
     recovery,
@@ -620,7 +621,7 @@ WRONG = (
     ),
     Wrong(
         "a run is proven by the epoch of its record, which has moved when it was adopted",
-        reconcile,
+        proof,
         "is_run_of",
         _is_of_the_epoch_of_the_record,
         "unproven",
