@@ -64,10 +64,11 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters, side by side with stock, with the core's branch coverage.
+test-unit: $(VENV)/.dev ## Run the tests of the core, with its branch coverage, and of the adapters, and side by side with stock.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/core tests/adapters tests/sidebyside tests/matrix
+	$(BIN)/coverage run -m pytest tests/core
 	$(BIN)/coverage report
+	$(BIN)/pytest tests/adapters tests/sidebyside tests/matrix
 
 .PHONY: mutants
 mutants: $(VENV)/.dev ## Change the core in every small way, and see which change no test of the core notices (not in CI).

@@ -162,7 +162,9 @@ def _measure(airflow: ScratchAirflow, api: PublicApi, kind: str, number: int, id
     processor_seconds = round(_processor_seconds(airflow) - before - idle * (time.monotonic() - began), 2)
     (run,) = (run for run in airflow.database.runs(dag_id) if run.run_id == run_id)
     started = len(airflow.database.runs(child)) - there
-    if run.state != "success" or started != number:
+    # A stock operator that was tried again may have started a second run. That is part of its cost.
+    is_complete = started >= number if kind.startswith("mapped_") else started == number
+    if run.state != "success" or not is_complete:
         logs = sorted((airflow.home / "logs" / f"dag_id={dag_id}").rglob("attempt=*.log"))
         message = f"{dag_id} is {run.state}, {started} runs: {[log.read_text()[-3000:] for log in logs[:1]]}"
         raise RuntimeError(message)
