@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _TITLE = """# Benchmarks: many child runs of one task
 
-`make bench-many` writes this page. {machine}; {versions}.
+`{command}` writes this page. {machine}; {versions}.
 
 Another machine gives other times, but the ratios should be similar. Counts of requests do not depend on the machine.
 """
@@ -57,7 +57,9 @@ _ABOUT_MEMORY = """## Memory
 def write(figures: Mapping[str, Any]) -> str:
     """Return the page."""
     parts = [
-        _TITLE.format(machine=report.describe_machine(), versions=report.describe_versions()),
+        _TITLE.format(
+            command=_command(figures), machine=report.describe_machine(), versions=report.describe_versions()
+        ),
         _ABOUT_START.format(database={"sqlite": "SQLite", "postgresql": "PostgreSQL"}[figures["database"]]),
         embed("benchmarks-many"),
         _start_table(figures["started"]),
@@ -71,6 +73,16 @@ def write(figures: Mapping[str, Any]) -> str:
         _memory_table(figures),
     ]
     return "\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def _command(figures: Mapping[str, Any]) -> str:
+    """Return what measures these figures again."""
+    numbers, mapped = (
+        " ".join(number for number, _ in sorted(figures[kind].items(), key=lambda one: int(one[0])))
+        for kind in ("started", "mapped")
+    )
+    database = "" if figures["database"] == "postgresql" else f" DATABASE={figures['database']}"
+    return f'make bench-many NUMBERS="{numbers}" MAPPED="{mapped}"{database}'
 
 
 def _start_table(started: Mapping[str, Any]) -> str:
