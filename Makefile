@@ -64,10 +64,16 @@ demo: $(VENV)/.run ## Crash a real Airflow: stock and durable, side by side.
 test: test-unit test-package test-schedules test-live ## Run all tests but the long ones.
 
 .PHONY: test-unit
-test-unit: $(VENV)/.dev ## Run the tests of the core, with its branch coverage, and of the adapters, and side by side with stock.
+test-unit: test-core test-adapters ## Run the tests of the core and of the adapters, side by side with stock.
+
+.PHONY: test-core
+test-core: $(VENV)/.dev ## Run the tests of the core, with its branch coverage.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest tests/core
 	$(BIN)/coverage report
+
+.PHONY: test-adapters
+test-adapters: $(VENV)/.dev ## Run the tests of the adapters, side by side with stock, and those of the matrix.
 	$(BIN)/pytest tests/adapters tests/sidebyside tests/matrix
 
 .PHONY: mutants

@@ -162,13 +162,14 @@ def _measure(airflow: ScratchAirflow, api: PublicApi, kind: str, number: int, id
     processor_seconds = round(_processor_seconds(airflow) - before - idle * (time.monotonic() - began), 2)
     (run,) = (run for run in airflow.database.runs(dag_id) if run.run_id == run_id)
     started = len(airflow.database.runs(child)) - there
+    is_mapped = kind.startswith("mapped_")
     # A stock operator that was tried again may have started a second run. That is part of its cost.
-    is_complete = started >= number if kind.startswith("mapped_") else started == number
+    is_complete = started >= number if is_mapped else started == number
     if run.state != "success" or not is_complete:
         logs = sorted((airflow.home / "logs" / f"dag_id={dag_id}").rglob("attempt=*.log"))
         message = f"{dag_id} is {run.state}, {started} runs: {[log.read_text()[-3000:] for log in logs[:1]]}"
         raise RuntimeError(message)
-    if kind in {"bare", "many"}:
+    if not is_mapped:
         task_id = "trigger_bare" if kind == "bare" else "trigger"
         seconds = round(api.xcom(dag_id, run_id, task_id, "return_value"), 2)
     else:

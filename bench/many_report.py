@@ -32,7 +32,8 @@ _ABOUT_PROCESSOR = """## Processor time of the parents
 
 The processor time of the scheduler and the LocalExecutor, in which the tasks and their supervisors run, from
 the parent's start to its end, less what they take while nothing runs. A *mapped* stock operator has a task
-instance and a process for each run. The ratio is that of the times for one run.
+instance and a process for each run. One that fails is tried again, up to twice, and each of its tries counts.
+The ratio is that of the times for one run.
 
 """
 
@@ -78,8 +79,7 @@ def write(figures: Mapping[str, Any]) -> str:
 def _command(figures: Mapping[str, Any]) -> str:
     """Return what measures these figures again."""
     numbers, mapped = (
-        " ".join(number for number, _ in sorted(figures[kind].items(), key=lambda one: int(one[0])))
-        for kind in ("started", "mapped")
+        " ".join(str(number) for number, _ in _by_number(figures[kind])) for kind in ("started", "mapped")
     )
     database = "" if figures["database"] == "postgresql" else f" DATABASE={figures['database']}"
     return f'make bench-many NUMBERS="{numbers}" MAPPED="{mapped}"{database}'

@@ -74,7 +74,7 @@ for number in MAPPED:
         StockTriggerDagRunOperator.partial(
             task_id="trigger",
             trigger_dag_id=f"bench_many_child_mapped_{number}",
-            # Where many tasks start at once on a small machine, one of a thousand may fail.
+            # Where many tasks start at once on a small machine, one may fail: one of 200 did.
             retries=2,
             retry_delay=timedelta(seconds=1),
         ).expand(conf=[{"number": index} for index in range(number)])
