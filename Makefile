@@ -20,7 +20,7 @@ GROUPS_DEV := $(GROUPS_OWN) $(if $(filter own,$(PROVIDER)),,docs package)
 
 $(if $(wildcard $(CONSTRAINTS)),,$(error There are no pins $(PINS). There are: $(ALL_PINS)))
 
-# For the matrix: --airflow VERSION, --provider newest|own, --python INTERPRETER, --part unit|live.
+# For the matrix: --airflow VERSION, --provider newest|own, --python INTERPRETER, --part unit|main-live|live.
 MATRIX ?=
 
 BIN := $(VENV)/bin
@@ -151,6 +151,10 @@ matrix: $(VENV)/.dev ## Run all tests on every supported Airflow, and write docs
 .PHONY: matrix-unit
 matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on every supported Airflow.
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
+
+.PHONY: matrix-main
+matrix-main: $(VENV)/.dev ## The same, and the live scenarios that matter most.
+	$(BIN)/python -m tests.matrix run --part unit --part main-live $(MATRIX)
 
 .PHONY: canary
 canary: $(VENV)/.dev ## Test with the newest Airflow and standard provider on PyPI, pre-releases among them, and print what broke.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from .environments import AIRFLOWS, Environment, EnvironmentBrokenError, Part, Provider
+from .environments import AIRFLOWS, WHOLE, Environment, EnvironmentBrokenError, Part, Provider
 from .report import build_markdown, build_tables
 from .results import EnvironmentResult, load, load_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -31,7 +34,7 @@ def run(
     python: Annotated[
         list[str] | None, typer.Option(help="An interpreter; may be repeated. Default: as make env.")
     ] = None,
-    part: Annotated[list[Part] | None, typer.Option(help="May be repeated. Default: all.")] = None,
+    part: Annotated[list[Part] | None, typer.Option(help="May be repeated. Default: unit and live.")] = None,
 ) -> None:
     """
     Make the environments, run the tests in each, and print the table.
@@ -50,7 +53,7 @@ def run(
     ]
     if not environments:
         raise typer.BadParameter("There are no pins for these.")
-    results = [_run_in(environment, part or list(Part)) for environment in environments]
+    results = [_run_in(environment, part or WHOLE) for environment in environments]
     _show([result for result in results if result])
     if any(result is None or result.has_failed for result in results):
         raise typer.Exit(1)
@@ -69,7 +72,7 @@ def report(
         console.print(f"Written: {output}", markup=False)
 
 
-def _run_in(environment: Environment, parts: list[Part]) -> EnvironmentResult | None:
+def _run_in(environment: Environment, parts: Sequence[Part]) -> EnvironmentResult | None:
     """Return what came of the tests; None if they could not be run. The other environments are to have their turn."""
     try:
         console.print(f"{environment.name}: environment", markup=False)

@@ -55,7 +55,18 @@ class Part(str, Enum):
     """A part of the tests."""
 
     UNIT = "unit"
+    MAIN_LIVE = "main-live"
+    """The scenarios that matter most: as many as CI and the canary have time for."""
     LIVE = "live"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a real Airflow runs in it."""
+        return self is not Part.UNIT
+
+
+WHOLE = (Part.UNIT, Part.LIVE)
+"""All tests of an Airflow."""
 
 
 class Provider(str, Enum):
@@ -76,6 +87,7 @@ FOLDERS = {
         "tests/sidebyside",
         *(f"--ignore=tests/adapters/test_poller_{name}.py" for name in SIMULATIONS),
     ),
+    Part.MAIN_LIVE: tuple(f"tests/live/test_{name}.py" for name in ("waiting", "other_modes", "journal", "superseded")),
     Part.LIVE: ("tests/live",),
 }
 
@@ -148,7 +160,7 @@ class Environment:
         (self.results / f"{part.value}{AGAIN}.xml").unlink(missing_ok=True)
         if self._pytest(part.value, self.tests_of(part)):
             return True
-        failed = self._failed(part) if part is Part.LIVE else []
+        failed = self._failed(part) if part.is_live else []
         return bool(failed) and self._pytest(f"{part.value}{AGAIN}", failed)
 
     def _pytest(self, name: str, tests: Sequence[str]) -> bool:

@@ -89,7 +89,9 @@ def load_all(folder: Path = RESULTS) -> list[EnvironmentResult]:
 def load(folder: Path) -> EnvironmentResult:
     """Return the results of one environment; a part that was not run has none."""
     tests: list[TestResult] = []
-    for part in Part:
+    # The main live scenarios are among all.
+    is_whole = (folder / f"{Part.LIVE.value}.xml").exists()
+    for part in (Part.UNIT, Part.LIVE if is_whole else Part.MAIN_LIVE):
         again = {(test.folder, test.name): test for test in _read_all(folder / f"{part.value}{AGAIN}.xml")}
         tests += [_after(test, again) for test in _read_all(folder / f"{part.value}.xml")]
     return EnvironmentResult(**json.loads((folder / "environment.json").read_text()), tests=tuple(tests))

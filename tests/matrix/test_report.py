@@ -92,6 +92,16 @@ def test_second_run_of_what_failed_is_told(results: Path, tmp_path: Path) -> Non
     assert "1 pass at the second run" in build_markdown([result])
 
 
+def test_main_live_scenarios_count_once(results: Path, tmp_path: Path) -> None:
+    for name in ("environment.json", "live.xml"):
+        (tmp_path / name).write_bytes((results / "3.9.0" / name).read_bytes())
+    whole = load(tmp_path)
+    (tmp_path / "live.xml").rename(tmp_path / "main-live.xml")
+    assert load(tmp_path) == whole
+    (tmp_path / "live.xml").write_bytes((tmp_path / "main-live.xml").read_bytes())
+    assert load(tmp_path) == whole
+
+
 def test_failure_is_a_failure_of_its_environment(results: Path) -> None:
     assert [(result.airflow, result.has_failed) for result in load_all(results)] == [("3.10.0", False), ("3.9.0", True)]
 
