@@ -336,7 +336,8 @@ class Stage:
     def expect_decisions(self, *expected: str) -> None:
         """Compare what each try has decided, where this Airflow keeps a record."""
         if self.lab.has_store:
-            assert self.decisions() == list(expected)
+            found = self.decisions()
+            assert found == list(expected), f"The tries have decided {found}, not {list(expected)}."
 
     def decisions(self, map_index: int = -1) -> list[str]:
         """Return what each attempt has decided, by the record."""
