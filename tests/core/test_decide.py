@@ -166,6 +166,15 @@ def test_plan() -> None:
         P(PENDING, ASKED_FIXED, seen("running", clear_number=2), None, None, D.RECONNECT, id="reset no more, active"),
         P(
             PENDING,
+            replace(ASKED_FIXED, on_child_failure=OnChildFailure.FAIL),
+            seen("failed", clear_number=2),
+            None,
+            None,
+            D.GIVE_UP,
+            id="reset no more, failed for good",
+        ),
+        P(
+            PENDING,
             ASKED_FIXED,
             seen("running", is_same=False, clear_number=2),
             None,
@@ -503,6 +512,10 @@ def test_what_ran_upstream_is_asked_just_where_the_decision_hangs_on_it() -> Non
     assert not is_upstream_asked(GENERATED, ASKED, seen("success", is_same=False), UNMARKED)
     assert not is_upstream_asked(GENERATED, ASKED, seen("success", is_same=None), UNMARKED)
     assert not is_upstream_asked(GENERATED, on_clear(ASKED, OnClear.ADOPT), seen("success"), UNMARKED)
+    resuming = replace(ASKED, on_child_failure=OnChildFailure.RESUME)
+    assert not is_upstream_asked(GENERATED, resuming, seen("running"), UNMARKED)
+    assert is_upstream_asked(GENERATED, resuming, seen("failed"), UNMARKED)
+    assert not is_upstream_asked(GENERATED, ASKED, seen("failed"), UNMARKED)
     assert is_upstream_asked(GENERATED, FORGET, seen("failed"), UNMARKED)
     assert is_upstream_asked(GENERATED, ASKED, seen("success"), UNMARKED)
 
