@@ -301,12 +301,14 @@ def test_an_active_child_after_runs_of_other_lives_is_found_after_a_clear(
     assert server.told[0][:2] == (Decision.RECONNECT, name(0, 3))
 
 
-def test_a_fixed_identity_of_before_a_clear_is_not_taken() -> None:
+@pytest.mark.parametrize("on_clear", [OnClear.AUTO, OnClear.ADOPT])
+def test_a_fixed_identity_of_before_a_clear_is_not_taken(on_clear: OnClear) -> None:
+    """Nobody can know without a record whether its success was reported already."""
     server = Server()
     crash_while_waiting(server, ask_fixed_id())
     server.lose_record()
     server.end_all("success")
-    run_try(FakePort(server, cleared(2)), replace(ask_fixed_id(), is_reset=True))
+    run_try(FakePort(server, cleared(2)), replace(ask_fixed_id(), is_reset=True, on_clear=on_clear))
     assert server.only_run().clear_number == 1
 
 
