@@ -328,23 +328,25 @@ def test_a_child_that_ends_after_it_was_counted_is_not_active() -> None:
     assert [run_id for _, run_id in server.runs] == [name(0, 0), name(1, 0)]
 
 
-def test_a_child_that_ends_after_it_was_counted_hides_no_other() -> None:
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_child_that_ends_after_it_was_counted_hides_no_other(place: int) -> None:
     """One of another life of the parent may be active, too."""
     server = Server((3, 2))
-    for generation in range(2):
-        server.create("child", Run(name(0, generation), None, "running"))
     at = attempt(2)
+    ended, active = (candidate.run_id for candidate in candidates(at, 1)[place : place + 2])
+    for run_id in (ended, active):
+        server.create("child", Run(run_id, None, "running"))
     port = FakePort(server, at)
     real = port.look_up
 
     def end_first(dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
-        server.runs["child", name(0, 1)].state = "success"
+        server.runs["child", ended].state = "success"
         return real(dag_id, run_id, is_detailed=is_detailed)
 
     port.look_up = end_first  # type: ignore[method-assign]
     found = recover(port, ask(), at)
     assert found is not None
-    assert (found.record.run_id, found.seen.state) == (name(0, 0), "running")
+    assert (found.record.run_id, found.seen.state) == (active, "running")
 
 
 def test_a_child_that_is_deleted_after_it_was_counted_is_not_there() -> None:
