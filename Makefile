@@ -77,7 +77,7 @@ test-adapters: $(VENV)/.dev ## Run the tests of the adapters, side by side with 
 	$(BIN)/pytest tests/adapters tests/sidebyside tests/matrix
 
 .PHONY: mutants
-mutants: $(VENV)/.dev ## Change the core in every small way, and see which change no test of the core notices: two hours and more (not in CI; MODULES="decide record" for some of it, and what was found of others stays).
+mutants: $(VENV)/.dev ## Change the core in every small way, and see which change no test of the core notices: two hours and more (not in CI; MODULES="decide record" for some of it).
 	$(UV) pip install --quiet --python $(BIN)/python --group mutants
 	$(if $(MODULES),,rm -rf mutants)
 	$(BIN)/mutmut run --max-children $(or $(CHILDREN),2) $(foreach module,$(MODULES),"airflow_durable.core.$(module).*")
@@ -153,7 +153,7 @@ matrix-unit: $(VENV)/.dev ## Run the tests of the core and of the adapters on ev
 	$(BIN)/python -m tests.matrix run --part unit $(MATRIX)
 
 .PHONY: matrix-main
-matrix-main: $(VENV)/.dev ## The same, and the live scenarios that matter most.
+matrix-main: $(VENV)/.dev ## Run these and the live scenarios that matter most on every supported Airflow.
 	$(BIN)/python -m tests.matrix run --part unit --part main-live $(MATRIX)
 
 .PHONY: canary

@@ -85,7 +85,7 @@ def _run_in(environment: Environment, parts: Sequence[Part]) -> EnvironmentResul
     except EnvironmentBrokenError as error:
         console.print(f"{environment.name}: {error}", markup=False, style="red")
         return None
-    return load(environment.results)
+    return load(environment.results, parts)
 
 
 def _show(results: list[EnvironmentResult]) -> None:

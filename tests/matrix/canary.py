@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _GROUPS = ("test", "distributed", "docs")
+_PARTS = (Part.UNIT, Part.MAIN_LIVE)
+
 _WATCHED = ("apache-airflow", "apache-airflow-providers-standard")
 
 console = Console()
@@ -75,7 +77,7 @@ def main() -> int:
         console.print(
             f"Airflow {versions['airflow']}, standard provider {versions['provider']}, Python {versions['python']}"
         )
-        for part in (Part.UNIT, Part.MAIN_LIVE):
+        for part in _PARTS:
             began = time.monotonic()
             outcome = "passed" if canary.test(part) else "FAILED"
             console.print(f"{part.value} tests: {outcome} after {time.monotonic() - began:.0f} s", markup=False)
@@ -87,7 +89,7 @@ def main() -> int:
 
 def show_broken(results: Path) -> int:
     """Print the tests that failed, and why. Returns 1 if there are any."""
-    result = load(results)
+    result = load(results, _PARTS)
     broken = [test for test in result.tests if test.verdict is Verdict.FAIL]
     for test in broken:
         console.print(f"BROKE {test.folder}: {test.name}: {test.reason}", markup=False, style="red", soft_wrap=True)

@@ -9,11 +9,13 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from .environments import AGAIN, RESULTS, Part
+from .environments import AGAIN, RESULTS, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from .environments import Part
 
 
 class Verdict(str, Enum):
@@ -86,12 +88,14 @@ def load_all(folder: Path = RESULTS) -> list[EnvironmentResult]:
     return [load(path.parent) for path in sorted(folder.glob("*/environment.json"))]
 
 
-def load(folder: Path) -> EnvironmentResult:
-    """Return the results of one environment; a part that was not run has none."""
+def load(folder: Path, parts: Sequence[Part] = WHOLE) -> EnvironmentResult:
+    """
+    Return the results of one environment; a part that was not run has none.
+
+    :param parts: the main live scenarios are among all, so not both.
+    """
     tests: list[TestResult] = []
-    # The main live scenarios are among all.
-    is_whole = (folder / f"{Part.LIVE.value}.xml").exists()
-    for part in (Part.UNIT, Part.LIVE if is_whole else Part.MAIN_LIVE):
+    for part in parts:
         again = {(test.folder, test.name): test for test in _read_all(folder / f"{part.value}{AGAIN}.xml")}
         tests += [_after(test, again) for test in _read_all(folder / f"{part.value}.xml")]
     return EnvironmentResult(**json.loads((folder / "environment.json").read_text()), tests=tuple(tests))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .canary import show_broken
-from .environments import AIRFLOWS, Environment, Provider
+from .environments import AIRFLOWS, Environment, Part, Provider
 from .report import build_markdown, build_tables
 from .results import EnvironmentResult, Verdict, load, load_all
 
@@ -97,9 +97,19 @@ def test_main_live_scenarios_count_once(results: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((results / "3.9.0" / name).read_bytes())
     whole = load(tmp_path)
     (tmp_path / "live.xml").rename(tmp_path / "main-live.xml")
-    assert load(tmp_path) == whole
+    assert load(tmp_path, (Part.UNIT, Part.MAIN_LIVE)) == whole
     (tmp_path / "live.xml").write_bytes((tmp_path / "main-live.xml").read_bytes())
     assert load(tmp_path) == whole
+
+
+def test_earlier_run_of_all_hides_no_failure_of_the_main_ones(results: Path, tmp_path: Path) -> None:
+    for name in ("environment.json", "live.xml"):
+        (tmp_path / name).write_bytes((results / "3.9.0" / name).read_bytes())
+    (tmp_path / "live.xml").rename(tmp_path / "main-live.xml")
+    case = '<testcase classname="tests.live.test_crash" name="test_good" time="1"/>'
+    (tmp_path / "live.xml").write_text(f"<testsuites><testsuite>{case}</testsuite></testsuites>")
+    assert not load(tmp_path).has_failed
+    assert load(tmp_path, (Part.UNIT, Part.MAIN_LIVE)).has_failed
 
 
 def test_failure_is_a_failure_of_its_environment(results: Path) -> None:
