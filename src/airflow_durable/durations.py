@@ -14,12 +14,12 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def read_interval(given: object) -> float | None:
     """
-    Return an interval in seconds; None if it is no number of them and no timedelta, or negative.
+    Return an interval in seconds; None if it is no number of them and no timedelta, negative or without an end.
 
     0, with which the stock operator asks without a pause, is the shortest pause of ours.
     """
     seconds = given.total_seconds() if isinstance(given, timedelta) else given
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < _LONGEST_SECONDS:
         return None
     return float(seconds) or SHORTEST_PAUSE_SECONDS
 

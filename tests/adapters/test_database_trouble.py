@@ -90,6 +90,29 @@ def test_no_server() -> None:
     assert "a-secret" not in said
 
 
+def test_password_with_an_at_sign_is_not_repeated() -> None:
+    port = processes.free_port()
+    said = fail(f"postgresql+psycopg2://airflow:pass@s3cret@127.0.0.1:{port}/airflow")
+    assert "Write %40 for it" in said
+    assert f"127.0.0.1:{port}/airflow" in said
+    assert "s3cret" not in said
+
+
+def test_password_that_is_taken_for_a_port_is_not_repeated(tmp_path: Path) -> None:
+    address = "postgresql+psycopg2://airflow:pass@a:s3cret@127.0.0.1:5432/airflow"
+    ended = subprocess.run(
+        [sys.executable, "-m", "airflow_durable", "doctor"],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT_SECONDS,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "is not the address of a database" in ended.stderr
+    assert "s3cret" not in ended.stdout + ended.stderr
+
+
 @pytest.mark.usefixtures("airflow_tables")
 def test_the_grants_that_are_listed_are_the_ones_that_are_needed(postgres: PostgresServer) -> None:
     """They are run as they are printed, and then all can be read."""

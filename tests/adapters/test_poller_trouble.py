@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -324,3 +325,42 @@ def test_a_timeout_in_the_middle_of_a_request_ends_the_wait_for_many() -> None:
     watch = Watch(DAG, {0: "a", 1: "b"}, ["failed"], wake, lambda *_: None)
     with pytest.raises(TimedOut):
         run(asyncio.wait_for(watch.run(server, ENDS, 5.0), 1000.0))
+
+
+@dataclass
+class SlowServer(Server):
+    """One Dag's requests are answered late, and its tasks say nothing."""
+
+    slow_seconds: float = 0.0
+
+    async def _ask(self, kind: str, dag_id: str, run_ids: tuple[str, ...], **more: Any) -> None:  # noqa: ANN401 - Asked's
+        self.seconds = self.slow_seconds if dag_id == "slow" else 0.02
+        await super()._ask(kind, dag_id, run_ids, **more)
+        if dag_id == "slow" and kind.startswith("tasks"):
+            raise lasting()
+
+
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 4.0])
+def test_a_search_of_slow_requests_does_not_hold_up_another_dag(seconds: float) -> None:
+    async def scenario() -> float:
+        server = SlowServer(slow_seconds=seconds)
+        slow = names(400)
+        server.start(slow, "slow")
+        server.start(["quick"])
+        waits = Waits(server)
+        waits.begin(slow, "slow", poll_interval=60.0)
+        waits.begin(["quick"], poll_interval=10.0)
+        await asyncio.sleep(120)
+        for number, run_id in enumerate(slow[::4]):
+            server.states["slow", run_id] = "success" if number % 2 else "failed"
+        until_searched = len(server.asked)
+        while sum(asked.dag_id == "slow" for asked in server.asked[until_searched:]) < 3:  # noqa: ASYNC110 - the clock is simulated
+            await asyncio.sleep(0.1)
+        server.states[DAG, "quick"] = "success"
+        ended_at = now()
+        await waits.tasks["quick"]
+        late = now() - ended_at
+        await waits.stop()
+        return late
+
+    assert run(scenario()) < 10 + 3 * seconds + 2

@@ -214,7 +214,7 @@ def test_poke_intervals(given: Any, seconds: float) -> None:  # noqa: ANN401
     assert poke_interval_of(make(poke_interval=given)) == seconds
 
 
-@pytest.mark.parametrize("given", [-1, timedelta(-1), "60", None, True, float("nan")], ids=repr)
+@pytest.mark.parametrize("given", [-1, timedelta(-1), "60", None, True, float("nan"), float("inf"), 1e10], ids=repr)
 def test_a_poke_interval_that_cannot_be_used(given: Any) -> None:  # noqa: ANN401
     operator = make()
     operator.poke_interval = given

@@ -140,6 +140,7 @@ def test_a_pass_of_a_loop_is_told_from_that_of_another_region_by_our_date() -> N
         ("durable_child_runs", 0),
         ("durable_child_runs.3", 3),
         ("durable_child_runs.x", None),
+        (f"durable_child_runs.{'9' * 5_000}", None),
         ("durable_child_run", None),
     ],
 )
@@ -280,6 +281,8 @@ def test_the_ledger_survives_its_stored_form() -> None:
         {"items": None},
         {"items": {}},
         {"items": {"count": "3", "digest": "", "is_clean": True}},
+        {"items": {"count": -1, "digest": "", "is_clean": True}},
+        {"items": {"count": 10**400, "digest": "", "is_clean": True}},
         {"items": {"count": 3, "digest": "", "is_clean": True, "tag": "7"}},
         {"items": {"count": 3, "digest": "", "is_clean": True, "tag": 1_000_000}},
     ],

@@ -310,6 +310,19 @@ def test_date_without_microseconds_or_none_proves_nothing(date: datetime | None)
     assert prove([PARENT], [replace(entry, record=record)], record, child, calls=1) is Reason.UNPROVEN_DATE
 
 
+@pytest.mark.parametrize("proof", [Proof.LOGICAL_DATE, Proof.RUN_AFTER])
+@pytest.mark.parametrize(
+    "edge", [datetime(1, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)]
+)
+def test_first_and_last_of_all_dates_prove_nothing(edge: datetime, proof: Proof) -> None:
+    record, entry, child, _ = dated(proof)
+    date = edge.replace(microsecond=tag_of_parent(PARENT, 1))
+    record = replace(record, dates=(date,))
+    child = replace(child, logical_date=date, run_after=date)
+    assert prove([PARENT], [replace(entry, record=record)], record, child, calls=1) is Reason.UNPROVEN_DATE
+    assert proving_window(record, child) is None
+
+
 def test_run_whose_making_has_no_time_is_not_proven() -> None:
     record, entry, child, _ = dated()
     assert prove([PARENT], [entry], record, replace(child, created_at=None), calls=1) is Reason.UNPROVEN_DATE

@@ -33,6 +33,9 @@ KEY = "durable_child_runs"
 
 KIND = "ledger"
 
+MAX_COUNT = 1_000_000_000
+"""Of items. More is no number of ours."""
+
 
 @dataclass(frozen=True)
 class ItemRecord(Record):
@@ -128,7 +131,7 @@ def key_of(sequence: int) -> str:
 def position_of(key: str) -> int | None:
     """Return the sequence number of a key; None: it is none of a ledger."""
     head, dot, sequence = key.partition(".")
-    if head != KEY or (dot and not sequence.isdecimal()):
+    if head != KEY or (dot and not stored.is_number(sequence)):
         return None
     return int(sequence) if dot else 0
 
@@ -154,6 +157,8 @@ def load(value: object) -> Ledger:
     count, digest, is_clean = (items.get(name) for name in ("count", "digest", "is_clean"))
     if type(count) is not int or not isinstance(digest, str) or not isinstance(is_clean, bool):
         raise RecordDamagedError(KEY, "its items have no count, digest or is_clean")
+    if not 0 <= count <= MAX_COUNT:
+        raise RecordDamagedError(KEY, f"it is for less than no items, or for more than {MAX_COUNT}")
     tag = items.get("tag")
     if tag is not None and (type(tag) is not int or not 0 <= tag < run_ids.MICROSECONDS):
         raise RecordDamagedError(KEY, "the tag of its runs is no number of microseconds")

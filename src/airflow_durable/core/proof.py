@@ -79,7 +79,8 @@ def proving_window(record: Record, child: ChildNow) -> tuple[datetime, datetime]
     seen = child.run_after if record.proof is Proof.RUN_AFTER else child.logical_date
     if record.proof not in {Proof.RUN_AFTER, Proof.LOGICAL_DATE} or seen is None or child.created_at is None:
         return None
-    return seen - WORKER_CLOCK_AHEAD, min(seen + WRITTEN_WITHIN, child.created_at)
+    window = _window_of(seen)
+    return window and (window[0], min(window[1], child.created_at))
 
 
 def _is_written_ahead(entries: Sequence[Entry], record: Record, seen: datetime, created_at: datetime | None) -> bool:
@@ -87,8 +88,17 @@ def _is_written_ahead(entries: Sequence[Entry], record: Record, seen: datetime, 
     written = [entry.written_at for entry in entries if entry.record and _names(entry.record, record, seen)]
     if seen not in record.dates or not written or created_at is None:
         return False
-    first = min(written)
-    return first < created_at and seen - WORKER_CLOCK_AHEAD <= first <= seen + WRITTEN_WITHIN
+    first, window = min(written), _window_of(seen)
+    return window is not None and first < created_at and window[0] <= first <= window[1]
+
+
+def _window_of(date: datetime) -> tuple[datetime, datetime] | None:
+    """Return when the first entry with a date of ours was written; None: of a date like that there is none."""
+    try:
+        return date - WORKER_CLOCK_AHEAD, date + WRITTEN_WITHIN
+    except OverflowError:
+        # A run may have the first date that there is, or the last.
+        return None
 
 
 def _names(entry: Record, record: Record, date: datetime) -> bool:

@@ -47,6 +47,9 @@ KEY = "durable_child_run"
 CALL_DIGITS = 5
 """The width of a call's number in a key."""
 
+MAX_DIGITS = 9
+"""Of a number in a key."""
+
 VERSION = 2
 FIRST_VERSION = 1
 
@@ -72,12 +75,17 @@ def position_of(key: str) -> tuple[int, int] | None:
     call = 1
     if parts and parts[0].startswith("call_"):
         number = parts.pop(0).removeprefix("call_")
-        if not number.isdecimal():
+        if not is_number(number):
             return None
         call = int(number)
     if not parts:
         return call, 0
-    return (call, int(parts[0])) if len(parts) == 1 and parts[0].isdecimal() else None
+    return (call, int(parts[0])) if len(parts) == 1 and is_number(parts[0]) else None
+
+
+def is_number(text: str) -> bool:
+    """Return whether a part of a key is a number of ours. Python reads none of thousands of digits."""
+    return len(text) <= MAX_DIGITS and text.isdecimal()
 
 
 def dump(record: Record) -> dict[str, Any]:

@@ -70,13 +70,18 @@ class Asked:
         return None if row[0] is None else int(row[0])
 
     def scan(self, low: int, high: int) -> set[CallKey]:
-        """Return the calls whose newest entry is among these ids (the first one excluded) and may ask for something."""
+        """
+        Return the calls whose newest entry is among these ids (the first one excluded) and may ask for something.
+
+        A task instance that was deleted and made again writes over the first entries: their ids are not the highest.
+        """
         newer = self._store.aliased()
         is_newest = ~sa.exists().where(
             newer.key.match(self._store.key),
             is_asking(newer.table.c.key),
             call_of(newer.table.c.key) == call_of(self._store.table.c.key),
             newer.table.c.id > self._store.table.c.id,
+            newer.table.c.updated_at >= self._store.table.c.updated_at,
         )
         is_open = ~self._store.table.c.value.like('%"phase": "consumed"%')
         return set(self._find(low, high, is_newest, is_open))

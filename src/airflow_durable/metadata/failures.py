@@ -58,7 +58,8 @@ _TEXTS: dict[Cause, tuple[str, ...]] = {
 
 def address_of(url: sa.engine.URL) -> str:
     """Return a database's address as a person may read it: without the password, and without options."""
-    return url.set(query={}).render_as_string(hide_password=True)
+    host = (url.host or "").rpartition("@")[2] or None
+    return url.set(query={}, host=host).render_as_string(hide_password=True)
 
 
 def find_cause(error: BaseException) -> Cause:
@@ -84,6 +85,11 @@ def explain(error: BaseException, url: sa.engine.URL, airflow_version: str, tabl
     :param tables: the names of all tables that are read.
     """
     where, user = address_of(url), url.username or "this user"
+    if "@" in (url.host or ""):
+        return (
+            f"{where} could not be read: the address has an @ in its user name or its password. Write %40 for it in "
+            f"[database] sql_alchemy_conn (in a configuration file, %%40)."
+        )
     cause = find_cause(error)
     if cause is Cause.FORBIDDEN and url.get_backend_name() == "sqlite":
         return f"Permission denied: {where} cannot be opened by the user of this process. Run it as Airflow's user."

@@ -98,12 +98,25 @@ class Families:
         Return the current task instances by Dag run, task, index and region: found by each Dag run's own names.
 
         No others are locked: for one map index not those of the whole task.
+
+        When one ended is when its row was last written, by the server's clock: ``end_date`` has the worker's. Airflow
+        leaves it empty where ``dagrun_timeout`` skips a task, and keeps that of an earlier try where a person, or what
+        is upstream, ends a task that waits for its next one (3.3 and 3.4: ``jobs/scheduler_job_runner.py``,
+        ``_schedule_dag_run``; ``models/taskinstance.py``, ``set_state``).
         """
         latest, run = self._tables.latest, self._tables.dag_run
         key, columns = latest.key, latest.columns
         joined = run.join(latest.table, sa.and_(key.dag_id == run.c.dag_id, key.run_id == run.c.run_id))
         statement = (
-            sa.select(run.c.id, key.task_id, key.map_index, key.region_id, latest.id, columns.state, columns.end_date)
+            sa.select(
+                run.c.id,
+                key.task_id,
+                key.map_index,
+                key.region_id,
+                latest.id,
+                columns.state,
+                sa.func.coalesce(columns.updated_at, columns.end_date),
+            )
             .select_from(joined)
             .where(latest.is_included, run.c.id.in_({call.dag_run_id for call in calls}))
             .where(key.task_id.in_({call.task_id for call in calls}))

@@ -58,8 +58,10 @@ def load_engine() -> tuple[sa.Engine, str]:
 def _describe(error: Exception) -> str:
     from sqlalchemy.exc import ArgumentError
 
-    # Of an address that it cannot read, SQLAlchemy 1.4 (Airflow 3.0) quotes all, the password too.
-    if isinstance(error, ArgumentError):
+    # Of an address that it cannot read, SQLAlchemy 1.4 (Airflow 3.0) quotes all, the password too. Python quotes what
+    # should be a port: of a password with an @ in it, that may be a part.
+    is_no_port = isinstance(error, ValueError) and "invalid literal for int" in str(error)
+    if isinstance(error, ArgumentError) or is_no_port:
         return f"{type(error).__name__}. [database] sql_alchemy_conn is not the address of a database."
     return f"{type(error).__name__}: {error}"
 

@@ -28,7 +28,7 @@ def parse(stored: Any) -> Record:  # noqa: ANN401 - a record may be damaged
     """
     try:
         value = json.loads(stored) if isinstance(stored, str) else stored
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordDamagedError(KEY, "it is not JSON") from error
     is_ledger = isinstance(value, dict) and value.get("kind") == ledger.KIND
     record = ledger.load(value) if is_ledger else load(value)

@@ -40,7 +40,7 @@ OWNER = "airflow-durable"
 """Who did it, in the audit log, where no person did."""
 
 
-LOCK_TIMEOUT = "5s"
+LOCK_TIMEOUT_SECONDS = 5.0
 
 
 class DagUnknownError(Exception):
@@ -67,15 +67,17 @@ class Changed:
     killed: tuple[Any, ...] = ()
 
 
-def lock_run(session: Session, row_id: int, state: str, clear_number: int) -> bool:
+def lock_run(
+    session: Session, row_id: int, state: str, clear_number: int, timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+) -> bool:
     """
     Lock a Dag run's row until the transaction ends; return whether it is in that state, and was cleared so often.
 
     It has to come first in the transaction: SQLite's only lock is taken by a write, and after a read it may be refused.
-    On PostgreSQL no lock is waited for longer than :data:`LOCK_TIMEOUT`.
+    On PostgreSQL no lock is waited for longer than the timeout, in this transaction.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        session.execute(sa.text(f"SET LOCAL lock_timeout = {round(1000 * timeout_seconds)}"))
     run = load_tables().dag_run
     condition = sa.and_(run.c.id == row_id, run.c.state == state, run.c.clear_number == clear_number)
     result: Any = session.execute(sa.update(run).where(condition).values(clear_number=run.c.clear_number))

@@ -26,11 +26,16 @@ DELETED = ParentNow(None, None, None, None)
 
 @dataclass(frozen=True)
 class Due:
-    """A call for which something seems to be due, and its child as it was seen."""
+    """
+    A call for which something seems to be due, and its child as it was seen.
+
+    :param is_end: the child is to be ended; else a running task waits for what is to be done.
+    """
 
     key: CallKey
     child_id: int
     child: ChildNow
+    is_end: bool = False
 
 
 class Search:
@@ -43,6 +48,7 @@ class Search:
     def __init__(self, watching: WatchList) -> None:
         self._watching = watching
         self._ledgers_from = 0
+        self._latest: dict[bool, CallKey] = {}
         self._runs_from: dict[CallKey, int] = {}
 
     def find(self, asked: Asked) -> list[Due]:
@@ -50,8 +56,7 @@ class Search:
         now = datetime.now(tz=timezone.utc)
         calls = self._watching.calls
         parents = asked.families.parents(calls)
-        due: list[Due] = []
-        ends: list[Due] = []
+        single: list[Due] = []
         open_calls: list[tuple[CallKey, Watched, ParentNow]] = []
         open_ledgers: list[tuple[CallKey, Watched, Verdict]] = []
         for key, watched in list(calls.items()):
@@ -71,12 +76,26 @@ class Search:
             found = children.get((watched.record.dag_id, watched.record.run_id))
             verdict = decide(watched.entry, parent, found and found[1], now)
             if verdict.act is not Act.NOTHING and found:
-                (ends if verdict.act is Act.CANCEL else due).append(Due(key, *found))
+                single.append(Due(key, *found, is_end=verdict.act is Act.CANCEL))
             elif verdict.is_settled:
                 self._watching.drop(key)
         resumed, ended = self._find_items(asked, open_ledgers, parents, now)
         # Running tasks are waiting for a resume or a reset. What is to be ended is less urgent.
+        due, ends = (self._in_turn([one for one in single if one.is_end is is_end]) for is_end in (False, True))
         return due + resumed + ends + ended
+
+    def note_tried(self, due: Due) -> None:
+        """Take note that something was tried: in the next turn those that were not come first."""
+        watched = self._watching.calls.get(due.key)
+        if watched is None or not isinstance(watched.record, Ledger):
+            self._latest[due.is_end] = due.key
+        elif due.is_end:
+            watched.after = due.child_id
+
+    def _in_turn(self, due: list[Due]) -> list[Due]:
+        """Return these in their order, but those first that come after the one that was tried last."""
+        latest = self._latest.get(due[0].is_end) if due else None
+        return sorted(due, key=lambda one: (latest is not None and one.key <= latest, one.key))
 
     def _find_items(
         self,
@@ -143,11 +162,17 @@ class Search:
         if not isinstance(watched.record, Ledger) or watched.parent is None:
             return []
         found = asked.families.active_items(watched.record, watched.parent, watched.after)
-        is_more = len(found) >= ITEMS_AT_ONCE
-        watched.after = found[-1][0] if is_more else 0
-        return [
-            Due(key, *child) for child in found if decide(watched.entry, parent, child[1], now).act is not Act.NOTHING
+        if not found and watched.after:
+            watched.after = 0
+            found = asked.families.active_items(watched.record, watched.parent, 0)
+        due = [
+            Due(key, *child, is_end=True)
+            for child in found
+            if decide(watched.entry, parent, child[1], now).act is not Act.NOTHING
         ]
+        if found and not due:
+            watched.after = found[-1][0]
+        return due
 
 
 def _now_of(key: CallKey, parents: dict[CallKey, ParentRow]) -> ParentNow:

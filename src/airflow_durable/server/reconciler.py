@@ -44,6 +44,16 @@ if TYPE_CHECKING:
     from airflow_durable.metadata.families import ParentRow
     from airflow_durable.server.due import Due
 
+ENDS_SECONDS = 3.0
+ACTS_SECONDS = 10.0
+"""
+How long a turn ends runs, and how long it does what running tasks wait for. The rest is for the next turn: others may
+have asked meanwhile, and a row that somebody has locked is waited for in vain.
+"""
+
+LOCK_TIMEOUT_SECONDS = 1.0
+"""How long the row of a run is waited for (PostgreSQL). The next turn tries again."""
+
 _DO = {Act.CANCEL: changes.end_run, Act.RESUME: changes.resume_run, Act.RESET: changes.reset_run}
 
 
@@ -91,6 +101,7 @@ class Reconciler:
         self.watching = WatchList(clock)
         self._search = Search(self.watching)
         self._reports = Reports()
+        self._without_rivals: set[tuple[CallKey, int, int, datetime]] = set()
 
     def turn(self) -> Turn:
         """Look once, and do what there is to do."""
@@ -105,10 +116,15 @@ class Reconciler:
             key = self.watching.unreadable.pop()
             self._reports.left_alone(key, unreadable.get(key), Reason.UNPROVEN_DAMAGED)
         turn = Turn(looked_seconds=looked_seconds)
+        begun: dict[bool, float] = {}
         for one in due:
+            since = time.monotonic() - begun.setdefault(one.is_end, time.monotonic())
+            if since >= (ENDS_SECONDS if one.is_end else ACTS_SECONDS):
+                continue
+            self._search.note_tried(one)
             try:
                 done = self._act(one)
-            except changes.DagUnknownError:  # noqa: PERF203 - one that fails must not stop the others
+            except changes.DagUnknownError:
                 self._leave_alone(one.key, Reason.DAG_UNKNOWN)
             except changes.DagBrokenError:
                 self._leave_alone(one.key, Reason.DAG_BROKEN)
@@ -125,7 +141,8 @@ class Reconciler:
         """Do what is due, in one transaction; None: it was not wanted any more, or may not be wanted."""
         rivals = self._find_rivals(due)
         with self._open_session() as session:
-            if not changes.lock_run(session, due.child_id, due.child.state, due.child.clear_number):
+            child = due.child
+            if not changes.lock_run(session, due.child_id, child.state, child.clear_number, LOCK_TIMEOUT_SECONDS):
                 session.rollback()
                 return None
             found = self._decide_locked(session, due, rivals)
@@ -165,9 +182,16 @@ class Reconciler:
         watched = self.watching.calls.get(due.key)
         if watched is None or not watched.record.is_fixed:
             return []
-        record = watched.record
+        # Nobody becomes a rival later, so one search is enough, though a run whose teardowns run is due in each turn.
+        mark = due.key, due.child_id, due.child.clear_number, watched.entry.written_at
+        self._without_rivals = {known for known in self._without_rivals if known[0] in self.watching.calls}
+        if mark in self._without_rivals:
+            return []
         with self._open_session() as session:
-            return find_rivals(Asked(load_tables(), session.execute), due.key, record, due.child)
+            rivals = find_rivals(Asked(load_tables(), session.execute), due.key, watched.record, due.child)
+        if not rivals:
+            self._without_rivals.add(mark)
+        return rivals
 
     def _decide_locked(self, session: Session, due: Due, rivals: Sequence[ParentRow]) -> _Found | None:
         """Decide again, on what is there while the child's row is locked; None: nothing is to be done."""

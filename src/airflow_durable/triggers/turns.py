@@ -28,7 +28,8 @@ REST = 0.02
 """After a turn, as a part of the time that it took: however much there is to ask, the supervisor gets to rest."""
 
 REQUESTS_A_TURN = 50
-"""After this many requests a search is interrupted: others have their turn before it continues."""
+SECONDS_A_TURN = 2.0
+"""After so many requests, or so much time, a turn is interrupted: others have theirs before a search continues."""
 
 ENDS_TOGETHER = 4
 """Batches are polled together until this many runs have to be searched for, and... Where the children's tasks help, one
@@ -111,12 +112,12 @@ class Turns:
             await self._look_up(batch, next(iter(batch.waits.values())))
         elif not batch.failures or await self._look_up(batch, batch.rotate()):
             counted: dict[Batch, Cell] = {}
-            due = batch.due
+            due, begun = batch.due, _now()
             await self._count(batch, counted)
             most = 1 if batch.group.tasks.may_be_asked_for(_now()) else ENDS_TOGETHER
             for other in self._others_to_count(batch, is_search_due=bool(counted), due=due):
                 # What was counted long ago is searched in vain: so no more than what one search takes.
-                if sum(cell.members for cell in counted.values()) < most:
+                if sum(cell.members for cell in counted.values()) < most and _now() - begun < SECONDS_A_TURN:
                     await self._count(other, counted)
             if counted:
                 await self._begin(batch.group, counted)
@@ -181,7 +182,10 @@ class Turns:
     async def _continue(self, search: Search) -> None:
         """Make some of a search's requests."""
         try:
-            for _ in range(REQUESTS_A_TURN):
+            begun = _now()
+            for asked in range(REQUESTS_A_TURN):
+                if asked and _now() - begun >= SECONDS_A_TURN:
+                    break
                 if search.request is None or not any(batch.waits for batch in search.batches):
                     self._finish(search)
                     return

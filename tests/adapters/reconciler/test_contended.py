@@ -106,7 +106,7 @@ def test_lock_that_is_not_had_is_tried_again(world: World, caplog: pytest.LogCap
     with world.engine.connect() as other:
         other.execute(sa.text("SELECT 1 FROM dag_run FOR UPDATE"))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("airflow_durable.server.changes.LOCK_TIMEOUT", "50ms")
+            patch.setattr("airflow_durable.server.reconciler.LOCK_TIMEOUT_SECONDS", 0.05)
             assert not reconciler.turn().done
         other.rollback()
     assert len(reconciler.turn().done) == 1
