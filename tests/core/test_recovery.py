@@ -175,6 +175,41 @@ def test_a_fixed_identity_is_looked_up_once(ask_it: object) -> None:
     assert server.calls == ["read", "look_up", "write"]
 
 
+def test_the_record_of_what_was_found_is_as_the_one_that_was_lost() -> None:
+    """But for what no run tells: which dates were sent, and by which tries."""
+    server = Server()
+    run_try(FakePort(server, attempt(1)), ask())
+    crash_while_waiting(server, ask(), at=cleared(2))
+    lost = server.record()
+    assert (lost.epoch, lost.generation) == (1, 0)
+    server.lose_record()
+    at = attempt(3, max_tries=4, clear_number=1)
+    found = recover(FakePort(server, at), ask(), at)
+    assert found is not None
+    expected = replace(lost, is_recovered=True, dates=(), tries=(), run_after=None, logical_date=None)
+    assert found.record == replace(expected, task_instance_id=at.task_instance_id)
+
+
+def test_the_record_of_a_run_of_before_a_clear_has_its_own_epoch() -> None:
+    server = Server()
+    crash_while_waiting(server, ask())
+    server.lose_record()
+    at = cleared(3)
+    found = recover(FakePort(server, at), ask(), at)
+    assert found is not None
+    assert (found.record.epoch, found.record.generation, found.clear is not None) == (0, 0, True)
+
+
+def test_the_record_of_a_fixed_run_has_the_date_that_was_asked_for() -> None:
+    server = Server()
+    request = replace(ask_unprovable(), logical_date=RUN_AFTER)
+    server.create("child", Run(request.run_id or "", RUN_AFTER, "running"))
+    at = attempt(2)
+    found = recover(FakePort(server, at), request, at)
+    assert found is not None
+    assert found.record.logical_date == RUN_AFTER
+
+
 def test_a_fixed_identity_without_a_run_starts_one() -> None:
     server = Server()
     run_try(FakePort(server, attempt(2)), ask_unprovable())
