@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,12 +14,13 @@ from airflow_durable.core.errors import (
     ChildStateUnknownError,
     JournalWriteError,
     LookUpFailedError,
+    RunTimeoutError,
 )
 from airflow_durable.core.model import ChildRun, Mode, Outcome, Phase, Proof, Request
 from airflow_durable.core.protocol import Started
-from airflow_durable.core.record import Record
+from airflow_durable.core.record import Clock, Record
 
-from .fakes import EPOCH, FakePort, Fault, Server, ask, attempt, run_try
+from .fakes import EPOCH, FakePort, Fault, Run, Server, ask, attempt, run_try
 
 AWAY = Fault(LookUpFailedError("child", "x", "away", is_transient=True))
 FORBIDDEN = Fault(LookUpFailedError("child", "x", "forbidden", is_transient=False))
@@ -54,6 +56,56 @@ def test_a_poke_interval_under_a_second_is_kept() -> None:
     port = FakePort(Server(), attempt(1))
     run_try(port, ask(), poke_interval=0.25)
     assert port.sleeps == [0.25]
+
+
+def test_a_wait_that_is_limited_ends_when_that_is_over() -> None:
+    server = Server()
+    server.on_sleep = lambda _: None
+    port = FakePort(server, attempt(1))
+    server.create("child", Run("ours"))
+    assert waiting.wait(port, ask(), Started(RECORD), poke_interval=1, at_most_seconds=3) is None
+    assert port.sleeps == [1.0] * 3
+
+
+def test_a_timeout_is_over_at_the_moment_at_which_it_is() -> None:
+    at = EPOCH + timedelta(seconds=60)
+
+    class FrozenPort(FakePort):
+        def now(self) -> datetime:
+            return at
+
+    port = FrozenPort(Server(), attempt(1))
+    port.server.create("child", Run("ours", state="running"))
+    request = replace(ask(), run_timeout_seconds=60.0)
+    with pytest.raises(RunTimeoutError):
+        waiting.wait(port, request, Started(replace(RECORD, clock=Clock(EPOCH, 0))), poke_interval=1)
+    assert not port.sleeps
+
+
+def test_what_a_look_at_a_timeout_has_found_is_in_what_the_wait_returns() -> None:
+    """The run was cleared, and its clock began again: an outcome that is marked says so."""
+    server = Server()
+    server.create("child", Run("ours", state="running", clear_number=1))
+    port = FakePort(server, attempt(1))
+    request = replace(ask(), run_timeout_seconds=60.0)
+    server.seconds = 100.0
+    started = waiting.wait(port, request, Started(replace(RECORD, clock=Clock(EPOCH, 0))), poke_interval=1)
+    assert started is not None
+    assert started.record.clock is not None
+    assert started.record.clock.clear_number == 1
+    assert started.record.clock.since > EPOCH + timedelta(seconds=100)
+
+
+def test_the_look_ups_of_a_wait_ask_for_no_more_than_the_state() -> None:
+    class BriefPort(FakePort):
+        def look_up(self, dag_id: str, run_id: str, *, is_detailed: bool) -> ChildRun | None:
+            assert is_detailed is False
+            return super().look_up(dag_id, run_id, is_detailed=is_detailed)
+
+    port = BriefPort(Server(), attempt(1), faults={"look_up": [AWAY]})
+    port.server.create("child", Run("ours"))
+    assert waiting.wait(port, ask(), Started(RECORD), poke_interval=1) is not None
+    assert port.troubles == [AWAY.error]
 
 
 def test_a_run_that_was_seen_already_is_not_looked_up_again() -> None:
@@ -92,9 +144,11 @@ def test_a_child_that_is_cleared_and_runs_again_is_waited_for() -> None:
 def test_a_child_that_is_deleted_in_the_wait_fails_the_try_and_the_next_one_starts_it_again(mode: Mode) -> None:
     server = Server()
     server.on_sleep = lambda server: server.runs.clear()
-    with pytest.raises(ChildRunMissingError):
+    with pytest.raises(ChildRunMissingError) as raised:
         run_try(FakePort(server, attempt(1)), ask(mode=mode))
     run_id = server.record().run_id
+    assert run_id in str(raised.value)
+    assert "Dag 'child'" in str(raised.value)
     server.on_sleep = lambda server: server.end_all("success")
     run_try(FakePort(server, attempt(2)), ask(mode=mode))
     assert list(server.runs) == [("child", run_id)]
