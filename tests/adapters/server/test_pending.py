@@ -102,7 +102,7 @@ def test_request_waits_until_it_is_done(application: Client, world: World) -> No
 
 def test_nobody_acts(application: Client, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made = world.parent(state="failed")
-    world.set_task(PARENT_DAG, made.parent.run_id, "trigger", "failed", end_date=LONG_AGO)
+    world.set_task(PARENT_DAG, made.parent.run_id, "trigger", "failed", updated_at=LONG_AGO)
     assert said(application)["is_overdue"]
     assert "Nobody acts on what waits. The API server's log says why." in shown(application)
     assert gauge(application, "lag_seconds") >= 7_000
