@@ -364,3 +364,39 @@ def test_a_search_of_slow_requests_does_not_hold_up_another_dag(seconds: float) 
         return late
 
     assert run(scenario()) < 10 + 3 * seconds + 2
+
+
+def test_a_wait_that_leaves_while_its_run_is_looked_up_is_no_trouble_to_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its run is in a state that nobody knows, for which a wait gets a batch of its own."""
+
+    async def scenario() -> Waits:
+        server = Server()
+        server.start(names(20))
+        waits = Waits(server)
+        left: list[str] = []
+
+        def refuse(asked: Asked) -> None:
+            if asked.is_count:
+                raise passing()
+            if asked.kind == "look-up" and len(waits.tasks) - len(left) > 2:
+                (run_id,) = asked.run_ids
+                server.states[DAG, run_id] = "hibernating"
+                waits.tasks[run_id].cancel()
+                left.append(run_id)
+
+        server.refuse = refuse
+        waits.begin(names(20))
+        await asyncio.sleep(600)
+        assert left
+        server.refuse = lambda _: None
+        for run_id in names(20):
+            server.states[DAG, run_id] = "success"
+        await asyncio.sleep(600)
+        await waits.stop()
+        assert len(waits.outcomes) == 20 - len(set(left))
+        return waits
+
+    run(scenario())
+    assert "A search for the ends of Dag runs has failed" not in caplog.text

@@ -277,7 +277,9 @@ class Turns:
         return outcomes[0]
 
     def _settle(self, wait: Wait, outcome: str | LookUpFailedError | None) -> None:
-        """Do what follows from what has become of a wait's run."""
+        """Do what follows from what has become of a wait's run, unless the wait has left meanwhile."""
+        if wait.run_id not in wait.batch.waits:
+            return
         group = wait.batch.group
         if isinstance(outcome, LookUpFailedError):
             batch = self._batches.isolate(wait, _now() + pause_seconds(1))
