@@ -46,7 +46,7 @@ def clear_child(world: World, made: Asking) -> None:
         of_child = TaskInstance.dag_id == CHILD_DAG, TaskInstance.run_id == made.record.run_id
         clear_task_instances(list(session.scalars(sa.select(TaskInstance).where(*of_child))), session)
     world.set_run(CHILD_DAG, made.record.run_id, state="running")
-    world.set_task(CHILD_DAG, made.record.run_id, "first", "running")
+    world.set_task(CHILD_DAG, made.record.run_id, "first", "running", try_number=2)
 
 
 def find_parent(session: Session, made: Asking) -> TaskInstance:
