@@ -34,7 +34,7 @@ class ParentNow:
     The parent's current task instance.
 
     :param task_instance_id: None: there is none.
-    :param ended_at: when it ended, by the server's clock; of one that has not, any date; None: not known.
+    :param ended_at: when it ended; of one that has not, any date; None: not known.
     :param run_state: of its Dag run; None: that was deleted.
     """
 

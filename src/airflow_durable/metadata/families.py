@@ -98,11 +98,6 @@ class Families:
         Return the current task instances by Dag run, task, index and region: found by each Dag run's own names.
 
         No others are locked: for one map index not those of the whole task.
-
-        When one ended is when its row was last written, by the server's clock: ``end_date`` has the worker's. Airflow
-        leaves it empty where ``dagrun_timeout`` skips a task, and keeps that of an earlier try where a person, or what
-        is upstream, ends a task that waits for its next one (3.3 and 3.4: ``jobs/scheduler_job_runner.py``,
-        ``_schedule_dag_run``; ``models/taskinstance.py``, ``set_state``).
         """
         latest, run = self._tables.latest, self._tables.dag_run
         key, columns = latest.key, latest.columns
@@ -115,7 +110,8 @@ class Families:
                 key.region_id,
                 latest.id,
                 columns.state,
-                sa.func.coalesce(columns.updated_at, columns.end_date),
+                sa.case((self._tables.is_end_of_earlier_try, None), else_=columns.end_date),
+                columns.updated_at,
             )
             .select_from(joined)
             .where(latest.is_included, run.c.id.in_({call.dag_run_id for call in calls}))
@@ -200,10 +196,26 @@ def _parent_row(key: CallKey, run: Any, latest: Any) -> ParentRow:  # noqa: ANN4
     now = ParentNow(None, None, run_ended_at, as_text(run_state))
     if latest is not None:
         state = as_text(latest[1])
-        ended_at = run_ended_at if state == "removed" else as_utc(latest[2])
+        ended_at = run_ended_at if state == "removed" else _end_of(as_utc(latest[2]), as_utc(latest[3]), run_ended_at)
         now = ParentNow(str(as_uuid(latest[0])), state, ended_at, as_text(run_state))
     plain = Parent(dag_id, run_id, key.task_id, key.map_index, after, started_at=started_at)
     return ParentRow(dag_id, run_id, key.task_id, key.map_index, now, identities_of(plain, key.region_id))
+
+
+def _end_of(end_date: datetime | None, written_at: datetime | None, run_ended_at: datetime | None) -> datetime | None:
+    """
+    Return when a task instance has ended.
+
+    ``end_date`` is not enough: it is empty where ``dagrun_timeout`` skips a task, that of an earlier try where a
+    person, or what is upstream, ends a task that waits for its next one, and by the worker's clock, which may be ahead.
+    When the row was last written may be later: a triggerer that starts does so (3.3 and 3.4:
+    ``jobs/scheduler_job_runner.py``, ``_schedule_dag_run``; ``models/taskinstance.py``, ``set_state``;
+    ``models/trigger.py``, ``clean_unused``).
+
+    :param end_date: None: it is empty, or an earlier try's.
+    :param run_ended_at: when its Dag run has ended.
+    """
+    return min((moment for moment in (end_date or run_ended_at, written_at) if moment is not None), default=None)
 
 
 def _child(row: Any) -> ChildNow:  # noqa: ANN401 - a row

@@ -197,6 +197,20 @@ class Tables:
         has_none = ~sa.exists().where(region.c.id == key.region_id)
         return sa.and_(key.map_index >= 0, sa.or_(sa.exists().where(is_its_own), has_none))
 
+    @property
+    def is_end_of_earlier_try(self) -> Condition:
+        """
+        The condition that the end in the latest try's row is that of an earlier try.
+
+        Airflow keeps it until the latest one begins, and also if that one never does.
+        """
+        other = self.earlier.table.alias()
+        return sa.exists().where(
+            InstanceColumns.of(other.c).match(self.latest.key),
+            other.c[self.earlier.id.name] != self.latest.id,
+            other.c.end_date == self.latest.columns.end_date,
+        )
+
     def _find_tries(self) -> tuple[Tries, Tries]:
         table = self._by_name["task_instance"]
         key = InstanceColumns.of(table.c)

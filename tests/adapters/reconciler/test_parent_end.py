@@ -67,6 +67,8 @@ def make_waiting_for_retry(world: World) -> Asking:
     made = world.parent(state="up_for_retry", child_state="failed", tasks={"first": "failed"})
     half_an_hour_ago = now() - timedelta(minutes=30)
     world.set_task(PARENT_DAG, made.parent.run_id, "trigger", "up_for_retry", end_date=half_an_hour_ago)
+    with world.open() as session:
+        find_parent(session, made).prepare_db_for_next_try(session)
     clear_child(world, made)
     assert not Reconciler(world.open).turn().done
     return made
@@ -124,13 +126,39 @@ def test_parent_whose_dag_run_is_given_up_has_ended_then(world: World) -> None:
 
 
 def test_parent_that_fails_with_what_is_upstream_has_ended_then(world: World) -> None:
+    from airflow.models.taskinstance import clear_task_instances
+
     made = world.parent(state="failed", child_state="failed", tasks={"first": "failed"})
     an_hour_ago = now() - timedelta(hours=1)
-    world.set_task(PARENT_DAG, made.parent.run_id, "trigger", None, start_date=an_hour_ago, end_date=an_hour_ago)
+    dates = {"start_date": an_hour_ago - timedelta(hours=1), "end_date": an_hour_ago}
+    world.set_task(PARENT_DAG, made.parent.run_id, "trigger", "failed", **dates)
+    with world.open() as session:
+        clear_task_instances([find_parent(session, made)], session)
     clear_child(world, made)
     with world.open() as session:
         find_parent(session, made).set_state("upstream_failed", session=session)
     assert len(Reconciler(world.open).turn().done) == 1
+
+
+def test_triggerer_that_starts_ends_no_child_that_a_person_cleared(world: World) -> None:
+    """It writes the rows of all task instances that were deferred and have ended since."""
+    from airflow.models.trigger import Trigger
+
+    made = world.parent(state="deferred", tasks={"first": "running"})
+    with world.open() as session:
+        trigger = Trigger(classpath="tests.Trigger", kwargs={})
+        session.add(trigger)
+        session.flush()
+        parent = find_parent(session, made)
+        parent.trigger_id = trigger.id
+        parent.set_state("failed", session=session)
+    assert len(Reconciler(world.open).turn().done) == 1
+    clear_child(world, made)
+    with world.open() as session:
+        Trigger.clean_unused(session=session)
+        assert find_parent(session, made).trigger_id is None
+    assert not Reconciler(world.open).turn().done
+    assert world.child(made) == ("running", 1)
 
 
 def test_worker_whose_clock_is_ahead_ends_no_child_that_a_person_cleared(world: World) -> None:
