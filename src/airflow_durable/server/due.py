@@ -47,6 +47,7 @@ class Search:
 
     def __init__(self, watching: WatchList) -> None:
         self._watching = watching
+        self._is_ledgers_turn = False
         self._ledgers_from = 0
         self._latest: dict[bool, CallKey] = {}
         self._runs_from: dict[CallKey, int] = {}
@@ -82,7 +83,9 @@ class Search:
         resumed, ended = self._find_items(asked, open_ledgers, parents, now)
         # Running tasks are waiting for a resume or a reset. What is to be ended is less urgent.
         due, ends = (self._in_turn([one for one in single if one.is_end is is_end]) for is_end in (False, True))
-        return due + resumed + ends + ended
+        # A turn may have no time for all: so each kind comes first in every second one.
+        self._is_ledgers_turn = not self._is_ledgers_turn
+        return due + resumed + (ended + ends if self._is_ledgers_turn else ends + ended)
 
     def note_tried(self, due: Due) -> None:
         """Take note that something was tried: in the next turn those that were not come first."""

@@ -84,6 +84,22 @@ def test_runs_of_a_ledger_that_cannot_be_ended_stand_before_no_others(
     assert states(world) == ["running"] * 3 + ["failed"]
 
 
+@pytest.mark.usefixtures("seconds")
+@pytest.mark.parametrize("is_ledger_stuck", [False, True])
+def test_runs_of_ledgers_and_others_stand_before_one_another_in_turns(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    is_ledger_stuck: bool,  # noqa: FBT001 - a case
+) -> None:
+    parents = [world.parent(state="failed") for _ in range(4)]
+    ledger = make(world)
+    of_ledger = [ITEMS.run_id(ledger.parent, index, epoch=0, generation=0) for index in range(ITEMS.count)]
+    of_others = [parent.record.run_id for parent in parents]
+    break_ends(monkeypatch, of_ledger if is_ledger_stuck else of_others)
+    one = Reconciler(world.open)
+    assert sum(len(one.turn().done) for _ in range(4)) == 4
+
+
 def test_rows_that_are_locked_are_not_all_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     if world.engine.dialect.name != "postgresql":
         pytest.skip("SQLite has one writer at a time")
