@@ -155,8 +155,8 @@ def test_a_key_says_its_position(call: int, sequence: int) -> None:
         f"{KEY}.1.1",
         f"{KEY}.1.call_2",
         f"{KEY}.-1",
-        f"{KEY}.{'9' * 5_000}",
-        f"{KEY}.call_{'9' * 5_000}",
+        pytest.param(f"{KEY}.{'9' * 5_000}", id="long number"),
+        pytest.param(f"{KEY}.call_{'9' * 5_000}", id="long number of a call"),
     ],
 )
 def test_other_keys_have_none(key: str) -> None:
