@@ -7,13 +7,25 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from airflow_durable.core.errors import ForeignRunSkipError, LogicalDateTakenError
-from airflow_durable.core.model import Mode, Proof
-from airflow_durable.core.record import Record
-from airflow_durable.core.run_ids import tag_of_life, tag_of_parent
-from airflow_durable.core.sending import epoch_of, send, tagged, with_new_dates
+from airflow_durable.core.errors import ForeignRunSkipError, LogicalDateTakenError, RunIdsTakenError
+from airflow_durable.core.model import Decision, Mode, Proof
+from airflow_durable.core.record import Record, TryEntry
+from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
+from airflow_durable.core.sending import epoch_of, most_generations, new_record, send, tagged, with_new_dates
 
-from .fakes import FIXED_DATE, PARENT, FakePort, Run, Server, ask, ask_fixed_date, ask_fixed_id, attempt, cleared
+from .fakes import (
+    FIXED_DATE,
+    PARENT,
+    FakePort,
+    Run,
+    Server,
+    ask,
+    ask_fixed_date,
+    ask_fixed_id,
+    ask_unprovable,
+    attempt,
+    cleared,
+)
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 500, tzinfo=timezone.utc)
 SECOND = timedelta(seconds=1)
@@ -88,3 +100,33 @@ def test_who_has_the_fixed_date_under_another_id_is_not_known() -> None:
         with pytest.raises(error) as raised:
             send(FakePort(server, at), replace(request, is_skip=is_skip), at, record)
         assert getattr(raised.value, "is_run_known", False) is False
+
+
+def test_the_record_of_a_new_run_says_of_which_try_and_life_it_is() -> None:
+    at = attempt(5, max_tries=7, clear_number=2)
+    before = replace(RECORD, tries=(TryEntry(1, Decision.FRESH_SUBMIT, "ours", NOW),))
+    made = new_record(ask(), at, before, is_anew=False)
+    assert (made.max_tries, made.clear_number, made.tries) == (7, 2, before.tries)
+    assert new_record(ask(), at, None, is_anew=False).tries == ()
+
+
+def test_the_first_run_of_a_later_call_has_the_epoch_of_the_first_call() -> None:
+    request = replace(ask(), call=2, epoch=1)
+    assert new_record(request, cleared(4), None, is_anew=False).epoch == 1
+    assert new_record(replace(request, epoch=None), cleared(4), None, is_anew=False).epoch == 3
+
+
+def test_a_fixed_date_is_sent_as_it_is_also_if_nothing_of_the_run_is_ours() -> None:
+    request = replace(ask_unprovable(), logical_date=FIXED_DATE)
+    sent = with_new_dates(FrozenPort(Server(), attempt(1)), request, attempt(1), replace(RECORD, proof=request.proof))
+    assert (request.proof, sent.logical_date, sent.run_after) == (Proof.REPLY, FIXED_DATE, None)
+
+
+def test_the_error_of_run_ids_that_are_taken_names_the_last_one() -> None:
+    at = attempt(1)
+    last = most_generations(at, 0) - 1
+    with pytest.raises(RunIdsTakenError) as raised:
+        new_record(ask(), at, replace(RECORD, generation=last), is_anew=False)
+    run_id = child_run_id(PARENT, epoch=0, call=1, generation=last + 1)
+    assert run_id in str(raised.value)
+    assert "Dag 'child'" in str(raised.value)
