@@ -254,8 +254,10 @@ def test_a_date_that_is_always_taken_ends_the_try_with_one_run_id() -> None:
     server = Server()
     port = FakePort(server, attempt(1))
     port.submit = lambda record: False  # type: ignore[method-assign]
-    with pytest.raises(LogicalDateClashError, match=f"{sending.MAX_DATE_CLASHES} times in a row"):
+    with pytest.raises(LogicalDateClashError, match=f"{sending.MAX_DATE_CLASHES} times in a row") as raised:
         run_try(port, ask())
+    assert first_id() in str(raised.value)
+    assert "Dag 'child'" in str(raised.value)
     entries = server.records()
     assert len({record.logical_date for record in entries}) == sending.MAX_DATE_CLASHES
     assert {record.run_id for record in entries} == {first_id()}

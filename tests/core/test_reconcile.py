@@ -93,7 +93,8 @@ def test_removed_parent_may_be_restored_until_its_dag_run_has_ended(run_state: s
     [("running", Act.NOTHING), ("failed", Act.CANCEL), ("success", Act.CANCEL), (None, Act.CANCEL)],
 )
 def test_parent_that_is_not_there_has_ended_with_its_dag_run(run_state: str | None, act: Act) -> None:
-    assert decide(ENTRY, ParentNow(None, None, None, run_state), CHILD, NOW).act is act
+    verdict = decide(ENTRY, ParentNow(None, None, None, run_state), CHILD, NOW)
+    assert (verdict.act, verdict.reason is Reason.PARENT_GONE) == (act, act is Act.CANCEL)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,7 @@ def test_child_that_has_ended_is_left_alone(state: str) -> None:
     [
         (NOW + SECOND, 1, Act.NOTHING),
         (NOW + SECOND, 0, Act.CANCEL),
+        (NOW, 1, Act.CANCEL),
         (NOW - SECOND, 1, Act.CANCEL),
         (None, 1, Act.CANCEL),
     ],
@@ -130,11 +132,15 @@ def test_child_that_a_person_started_again_after_the_parents_end_is_theirs(
     queued_at: datetime | None, clear_number: int, act: Act
 ) -> None:
     child = replace(CHILD, queued_at=queued_at, clear_number=clear_number)
-    assert decide(ENTRY, FAILED, child, NOW).act is act
+    verdict = decide(ENTRY, FAILED, child, NOW)
+    is_theirs = act is Act.NOTHING
+    reason = Reason.CHILD_RESTARTED if is_theirs else Reason.PARENT_ENDED
+    assert (verdict.act, verdict.reason, verdict.is_settled) == (act, reason, is_theirs)
 
 
 def test_run_that_a_late_request_may_still_make_is_waited_for_a_while() -> None:
-    assert not decide(ENTRY, FAILED, None, NOW + LATE_AFTER).is_settled
+    verdict = decide(ENTRY, FAILED, None, NOW + LATE_AFTER)
+    assert (verdict.act, verdict.reason, verdict.is_settled) == (Act.NOTHING, Reason.CHILD_MISSING, False)
     assert decide(ENTRY, FAILED, None, NOW + LATE_AFTER + SECOND).is_settled
     assert decide(ENTRY, replace(FAILED, ended_at=None), None, NOW).is_settled
 
@@ -196,7 +202,8 @@ def test_run_has_to_be_as_it_was_when_it_was_asked_for(
 
 
 def test_run_that_is_not_there_cannot_be_resumed() -> None:
-    assert decide(asking(RESUME), RUNNING, None, NOW).reason is Reason.CHILD_MISSING
+    verdict = decide(asking(RESUME), RUNNING, None, NOW)
+    assert (verdict.act, verdict.reason) == (Act.NOTHING, Reason.CHILD_MISSING)
 
 
 def test_newest_entry_is_the_last_of_the_first_ones_root() -> None:
@@ -205,6 +212,9 @@ def test_newest_entry_is_the_last_of_the_first_ones_root() -> None:
     assert newest_of([replace(ENTRY, root=""), replace(ENTRY, sequence=1, root="b")]) == replace(
         ENTRY, sequence=1, root="b"
     )
+    first = replace(ENTRY, root="b")
+    of_first_release = replace(ENTRY, sequence=1, root="")
+    assert newest_of([first, of_first_release]) == of_first_release
     assert newest_of([]) is None
 
 
