@@ -68,8 +68,7 @@ def test_child_of_a_parent_that_ended_for_good_is_ended(state: str, child: str) 
 @pytest.mark.parametrize("run_state", ["running", "failed", "success"])
 def test_child_of_a_parent_that_comes_back_is_not_ended(state: str | None, run_state: str) -> None:
     verdict = decide(ENTRY, ParentNow("ti-2", state, NOW, run_state), CHILD, NOW)
-    assert verdict.act is Act.NOTHING
-    assert not verdict.is_settled
+    assert (verdict.act, verdict.reason, verdict.is_settled) == (Act.NOTHING, Reason.NOT_ENDED, False)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +286,13 @@ def test_date_has_to_be_of_when_it_was_written(off: timedelta) -> None:
     assert prove([PARENT], [replace(entry, written_at=date + off)], record, child, calls=1) is Reason.UNPROVEN_DATE
 
 
+@pytest.mark.parametrize("off", [-WORKER_CLOCK_AHEAD, WRITTEN_WITHIN])
+def test_date_may_have_been_written_at_the_edges_of_its_time(off: timedelta) -> None:
+    record, entry, child, date = dated()
+    child = replace(child, created_at=date + timedelta(hours=1))
+    assert prove([PARENT], [replace(entry, written_at=date + off)], record, child, calls=1) is None
+
+
 def test_entry_about_another_run_or_of_no_sense_names_no_date() -> None:
     record, entry, child, _ = dated()
     about_another = replace(entry, record=replace(record, run_id="another"))
@@ -342,6 +348,10 @@ def test_run_whose_making_has_no_time_is_not_proven() -> None:
     ("record", "call", "expected"),
     [
         (RECORD, 1, True),
+        (replace(RECORD, asks=None), 1, True),
+        (replace(RECORD, call=MAX_CALLS), MAX_CALLS, True),
+        (replace(RECORD, epoch=MAX_NUMBER), 1, True),
+        (replace(RECORD, run_id="a" * MAX_TEXT), 1, True),
         (RECORD, 2, False),
         (replace(RECORD, call=0), 0, False),
         (replace(RECORD, call=MAX_CALLS + 1), MAX_CALLS + 1, False),
