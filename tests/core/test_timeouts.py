@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -72,6 +72,58 @@ def test_a_running_run_whose_tasks_wait_has_not_begun() -> None:
         timeouts.check(FakePort(at(100, stuck("running", tasks)), attempt(1)), START, RECORD)
     with pytest.raises(StartTimeoutError, match=r"\(none is scheduled\)"):
         timeouts.check(FakePort(at(100, stuck("running", {"c": None})), attempt(1)), START, RECORD)
+
+
+class FrozenPort(FakePort):
+    """A port whose clock stands where the server's stands."""
+
+    def now(self) -> datetime:
+        """Return the server's time, which does not pass."""
+        return EPOCH + timedelta(seconds=self.server.seconds)
+
+    def why_queued(self, dag_id: str) -> str | None:
+        """Return a reason of this Dag's."""
+        return f"{dag_id} is paused"
+
+
+def test_what_is_over_at_this_very_moment_is_over_and_named() -> None:
+    for server, request, error, said in (
+        (stuck("queued"), START, StartTimeoutError, "the run is queued: child is paused"),
+        (stuck("running"), START, StartTimeoutError, "none is scheduled"),
+        (stuck("running"), RUN, RunTimeoutError, "the run is running"),
+    ):
+        with pytest.raises(error, match=said) as raised:
+            timeouts.check(FrozenPort(at(100, server), attempt(1)), request, RECORD)
+        assert "Child run 'ours' of Dag 'child'" in str(raised.value)
+        timeouts.check(FrozenPort(at(99.9, server), attempt(1)), request, RECORD)
+
+
+def test_what_cannot_be_told_is_asked_for_again_after_a_minute() -> None:
+    server = at(100, stuck("running"))
+    again = EPOCH + timedelta(seconds=160)
+    port = FrozenPort(server, attempt(1), faults={"look_up": [AWAY]})
+    assert timeouts.check(port, RUN, RECORD) == timeouts.Checked(RECORD, again, None)
+    assert port.troubles == [AWAY.error]
+    server.only_run().state = "success"
+    checked = timeouts.check(FrozenPort(server, attempt(1)), RUN, RECORD)
+    assert (checked.due, checked.seen and checked.seen is not Look.MISSING) == (again, True)
+    server.runs.clear()
+    assert timeouts.check(FrozenPort(server, attempt(1)), RUN, RECORD) == timeouts.Checked(RECORD, again, Look.MISSING)
+
+
+@pytest.mark.parametrize("clear_number", [0, 3])
+def test_what_a_check_has_seen_is_told(clear_number: int) -> None:
+    server = at(50, stuck("running", clear_number=clear_number))
+    checked = timeouts.check(FrozenPort(server, attempt(1)), RUN, RECORD)
+    assert isinstance(checked.seen, ChildRun)
+    assert (checked.seen.state, checked.seen.clear_number) == ("running", clear_number)
+    assert checked.record.clock == (Clock(EPOCH + timedelta(seconds=50), 3) if clear_number else RECORD.clock)
+
+
+def test_the_clock_of_a_run_that_is_asked_for_is_of_before_any_clear() -> None:
+    assert timeouts.new_clock(RUN, EPOCH) == Clock(EPOCH, 0)
+    assert timeouts.new_clock(RUN, EPOCH, clear_number=4) == Clock(EPOCH, 4)
+    assert timeouts.new_clock(ask(), EPOCH) is None
 
 
 def test_one_that_has_begun_is_asked_for_no_more() -> None:
