@@ -29,7 +29,7 @@ class Due:
     """
     A call for which something seems to be due, and its child as it was seen.
 
-    :param is_end: the child is to be ended; else a running task waits for what is to be done.
+    :param is_end: whether the child is to be ended. Otherwise a running task is waiting for the action.
     """
 
     key: CallKey
@@ -83,9 +83,9 @@ class Search:
         resumed, ended = self._find_items(asked, open_ledgers, parents, now)
         # Running tasks are waiting for a resume or a reset. What is to be ended is less urgent.
         due, ends = (self._in_turn([one for one in single if one.is_end is is_end]) for is_end in (False, True))
-        # A turn may have no time for all: so each kind comes first in every second one.
+        # A turn may not have time for all of it, so ledgers and other calls come first by turns.
         self._is_ledgers_turn = not self._is_ledgers_turn
-        return due + resumed + (ended + ends if self._is_ledgers_turn else ends + ended)
+        return resumed + due + ended + ends if self._is_ledgers_turn else due + resumed + ends + ended
 
     def note_tried(self, due: Due) -> None:
         """Take note that something was tried: in the next turn those that were not come first."""

@@ -29,7 +29,7 @@ REST = 0.02
 
 REQUESTS_A_TURN = 50
 SECONDS_A_TURN = 2.0
-"""After so many requests, or so much time, a turn is interrupted: others have theirs before a search continues."""
+"""A turn ends after this many requests or this much time, so that others get theirs before a search continues."""
 
 ENDS_TOGETHER = 4
 """Batches are polled together until this many runs have to be searched for, and... Where the children's tasks help, one

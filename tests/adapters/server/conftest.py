@@ -67,6 +67,17 @@ def application() -> Iterator[Client]:
 
 
 @pytest.fixture
+def uncached(application: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read anew for each request, and by readers that know nothing."""
+    from airflow_durable.server import app, pending
+    from airflow_durable.server.cache import Cache
+    from airflow_durable.server.items import ItemCache
+
+    monkeypatch.setattr(app, "requests", Cache(pending.Reader().read, 0))
+    monkeypatch.setattr(app, "items", ItemCache())
+
+
+@pytest.fixture
 def rows(application: Client) -> Iterator[Rows]:
     """Return a maker of rows, which are gone when the test ends."""
     from airflow import settings

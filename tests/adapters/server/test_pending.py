@@ -15,17 +15,8 @@ from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World, asking
 if TYPE_CHECKING:
     from .conftest import Client
 
-pytestmark = needs_store
+pytestmark = [needs_store, pytest.mark.usefixtures("uncached")]
 LONG_AGO = datetime.now(tz=timezone.utc) - timedelta(hours=2)
-
-
-@pytest.fixture(autouse=True)
-def uncached(application: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read anew for each request, and by a reader that knows nothing."""
-    from airflow_durable.server import app, pending
-    from airflow_durable.server.cache import Cache
-
-    monkeypatch.setattr(app, "requests", Cache(pending.Reader().read, 0))
 
 
 @pytest.fixture(autouse=True)

@@ -14,22 +14,11 @@ from tests.support.asking_parents import CHILD_DAG, PARENT_DAG, World
 if TYPE_CHECKING:
     from .conftest import Client
 
-pytestmark = needs_store
+pytestmark = [needs_store, pytest.mark.usefixtures("uncached")]
 EDGES = [
     datetime(1, 1, 1, 0, 0, 1, 5, tzinfo=timezone.utc),
     datetime(9999, 12, 31, 23, 59, 59, 5, tzinfo=timezone.utc),
 ]
-
-
-@pytest.fixture(autouse=True)
-def uncached(application: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read anew for each request, and by a reader that knows nothing."""
-    from airflow_durable.server import app, pending
-    from airflow_durable.server.cache import Cache
-    from airflow_durable.server.items import ItemCache
-
-    monkeypatch.setattr(app, "requests", Cache(pending.Reader().read, 0))
-    monkeypatch.setattr(app, "items", ItemCache())
 
 
 def failing(application: Client, *paths: str) -> dict[str, str]:
