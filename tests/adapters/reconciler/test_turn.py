@@ -19,9 +19,9 @@ from airflow_durable.metadata.tables import load_tables
 from airflow_durable.server import changes, reconciler
 from airflow_durable.server.proof import find_rivals
 from airflow_durable.server.reconciler import Reconciler
-from tests.support.asking_parents import CANCEL, CHILD_DAG, PARENT_DAG, TEARDOWN_DAG
+from tests.support.asking_parents import CANCEL, CHILD_DAG, OTHER_DAG, PARENT_DAG, TEARDOWN_DAG, asking
 
-from .test_ledger import ITEMS, make, states
+from .test_ledger import ITEMS, make, make_failed, states, to_resume
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -98,6 +98,25 @@ def test_runs_of_ledgers_and_others_stand_before_one_another_in_turns(
     break_ends(monkeypatch, of_ledger if is_ledger_stuck else of_others)
     one = Reconciler(world.open)
     assert sum(len(one.turn().done) for _ in range(4)) == 4
+
+
+def test_resumes_that_fail_stand_before_none_of_ledgers(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: list[float]
+) -> None:
+    def resume(session: Any, dag_id: str, run_id: str) -> changes.Changed:  # noqa: ANN401 - a session
+        if dag_id == OTHER_DAG:
+            raise ValueError
+        return changes.resume_run(session, dag_id, run_id)
+
+    monkeypatch.setitem(reconciler._DO, Act.RESUME, resume)
+    for _ in range(12):
+        world.parent(
+            asking("resume"), state="running", child_dag=OTHER_DAG, child_state="failed", tasks={"first": "failed"}
+        )
+    make_failed(world, to_resume("inorth"))
+    one = Reconciler(world.open)
+    assert sum(len(one.turn().done) for _ in range(2)) == 1
+    assert seconds[0] >= 20
 
 
 def test_rows_that_are_locked_are_not_all_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
