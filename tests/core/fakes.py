@@ -196,6 +196,7 @@ class FakePort:
         self.sleeps: list[float] = []
         self.troubles: list[Exception] = []
         self.waits: list[tuple[str, str | None, float]] = []
+        self.checked: list[Record] = []
         self.was_read: set[int] = set()
         self._journal = _Journal(server, attempt.task_instance_id)
         server.current = attempt.task_instance_id
@@ -263,6 +264,7 @@ class FakePort:
     def check(self, record: Record) -> None:
         """Find nothing wrong, but for a fault."""
         self._call("check")()
+        self.checked.append(record)
 
     def submit(self, record: Record) -> bool:
         """Create the run, unless one of its keys is taken."""

@@ -82,7 +82,8 @@ def test_the_reconciler_resets_it_and_the_task_sends_nothing(mode: Mode, request
     record = run_try(port, request)
     assert (resets(port), server.only_run().clear_number) == (0, 1)
     assert record.is_consumed
-    assert "check" in port.calls
+    assert [checked.reset is not None for checked in port.checked] == [True]
+    assert {entry.mode for entry in server.records()[1:]} == {mode}
     actions = [entry.asks.action is not None for entry in server.records() if entry.asks]
     assert actions == [False, True, False, False]
 
@@ -98,8 +99,19 @@ def test_where_nobody_acts_the_task_withdraws_it_and_resets_it_itself(request_: 
     (trouble,) = port.troubles
     assert isinstance(trouble, ReconcilerMissingError)
     assert "reset_timeout (5 s)" in str(trouble)
+    assert f"{request_.dag_id!r}" in str(trouble)
+    assert f"{server.only_run().run_id!r}" in str(trouble)
     asks = [entry.asks for entry in server.records()]
     assert [it is not None and it.action is not None for it in asks] == [False, True, False, False]
+
+
+def test_the_reconciler_is_waited_for_as_long_as_the_task_says_however_short_that_is() -> None:
+    request = replace(ASKED, reset_timeout_seconds=0.5)
+    server = failed(request)
+    server.on_sleep = reconcile
+    port = FakePort(server, attempt(2))
+    run_try(port, request)
+    assert (resets(port), server.only_run().clear_number) == (0, 1)
 
 
 def test_what_the_stock_operator_refuses_is_not_asked_for() -> None:
@@ -201,6 +213,24 @@ def test_an_active_run_that_ends_meanwhile_starts_over_all_the_same(before: str)
     assert (resets(port), server.only_run().clear_number) == (0, 1)
     actions = [entry.asks.action.state for entry in server.records() if entry.asks and entry.asks.action]
     assert actions == [before, "success"]
+
+
+def test_an_active_run_that_ends_meanwhile_does_not_begin_the_patience_anew() -> None:
+    request = replace(ASKED, on_clear=OnClear.FRESH)
+    server = Server()
+    crash_while_waiting(server, request)
+    began = server.seconds
+
+    def end_late(server: Server) -> None:
+        if server.seconds - began >= 3:
+            server.end_all("success")
+
+    server.on_sleep = end_late
+    port = FakePort(server, cleared(2))
+    run_try(port, request)
+    assert (resets(port), server.only_run().clear_number) == (1, 1)
+    withdrawn_at = port.calls.index("reset")
+    assert port.calls[:withdrawn_at].count("sleep") == 5
 
 
 @pytest.mark.parametrize("is_recreated", [False, True])
@@ -381,6 +411,46 @@ def test_start_timeout_of_a_run_that_the_reconciler_reset_is_over_once() -> None
         run_try(FakePort(server, attempt(2)), request, poke_interval=5.0)
     assert server.only_run().state == "queued"
     assert server.seconds - reset_at < 2 * 20.0
+
+
+@pytest.mark.parametrize("cleared_before", [0, 3])
+@pytest.mark.parametrize("is_acted", [False, True])
+def test_the_clock_knows_how_often_the_run_has_been_cleared_once_it_starts_over(
+    cleared_before: int, *, is_acted: bool
+) -> None:
+    """If it said less, the reset would be taken for a clear by a person; if it said more, that clear for the reset."""
+    request = replace(ASKED, start_timeout_seconds=1000.0)
+    server = failed(request)
+    server.only_run().clear_number = cleared_before
+    server.on_sleep = reconcile if is_acted else lambda server: server.end_all("success")
+    run_try(FakePort(server, attempt(2)), request)
+    assert server.only_run().clear_number == cleared_before + 1
+    clocks = [entry.clock for entry in server.records()[2:]]
+    assert {clock and clock.clear_number for clock in clocks} == {cleared_before + 1}
+
+
+@pytest.mark.parametrize("cleared_before", [None, 0, 2])
+def test_the_clock_of_another_run_of_the_name_counts_its_clears(cleared_before: int | None) -> None:
+    """None: there is no run any more, and the one that the task creates has not been cleared."""
+    request = replace(ASKED, start_timeout_seconds=1000.0)
+    server = failed(request)
+    server.only_run().clear_number = 7
+
+    def replace_run(server: Server) -> None:
+        server.runs.clear()
+        if cleared_before is not None:
+            theirs = Run("fixed", FIXED_DATE, "success", conf="theirs")
+            theirs.clear_number = cleared_before
+            server.create("child", theirs)
+        server.on_sleep = lambda server: server.end_all("success")
+
+    server.on_sleep = replace_run
+    run_try(FakePort(server, attempt(2)), request)
+    expected = 0 if cleared_before is None else cleared_before + 1
+    assert server.only_run().clear_number == expected
+    # The first entry is the try's that died; then the reset is asked for, and withdrawn as there is no run to reset.
+    clocks = [entry.clock for entry in server.records()[3:]]
+    assert {clock and clock.clear_number for clock in clocks} == {expected}
 
 
 def _reset_and_leave(server: Server) -> None:
