@@ -85,7 +85,7 @@ def child_dag(number: int, child_dags: int) -> str:
 
 def child_run(number: int) -> str:
     """Return the child's run id of a wait, of the length and the characters of those that this package makes."""
-    return f"manual__durable_{number:032x}_0"
+    return f"manual__2026-11-26T03:00:00+00:00_{number:012d}"
 
 
 def _parts(numbers: range) -> Iterator[range]:

@@ -57,7 +57,7 @@ class ItemRecord(Record):
         if self.tag is not None and run.run_after is not None:
             return run.run_after.microsecond == self.tag
         # 3.2, or the ledger was lost: by when it began alone. Its logical date has no tag.
-        return Record.is_author_of(replace(self, is_recovered=False, dates=()), run, attempt)
+        return Record.is_author_of(replace(self, is_recovered=False), run, attempt)
 
 
 @dataclass(frozen=True)
