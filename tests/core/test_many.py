@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from airflow_durable.core import indices, many
 from airflow_durable.core.board import Status
-from airflow_durable.core.errors import LookUpFailedError, RunIdsTakenError, SubmissionRefusedError
+from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, load
 from airflow_durable.core.many_errors import ItemKeysEqualError, ItemsFailedError
 from airflow_durable.core.model import Attempt, Mode, OnClear, OnParentEnd, Proof, Request
 from airflow_durable.core.packing import pack_keys, unpack_keys
 from airflow_durable.core.run_ids import MAX_LENGTH, date_in, is_generated
-from airflow_durable.core.survey import CountLimit, Survey
+from airflow_durable.core.survey import Survey
 from tests.schedules.many_world import (
     EPOCH,
     PARENT,
@@ -149,91 +149,6 @@ def test_positions_as_text(given: list[int]) -> None:
 
 def test_positions_as_text_are_short() -> None:
     assert indices.dump([*range(1000), 5000]) == "0-999,5000"
-
-
-# The survey.
-
-
-class Counting:
-    """A port that counts runs, and may change them between two counts."""
-
-    def __init__(self, states: dict[str, str], changes: dict[int, tuple[str, str]] | None = None) -> None:
-        self.states, self.changes, self.counts = states, changes or {}, 0
-
-    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
-        """Count the runs."""
-        self.counts += 1
-        if change := self.changes.get(self.counts):
-            self.states[change[0]] = change[1]
-        found = [self.states[run_id] for run_id in run_ids if run_id in self.states]
-        return sum(states is None or state in states for state in found)
-
-
-def survey_of(port: Any, length: int = 1) -> Survey:  # noqa: ANN401 - a port, as far as it is used
-    return Survey(port, "child", lambda index: f"{index}".rjust(length, "0"))
-
-
-def test_a_survey_finds_each_member() -> None:
-    port = Counting({str(index): "failed" if index in {3, 40, 41, 99} else "running" for index in range(100)})
-    assert survey_of(port).find(range(100), ["failed"]) == [3, 40, 41, 99]
-    assert port.counts < 40
-    assert survey_of(port).find(range(100), []) == []
-    assert survey_of(port).find(range(200), None) == list(range(100))
-
-
-def test_a_survey_of_what_changes_names_none_wrongly() -> None:
-    """After the first count the failed run is cleared, and another one fails."""
-    port = Counting({str(index): "running" for index in range(8)} | {"1": "failed"}, {2: ("1", "running")})
-    assert survey_of(port).find(range(8), ["failed"]) == []
-
-
-def test_a_survey_divides_what_does_not_fit_into_one_count() -> None:
-    port = Counting({})
-    assert survey_of(port, 200).find(range(1000), None) == []
-    assert port.counts == 5
-
-
-class Narrow(Counting):
-    """What stands before the server refuses long addresses, as nginx does (8 KiB by default)."""
-
-    def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
-        """Count the runs."""
-        if sum(map(len, run_ids)) > 8000:
-            self.counts += 1
-            message = "HTTP 414"
-            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=False)
-        return super().count(dag_id, run_ids, states)
-
-
-def test_counts_become_smaller_where_an_address_is_refused() -> None:
-    port: Any = Narrow({f"{index}".rjust(200, "0"): "running" for index in range(1000)})
-    survey = Survey(port, "child", lambda index: f"{index}".rjust(200, "0"), CountLimit())
-    assert survey.find(range(1000), None) == list(range(1000))
-    assert port.counts < 1000 * 208 // 6000 + 15
-    before = port.counts
-    assert survey.find(range(20), ["failed"]) == []
-    assert port.counts == before + 1
-
-
-@pytest.mark.parametrize(("count", "is_transient", "counts"), [(1, False, 1), (4, False, 3), (4, True, 9)])
-def test_a_refusal_that_is_not_about_the_size_is_raised(count: int, is_transient: bool, counts: int) -> None:  # noqa: FBT001
-    asked: list[int] = []
-
-    class Refused:
-        def count(self, dag_id: str, run_ids: Sequence[str], states: Sequence[str] | None) -> int:
-            asked.append(len(run_ids))
-            message = "HTTP 403"
-            raise LookUpFailedError(dag_id, run_ids[0], message, is_transient=is_transient)
-
-        def sleep(self, seconds: float) -> None:
-            pass
-
-        def report_trouble(self, error: Exception) -> None:
-            pass
-
-    with pytest.raises(LookUpFailedError):
-        survey_of(Refused()).find(range(count), None)
-    assert len(asked) <= counts
 
 
 # A try.
