@@ -27,6 +27,21 @@ class ItemKeysEqualError(ItemsInvalidError):
         )
 
 
+class SecondCallError(DurableError):
+    """A try has called the operator twice. Both calls would have the same run ids."""
+
+    is_terminal = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "TriggerDagRunsOperator.execute was called a second time in this try. The run ids follow from the task and "
+            "its items, so the runs of the first call would count as those of the second. The second call started "
+            "nothing.",
+            if_retried="",
+            if_final="Give all items to one call, or make two tasks of it; then clear this task.",
+        )
+
+
 class ItemsFailedError(DurableError):
     """
     More items failed than are tolerated.

@@ -173,14 +173,14 @@ class TriggerDagRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401 - see the class
         """
-        Trigger, and wait if asked to.
+        Trigger, and wait if asked to. Where a subclass overrides it, it is called after each deferral, too.
 
         :raises DurableTriggerError: the try failed, and the next one continues from what is recorded.
         :raises DurableTriggerFailError: the task failed, and another try could change nothing.
         """
         from airflow_durable.task.failures import guarded
 
-        return guarded(context, self._execution(context).begin)
+        return guarded(context, self._execution(context).run)
 
     def execute_complete(self, context: Context, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         """
@@ -188,9 +188,11 @@ class TriggerDagRunsOperator(BaseOperator):
 
         :raises DurableTriggerError: as :meth:`execute`.
         """
-        from airflow_durable.task.failures import guarded
+        from airflow_durable.task.calls import continue_with
 
-        return guarded(context, lambda: self._execution(context).resume(event))
+        continue_with(context, event)
+        # Of a subclass, too: it may make its items there, and has not done so in this process.
+        return self.execute(context)
 
     def _execution(self, context: Context) -> ManyExecution:
         from airflow_durable.task.many_execution import ManyExecution

@@ -57,11 +57,15 @@ class Calls:
     The calls of one try, in this process.
 
     :ivar is_known_at_once: the outcome was known before a deferral, and execute_complete is called with it.
+    :ivar has_begun_again: this try was deferred, and then had to begin again.
+    :ivar event: holds the event with which the next call of ``execute`` continues; None: it begins.
     """
 
     task_instance_id: str
     journal: Journal
+    event: tuple[Any] | None = None
     is_known_at_once: bool = False
+    has_begun_again: bool = False
     count: int = 0
     epoch: int | None = None
     is_journal_proven: bool = False
@@ -83,6 +87,30 @@ def next_call(context: Context) -> Call:
 def is_known_at_once(context: Context) -> bool:
     """Return whether the event that execute_complete gets was made by this execution, and by no trigger."""
     return _of(context).is_known_at_once
+
+
+def begin_again(context: Context) -> None:
+    """Start the count anew, after a deferral: ``execute`` is called once more, and makes all its calls."""
+    calls = _of(context)
+    calls.count, calls.has_begun_again = 0, True
+
+
+def has_begun_again(context: Context) -> bool:
+    """Return whether this try was deferred, and then had to begin again."""
+    return _of(context).has_begun_again
+
+
+def continue_with(context: Context, event: Any) -> None:  # noqa: ANN401 - it comes from the database
+    """Let the next call of ``execute`` continue with the event of a trigger, as the first call of this process."""
+    calls = _of(context)
+    calls.count, calls.event = 0, (event,)
+
+
+def take_event(context: Context) -> tuple[Any] | None:
+    """Return what holds the event with which the call that is made now continues, once; None: it begins."""
+    calls = _of(context)
+    event, calls.event = calls.event, None
+    return event
 
 
 def resume_at(context: Context, number: int) -> Journal:

@@ -12,7 +12,7 @@ from airflow_durable.core.errors import ChildRunForeignError, ForeignRunSkipErro
 from airflow_durable.core.model import Mode
 from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
 from airflow_durable.stock import XCOM_RUN_ID, StockTriggerDagRunOperator
-from airflow_durable.task.calls import is_known_at_once, next_call, resume_at
+from airflow_durable.task.calls import begin_again, has_begun_again, is_known_at_once, next_call, resume_at
 from airflow_durable.task.deferral import event_of, first_due, read_event, trigger_of
 from airflow_durable.task.observability import Reporter, tags_of
 from airflow_durable.task.port import AirflowPort
@@ -56,13 +56,9 @@ class Execution:
     run_stock: Callable[[Context], Any]
     has_own_completion: bool
 
-    def trigger(self, *, is_resumed: bool = False) -> Any:  # noqa: ANN401 - what execute_complete of a subclass returns
-        """
-        Trigger, and wait if asked to.
-
-        :param is_resumed: this try was deferred before, and begins again.
-        """
-        operator = self.operator
+    def trigger(self) -> Any:  # noqa: ANN401 - what execute_complete of a subclass returns
+        """Trigger, and wait if asked to."""
+        operator, is_resumed = self.operator, has_begun_again(self.context)
         restore_given(operator)
         if getattr(operator, "durable_by_switch", False) and not is_resumed:
             operator.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
@@ -104,7 +100,7 @@ class Execution:
             deferred_in_try=record.last_try, try_number=self.context["ti"].try_number
         )
         if record.tries and is_left_over and not is_known_at_once(self.context):
-            return self.trigger(is_resumed=True)
+            return self._begin_again()
         assign(self.operator, trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self.operator, record), resume_at(self.context, record.call)
         journal.restore(record.call, data["record"] if data else {})
@@ -119,11 +115,21 @@ class Execution:
         if started is None:
             self._defer(request, record, journal)
         if started.is_waiting_out:
-            return self.trigger(is_resumed=True)
+            return self._begin_again()
         # What a subclass calls after this is the next call, not this one again.
         next_call(self.context).started(record, has_record=False)
         with self._open_port(journal, None) as port:
             return self._finish(port, started)
+
+    def _begin_again(self) -> Any:  # noqa: ANN401 - see trigger
+        """
+        Begin this try again, in the process in which it was resumed.
+
+        Through ``execute``: a subclass may make its request there, and has not done so in this process.
+        """
+        restore_given(self.operator)
+        begin_again(self.context)
+        return self.operator.execute(self.context)
 
     def _trigger_and_wait(self, port: AirflowPort, request: Request, attempt: Attempt, *, is_deferred: bool) -> Started:
         """Trigger, and wait; return when the outcome is known, or when it is to be waited for in the triggerer."""

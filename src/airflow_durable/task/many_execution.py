@@ -9,10 +9,11 @@ from airflow_durable import task_sdk
 from airflow_durable.core import many as core
 from airflow_durable.core.errors import RequestInvalidError
 from airflow_durable.core.many import Many
-from airflow_durable.core.many_errors import ItemsFailedError
+from airflow_durable.core.many_errors import ItemsFailedError, SecondCallError
 from airflow_durable.durations import read_interval
 from airflow_durable.stock import PARAMETERS, StockTriggerDagRunOperator
 from airflow_durable.task import many_wait
+from airflow_durable.task.calls import next_call, take_event
 from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
 from airflow_durable.task.many_report import ManyReporter
 from airflow_durable.task.many_request import build_goal, read_items
@@ -42,13 +43,18 @@ class ManyExecution:
     context: Context
     is_own_task: bool
 
-    def begin(self) -> Any:  # noqa: ANN401 - what the operator returns
-        """Start the runs, and wait if asked to."""
-        return self._begin(self._open())
+    def run(self) -> Any:  # noqa: ANN401 - what the operator returns
+        """
+        Start the runs, and wait if asked to; or continue after a deferral.
 
-    def resume(self, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
-        """Continue after a deferral."""
+        :raises SecondCallError: this try has made a call before.
+        """
+        # Before anything else: the next call of a subclass is another one.
+        event = take_event(self.context)
         many = self._open()
+        return self._begin(many) if event is None else self._resume(many, *event)
+
+    def _resume(self, many: Many, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         ledger, board, ends = many_wait.read_event(event, many.goal.items, self.operator.trigger_dag_id)
         try_number = self.context["ti"].try_number
         is_left_over = task_sdk.is_event_left_over(deferred_in_try=ledger.last_try, try_number=try_number)
@@ -63,13 +69,13 @@ class ManyExecution:
         # Other items than before the deferral, or another Dag: this try begins again, from its ledger.
         return self._begin(Many(many.port, many.goal, many.attempt), ledger)
 
-    def _begin(self, many: Many, begun: Ledger | None = None) -> Any:  # noqa: ANN401 - see begin
+    def _begin(self, many: Many, begun: Ledger | None = None) -> Any:  # noqa: ANN401 - see run
         core.begin(many, begun)
         if not many.goal.items.count:
             self.operator.log.info("There are no items, so no run is started.")
         return self._drive(many)
 
-    def _drive(self, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see begin
+    def _drive(self, many: Many, ends: Iterable[tuple[int, str | None]] = ()) -> Any:  # noqa: ANN401 - see run
         """Start what there is room for, and wait, until nothing is left to be done; then take the outcome."""
         port, result = _port_of(many), self.operator.result
         try:
@@ -110,6 +116,8 @@ class ManyExecution:
             # The run ids follow from the task: those of two calls would be the same.
             message = "TriggerDagRunsOperator has to be a task of its own, not called by the code of another one."
             raise RequestInvalidError(message)
+        if next_call(self.context).number > 1:
+            raise SecondCallError
         attempt = build_attempt(self.context)
         items, confs = read_items(self.operator)
         journal = open_ledger_journal(self.context)

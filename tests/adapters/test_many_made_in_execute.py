@@ -1,0 +1,66 @@
+"""A subclass of the operator with many runs that makes its items in ``execute``: it is called after deferrals, too."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
+
+from . import test_many
+from .test_many import finish
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+supervisor = test_many.supervisor
+
+CUSTOMER = "one"
+
+
+class RunForEach(TriggerDagRunsOperator):
+    """Makes its items in ``execute``."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Look the items up."""
+        self.items = [{"customer": CUSTOMER}, {"customer": "another"}]
+        return super().execute(context)
+
+
+class RunTwoLists(TriggerDagRunsOperator):
+    """Makes two calls."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Start the runs of one list, and then those of another."""
+        for number in range(2):
+            self.items = [{"list": number, "item": item} for item in range(2)]
+            super().execute(context)
+
+
+def make_dag_of_many(operator: type[TriggerDagRunsOperator], **options: Any) -> DAG:  # noqa: ANN401 - the operator's own
+    """Return a Dag whose file says that there are no items."""
+    with DAG("parent", schedule=None) as dag:
+        operator(task_id="trigger", trigger_dag_id="child", items=[], retries=3, retry_delay=timedelta(0), **options)
+    return dag
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["wait", "defer"])
+@pytest.mark.parametrize("end", ["success", "failed"])
+def test_items_that_are_made_in_execute(supervisor: Supervisor, mode: dict[str, Any], end: str) -> None:
+    """After the deferral there were none, and the task succeeded whatever had become of the runs."""
+    supervisor.on_sleep = lambda: supervisor.end_all(end)
+    outcome = finish(supervisor, make_dag_of_many(RunForEach, **mode))
+    assert outcome.state == ("success" if end == "success" else "up_for_retry")
+    assert [run.conf for run in supervisor.runs.values()] == [{"customer": "one"}, {"customer": "another"}]
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["wait", "defer"])
+def test_a_second_call_in_one_try_is_refused(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """Its run ids would be those of the first call, so its items would count as done."""
+    outcome = finish(supervisor, make_dag_of_many(RunTwoLists, **mode))
+    assert outcome.state == "failed", outcome.error
+    assert "called a second time in this try" in str(outcome.error)
+    assert [run.conf["list"] for run in supervisor.runs.values()] == [0, 0]
