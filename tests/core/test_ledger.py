@@ -25,9 +25,9 @@ LEDGER = Ledger("child", "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=3, digest
 
 
 def test_the_ledger_survives_its_stored_form() -> None:
-    for ledger in (LEDGER, replace(LEDGER, tag=7)):
+    for ledger in (LEDGER, replace(LEDGER, tag=7), replace(LEDGER, has_outdated=True)):
         assert load(json.loads(json.dumps(dump(ledger)))) == ledger
-    assert "tag" not in dump(LEDGER)["items"]
+    assert set(dump(LEDGER)["items"]) == {"count", "digest", "is_clean"}
     assert [key_of(0), key_of(2)] == ["durable_child_runs", "durable_child_runs.2"]
 
 
@@ -44,6 +44,10 @@ def test_the_ledger_survives_its_stored_form() -> None:
         (
             {"items": {"count": MAX_COUNT + 1, "digest": "", "is_clean": True}},
             "it is for less than no items, or for more than 1000000000",
+        ),
+        (
+            {"items": {"count": 3, "digest": "", "is_clean": True, "has_outdated": 1}},
+            "its has_outdated is neither true nor false",
         ),
         (
             {"items": {"count": 3, "digest": "", "is_clean": True, "tag": "7"}},

@@ -64,6 +64,7 @@ class Run:
     failed_in_try: int = 0
     dag_id: str = "child"
     try_number: int = 0
+    ended_ask: int = -1
 
     @property
     def name(self) -> str:
@@ -385,7 +386,7 @@ class World:
         choice = self.chooser.choose(len(active) * ways)
         run, way = active[choice // ways], choice % ways
         if way == 0:
-            run.state = "success"
+            run.state, run.ended_ask = "success", self.ask
         elif way == 1 and can_fail:
             run.state, run.failed_in_try = "failed", self.current
             self.failures -= 1
@@ -690,7 +691,8 @@ def _check_success(world: World, items: Sequence[tuple[str, str]]) -> None:
         if not any(
             (run.conf == (key, conf) or (is_key_enough and run.key == key)) and run.state in enough
             for run in world.runs.values()
-            if run.dag_id == world.dag_id
+            # What had ended before something upstream ran again has another input.
+            if run.dag_id == world.dag_id and (run.ended_ask == world.ask or not world.scenario.is_upstream_cleared)
         )
     ]
     if len(lacking) > world.scenario.tolerated:

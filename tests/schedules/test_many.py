@@ -64,6 +64,22 @@ SCENARIOS = {
     "cleared with what is upstream, the ledger is lost": Scenario(
         items=(A,), faults=1, failures=1, clears=1, retries=1, is_upstream_cleared=True, is_losing=True
     ),
+    "cleared, another conf, and its run is deleted": Scenario(
+        failures=2, deletions=1, clears=1, retries=1, edited=(A, ("b", "2")), is_edited_at_clear=True
+    ),
+    "cleared, another conf, and its run is deleted, deferred, the ledger is lost": Scenario(
+        failures=2,
+        deletions=1,
+        clears=1,
+        retries=1,
+        edited=(A, ("b", "2")),
+        is_edited_at_clear=True,
+        is_deferring=True,
+        is_losing=True,
+    ),
+    "cleared with what is upstream, and a new run is deleted": Scenario(
+        failures=2, deletions=1, clears=1, retries=1, is_upstream_cleared=True
+    ),
     "no keys, a list that moves, only what failed": Scenario(
         items=(A,), edited=(B,), faults=1, is_keyed=False, on_clear=OnClear.ADOPT
     ),

@@ -6,10 +6,11 @@ It is a :class:`.record.Record` of the whole task, of fixed size: it names no it
 runs is the present one, the Dag run table says. Stored as a record of version 2 with two more fields::
 
     "kind": "ledger",
-    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int}     the tag only where it is known
+    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "has_outdated": true}
 
-and with ``asks`` only where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the
-highest that may have been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
+The tag is there only where it is known, ``has_outdated`` only where it is so, and ``asks`` only where ``on_parent_end``
+is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have been asked for, of any
+item, and ``child.run_id`` the first item's first run, for people.
 """
 
 from __future__ import annotations
@@ -72,12 +73,16 @@ class Ledger(Record):
     :param tag: the microseconds that each run of this life of the parent's Dag run is sent with. They follow from the
         start of that Dag run when the first entry was written, and stay: a clear of a Dag run that has ended moves the
         start. None: not known, as an earlier ledger was lost, or none is sent (before 3.3).
+    :param has_outdated: a run of this epoch that had not failed was replaced by another one of it: after a clear its
+        item asked for something else, or something upstream had run again. If the other one is deleted, or was refused,
+        the outdated one is the item's newest. So each later try of the epoch compares.
     """
 
     count: int = 0
     digest: str = ""
     is_clean: bool = False
     tag: int | None = None
+    has_outdated: bool = False
 
     def record_of(self, request: Request, run_id: str, generation: int, is_recovered: bool) -> ItemRecord:  # noqa: FBT001
         """
@@ -141,6 +146,8 @@ def dump(ledger: Ledger) -> dict[str, Any]:
     items: dict[str, Any] = {"count": ledger.count, "digest": ledger.digest, "is_clean": ledger.is_clean}
     if ledger.tag is not None:
         items["tag"] = ledger.tag
+    if ledger.has_outdated:
+        items["has_outdated"] = True
     return {**stored.dump(ledger), "kind": KIND, "items": items}
 
 
@@ -162,5 +169,8 @@ def load(value: object) -> Ledger:
     tag = items.get("tag")
     if tag is not None and (type(tag) is not int or not 0 <= tag < run_ids.MICROSECONDS):
         raise RecordDamagedError(KEY, "the tag of its runs is no number of microseconds")
+    has_outdated = items.get("has_outdated", False)
+    if not isinstance(has_outdated, bool):
+        raise RecordDamagedError(KEY, "its has_outdated is neither true nor false")
     known = {each.name: getattr(record, each.name) for each in fields(Record)}
-    return Ledger(**known, count=count, digest=digest, is_clean=is_clean, tag=tag)
+    return Ledger(**known, count=count, digest=digest, is_clean=is_clean, tag=tag, has_outdated=has_outdated)

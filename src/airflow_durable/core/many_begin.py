@@ -104,7 +104,15 @@ def _start_anew(many: Many) -> None:
     """
     _await_quiet(many)
     epoch = max(many.ledger.epoch + 1, many.attempt.last_cleared_try)
-    many.ledger = replace(many.of_goal(), epoch=epoch, generation=0, phase=Phase.INTENDED, outcome=None, is_clean=False)
+    many.ledger = replace(
+        many.of_goal(),
+        epoch=epoch,
+        generation=0,
+        phase=Phase.INTENDED,
+        outcome=None,
+        is_clean=False,
+        has_outdated=False,
+    )
     _take_stock(many, None)
     many.ledger = replace(many.ledger, is_clean=_is_proven(many))
     many.enter(Decision.FRESH_SUBMIT)
@@ -175,7 +183,8 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     Find out how each item stands: which generation it has, and what is decided about its run.
 
     A count settles what needs no comparison. A run is looked up where it has to be compared with what the task asks for
-    by now (after a clear), or where a count does not prove that this parent started it.
+    by now (after a clear, and in all tries after one that has replaced runs), or where a count does not prove that this
+    parent started it.
     """
     board, left = many.board, list(range(many.goal.items.count))
     present: dict[int, list[int]] = {}
@@ -187,17 +196,19 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
     is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
-    is_moved = clear is None and not many.is_settled and _is_moved(many, sorted(chain(*present.values())))
-    if is_moved:
-        clear, is_compared = Clear(is_anew=False), True
+    is_uncleared = clear is None and not many.is_settled
+    is_outdated = is_uncleared and many.ledger.has_outdated and many.port.has_details
+    is_moved = is_uncleared and not is_outdated and _is_moved(many, sorted(chain(*present.values())))
+    if is_outdated or is_moved:
+        clear, is_compared, is_asked_upstream = Clear(is_anew=False), True, is_outdated
     for generation, indices in present.items():
         if is_compared or not _is_count_enough(many, generation):
             for index in indices:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
                     is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
-                    since = None if is_moved and _is_given_up(many, seen) else clear
-                    many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_moved)
+                    since = None if is_uncleared and _is_given_up(many, seen) else clear
+                    many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_moved or is_outdated)
         else:
             _sort_by_counts(many, generation, indices, clear)
 

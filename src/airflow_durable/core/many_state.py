@@ -202,7 +202,7 @@ class Many:
         Decide about an item's run that exists, as about any other child.
 
         :param is_recovered: it was there before this try sent anything.
-        :param is_moved: the item may be another one than the one that the run was started for: the conf tells.
+        :param is_moved: the run may be of another request, and no person has cleared the task since: the conf tells.
         """
         record, board = self.record(index, is_recovered=is_recovered and not self.has_begun), self.board
         request = self.goal.request
@@ -222,9 +222,12 @@ class Many:
         elif decision is Decision.WAIT_OUT:
             board.set(index, Status.WAITED_OUT)
             board.by_clear.add(index)
+            self.ledger = replace(self.ledger, has_outdated=True)
         else:
             # The run failed; or it is not what the task asks for by now, or is of another life of the parent.
             board.start_anew(index)
+            is_outdated = self.ledger.has_outdated or not request.is_failure(seen.state)
+            self.ledger = replace(self.ledger, has_outdated=is_outdated)
             if clear is not None:
                 board.by_clear.add(index)
 
