@@ -105,9 +105,11 @@ def test_a_look_up_that_fails_does_not_cost_the_last_try(
 )
 def test_where_a_failure_is_the_end_it_is_so_if_a_look_up_fails(request_: Request, error: type[Exception]) -> None:
     server = failed(request_)
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         run_try(FakePort(server, attempt(4), faults={"look_up": [AWAY]}), request_)
     assert server.states() == ["failed"]
+    assert repr(server.only_run().run_id) in str(caught.value)
+    assert "'child'" in str(caught.value)
 
 
 @pytest.mark.parametrize("version", [(3, 1), (3, 2), (3, 3)])

@@ -208,6 +208,23 @@ def test_a_run_in_a_state_that_nobody_knows_has_failed_once_nothing_happens_in_i
     assert whole.board.is_over
 
 
+def test_a_state_that_the_task_counts_as_failed_has_failed_whether_it_is_known_or_not() -> None:
+    """It ends a run that waits in it, too, and another run may follow."""
+    world, port = open_world(2)
+    request = replace(REQUEST, failed_states=frozenset({"failed", "cancelled", "running"}))
+    whole = open_many(port, request=request, child_tries=3)
+    many.begin(whole)
+    many.send(whole)
+    many.note_ends(whole, [(0, "cancelled"), (1, "running")])
+    assert [whole.board.status(index) for index in range(2)] == [Status.PENDING, Status.PENDING]
+    assert (whole.board.generations, whole.board.starts) == ({0: 1, 1: 1}, {0: 2, 1: 2})
+    for run in world.runs.values():
+        run.state = "failed"
+    many.send(whole)
+    many.note_ends(whole, [(0, "failed")])
+    assert (whole.board.status(0), whole.board.starts[0]) == (Status.PENDING, 3)
+
+
 def test_a_run_that_is_waited_out_ends_in_a_state_that_nobody_knows() -> None:
     """Nobody knows that it is over: no run is started beside it, in this try."""
     world, port = open_world(2)
@@ -421,6 +438,36 @@ def test_the_ledger_is_written_again_in_between(monkeypatch: pytest.MonkeyPatch)
     many.send(whole)
     assert len(set(world.store)) == 1
     assert len(world.store) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    ("count", "sample"),
+    [(1, [0]), (3, [0, 1, 2]), (9, list(range(9))), (100, [0, 12, 24, 36, 48, 60, 72, 84, 96, 99])],
+)
+def test_of_a_list_that_may_have_moved_a_few_items_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch, count: int, sample: list[int]
+) -> None:
+    """The first, the last, and some between."""
+    world, port = open_world(count)
+    first = open_many(port)
+    many.begin(first)
+    many.send(first)
+    world.current = 2
+    again = SimulatedPort(world, 2, world.items)
+    looked: list[int] = []
+    right = again.item
+
+    def item(index: int) -> Any:  # noqa: ANN401 - a port
+        found = right(index)
+        found.look_up = lambda dag_id, run_id, is_detailed: (
+            looked.append(index),
+            type(found).look_up(found, dag_id, run_id, is_detailed=is_detailed),
+        )[1]
+        return found
+
+    monkeypatch.setattr(again, "item", item)
+    many.begin(open_many(again, replace(ATTEMPT, try_number=2, task_instance_id="ti-2")))
+    assert sorted(looked) == sample
 
 
 def test_a_first_try_takes_no_run_of_another_life() -> None:

@@ -191,3 +191,14 @@ def test_a_wait_ends_when_a_run_may_be_late() -> None:
     wake = many.Wake(failures_left=0, is_more_to_send=False, enough=1, patience_seconds=60, due_at=5.0)
     assert wake.is_due(ended=0, failed=0, left=3, since_first_seconds=0, is_late=True)
     assert not wake.is_due(ended=0, failed=0, left=3, since_first_seconds=0)
+
+
+def test_a_run_is_due_when_its_time_is_over_and_not_before() -> None:
+    world, whole = sent(1)
+    since = whole.board.queued_since[0]
+    assert many.wake_of(whole, 60).due_at == since + LIMIT
+    world.seconds = int(since - many_world.EPOCH.timestamp()) + LIMIT - 2
+    many.send(whole)
+    assert statuses(whole) == [Status.ACTIVE]
+    with pytest.raises(ItemsFailedError):
+        many.send(whole)

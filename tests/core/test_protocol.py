@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_durable.core import protocol
+from airflow_durable.core.asks import asks_of
 from airflow_durable.core.errors import (
     ChildRunFailedError,
     JournalReadError,
@@ -17,7 +18,7 @@ from airflow_durable.core.errors import (
     SubmissionRefusedError,
     SubmissionUnknownError,
 )
-from airflow_durable.core.model import Decision, Mode, Phase, Proof
+from airflow_durable.core.model import Decision, Mode, OnParentEnd, Phase, Proof
 from airflow_durable.core.run_ids import child_run_id, tag_of_life, tag_of_parent
 from airflow_durable.core.stored import KEY
 
@@ -382,3 +383,17 @@ def test_a_run_that_is_waited_out_is_not_recorded_so() -> None:
     assert (started.is_waiting_out, started.is_settled, started.record.phase) == (True, False, Phase.WAITED_OUT)
     assert len(server.records()) == 1
     assert server.told == [(Decision.WAIT_OUT, first_id(), "queued")]
+
+
+@pytest.mark.parametrize("ask_it", [ask, ask_fixed_id])
+@pytest.mark.parametrize("now", OnParentEnd)
+@pytest.mark.parametrize("before", OnParentEnd)
+def test_a_retry_records_what_is_to_become_of_the_child_by_now(
+    ask_it: Callable[[], Request], before: OnParentEnd, now: OnParentEnd
+) -> None:
+    """The parent's end is what the Dag file says at the latest try."""
+    server = Server()
+    crash_while_waiting(server, replace(ask_it(), on_parent_end=before))
+    server.on_sleep = lambda server: server.end_all("success")
+    run_try(FakePort(server, attempt(2)), replace(ask_it(), on_parent_end=now))
+    assert {entry.asks for entry in server.records()[1:]} == {asks_of(now)}

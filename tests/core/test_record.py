@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, Phase, Proof
-from airflow_durable.core.record import MAX_DATES, MAX_TRIES, TAG_REACH, Baseline, Record, TryEntry, baseline_of
+from airflow_durable.core.asks import Action, ActionKind, asks_of
+from airflow_durable.core.model import Attempt, ChildRun, Decision, Mode, OnParentEnd, Phase, Proof
+from airflow_durable.core.record import (
+    CLEARED,
+    MAX_DATES,
+    MAX_TRIES,
+    TAG_REACH,
+    Baseline,
+    Record,
+    TryEntry,
+    baseline_of,
+)
 from airflow_durable.core.run_ids import tag_of_life, tag_of_parent
 from airflow_durable.core.stored import dump
 
@@ -305,3 +315,47 @@ def test_a_record_without_an_entry_was_written_by_a_first_try() -> None:
 )
 def test_the_try_that_the_latest_clear_ended(at: Attempt, cleared_try: int) -> None:
     assert at.last_cleared_try == cleared_try
+
+
+def test_a_try_withdraws_what_an_earlier_one_asked_for_and_keeps_what_is_asked_for_the_end() -> None:
+    asks = asks_of(OnParentEnd.CANCEL, Action(ActionKind.RESUME, 0, "failed"))
+    entered = replace(MINIMAL, asks=asks).with_try(attempt(2), Decision.RECONNECT, EPOCH)
+    assert entered.asks == asks_of(OnParentEnd.CANCEL)
+
+
+def test_where_a_try_ends_for_good_a_clear_stays_visible() -> None:
+    read = replace(MINIMAL, phase=Phase.SENT)
+    assert read.with_clear_kept() is read
+    rebuilt = replace(read, is_recovered=True).with_clear_kept()
+    assert (rebuilt.phase, rebuilt.max_tries) == (Phase.CONSUMED, CLEARED)
+    assert all(rebuilt.is_cleared_before(attempt(2, max_tries=most)) for most in range(4))
+
+
+@pytest.mark.parametrize(
+    ("previous", "is_of_it"),
+    [
+        (None, False),
+        (replace(FIXED, dates=(LATER,), adopted=EPOCH), True),
+        (replace(FIXED, run_id="other", dates=(LATER,), adopted=EPOCH), False),
+        (replace(FIXED, dag_id="other", dates=(LATER,), adopted=EPOCH), False),
+        (replace(FIXED, proof=Proof.RUN_AFTER, dates=(LATER,), adopted=EPOCH), False),
+    ],
+)
+def test_a_run_that_is_asked_for_again_has_the_dates_of_before(previous: Record | None, is_of_it: bool) -> None:  # noqa: FBT001
+    found = FIXED.with_dates_of(previous)
+    assert (found.dates, found.adopted) == (((LATER,), EPOCH) if is_of_it else ((EPOCH,), None))
+
+
+def test_which_request_has_created_a_run() -> None:
+    sent = replace(DATED, dates=(LATER, EPOCH))
+    assert sent.is_sent_as(run(EPOCH))
+    assert not sent.is_sent_as(run(LATER))
+    assert not replace(sent, dates=()).is_sent_as(run(None))
+    assert not replace(sent, proof=Proof.REPLY).is_sent_as(run(EPOCH))
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_tag_in_this_life_is_enough_whatever_the_run_says_of_the_conf(is_same: bool) -> None:  # noqa: FBT001
+    """Of a generated run id, which no other parent asks for. Under a fixed one it is not."""
+    record = replace(DATED, dates=(LATER,))
+    assert record.is_author_of(run(OF_LIFE, is_same=is_same), attempt(2))

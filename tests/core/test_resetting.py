@@ -453,6 +453,20 @@ def test_the_clock_of_another_run_of_the_name_counts_its_clears(cleared_before: 
     assert {clock and clock.clear_number for clock in clocks} == {expected}
 
 
+@pytest.mark.parametrize("cleared_before", [0, 2])
+def test_the_clock_of_a_foreign_run_counts_its_reset(cleared_before: int) -> None:
+    request = replace(ask_fixed_id(), is_reset=True, start_timeout_seconds=1000.0)
+    server = Server(on_sleep=lambda server: server.end_all("success"))
+    theirs = Run("fixed", FIXED_DATE, "success")
+    theirs.clear_number = cleared_before
+    server.create("child", theirs)
+    run_try(FakePort(server, attempt(1)), request)
+    assert server.only_run().clear_number == cleared_before + 1
+    clock = server.record().clock
+    assert clock is not None
+    assert clock.clear_number == cleared_before + 1
+
+
 def _reset_and_leave(server: Server) -> None:
     reconcile(server)
     server.on_sleep = lambda server: None
