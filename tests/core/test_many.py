@@ -457,15 +457,19 @@ def test_of_a_list_that_may_have_moved_a_few_items_are_looked_up(
     looked: list[int] = []
     right = again.item
 
-    def item(index: int) -> Any:  # noqa: ANN401 - a port
-        found = right(index)
-        found.look_up = lambda dag_id, run_id, is_detailed: (
-            looked.append(index),
-            type(found).look_up(found, dag_id, run_id, is_detailed=is_detailed),
-        )[1]
-        return found
+    class Looked:
+        """The port of one item, which notes that it was looked up."""
 
-    monkeypatch.setattr(again, "item", item)
+        def __init__(self, index: int) -> None:
+            self._index, self._port = index, right(index)
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
+            """Do all else as the right port does."""
+            if name == "look_up":
+                looked.append(self._index)
+            return getattr(self._port, name)
+
+    monkeypatch.setattr(again, "item", Looked)
     many.begin(open_many(again, replace(ATTEMPT, try_number=2, task_instance_id="ti-2")))
     assert sorted(looked) == sample
 
