@@ -39,6 +39,7 @@ _FIELDS = frozenset(
 """The fields of our requests: the only names in a validation error that are Airflow's and not the user's data."""
 
 _PARAMETER = re.compile(r"Invalid input for param ([A-Za-z_]\w{0,63}): ", re.ASCII)
+_HAS_DOTS = "' must not contain '..' to prevent path traversal"
 _IS_PARAMETER = "Invalid input for param "
 _RULE = re.compile(r"\n\nFailed validating '([A-Za-z]{1,32})' in schema")
 _RULES = frozenset(
@@ -94,6 +95,8 @@ def _describe_refused_value(message: object, conf: object) -> str:
         return "the logical date lies before the start_date in the Dag's default_args"
     if message.startswith("The run_id provided '"):
         return "the run id does not match [scheduler] allowed_run_id_pattern"
+    if message.startswith("The run_id '") and message.endswith(_HAS_DOTS):
+        return "the run id contains '..' ([core] allow_double_dot_in_ids)"
     if not message.startswith(_IS_PARAMETER):
         return _REASONS[_REFUSED_VALUE]
     match = _PARAMETER.match(message)

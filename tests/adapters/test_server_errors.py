@@ -104,6 +104,10 @@ def test_a_parameter_that_is_no_key_of_the_conf_is_not_named(message: str) -> No
     [
         (f"Logical date [{SECRET}] should be >= start_date [x]", "the logical date lies before the start_date"),
         (f"The run_id provided '{SECRET}' does not match", "the run id does not match [scheduler] allowed_run_id"),
+        (
+            f"The run_id '{SECRET}' must not contain '..' to prevent path traversal",
+            "the run id contains '..' ([core] a",
+        ),
         (f"what is {SECRET}?", "the Dag refuses a value of the request"),
         (None, "the Dag refuses a value of the request"),
         ({"token": SECRET}, "the Dag refuses a value of the request"),

@@ -41,6 +41,7 @@ TEXTS = [
     f"Invalid input for param token {SECRET}: x",
     f"Logical date [{SECRET}] should be >= start_date [{SECRET}] from Dag's default_args",
     f"The run_id provided '{SECRET}' does not match regex pattern '{SECRET}'",
+    f"The run_id '{SECRET}' must not contain '..' to prevent path traversal",
     f"conf.{SECRET}",
     "value_error",
     "not_found",

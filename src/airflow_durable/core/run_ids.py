@@ -37,7 +37,9 @@ _GENERATED = re.compile(
 )
 _CHILD = re.compile(_BEGINNING + r"(?:_e(\d+))?(?:_c\d+)?(?:_r\d+)?")
 _ITEM_PART = re.compile(r"_((?:n\d+|i[A-Za-z0-9.-]{1,60})(?:_r[1-9]\d*)?)\Z")
-_UNSHOWN = re.compile(r"[^A-Za-z0-9.-]")
+_UNSHOWN = re.compile(r"[^A-Za-z0-9.-]|\.{2,}")
+"""What is not shown of a key. Airflow refuses a run id with ``..``, unless ``[core] allow_double_dot_in_ids`` is set
+(3.3 and later, ``serialization/definitions/dag.py``, ``create_dagrun``)."""
 _SHOWN_LENGTH = 60
 _TOLD_BY_DIGEST = re.compile(r".*-[a-z2-7]{12}")
 """The form of a key that cannot be shown whole: its beginning, and what tells it from others."""
@@ -125,8 +127,9 @@ def item_run_id(prefix: str, key: str | None, index: int, generation: int) -> st
         manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_n17                           the 18th item of those without keys
         manual__2026-11-26T03:00:00+00:00_h4t6mc2v5xka_iwest-coast-p5e7wd4j3sqb      the item with the key "west coast"
 
-    A key of up to 60 letters, digits, ``.`` and ``-`` is shown whole. Of any other key the beginning is shown, followed
-    by a digest of the key. So is a key that itself looks like that: so no two keys have the same run id.
+    A key of up to 60 letters, digits, ``.`` and ``-`` without ``..`` is shown whole. Of any other key the beginning is
+    shown, followed by a digest of the key, and so it is with a key that itself looks like that. No two keys have the
+    same run id.
 
     :param prefix: :func:`items_prefix`.
     :param key: None: the item has none, and its position is what identifies it.
