@@ -130,9 +130,10 @@ def _recover(many: Many) -> None:
     """
     latest = many.attempt.last_cleared_try
     many.ledger = replace(many.ledger, tag=None)
-    epoch = _find_epoch(many) if many.goal.is_waiting else latest
-    many.ledger = _reaching(many, epoch)
-    clear = None if epoch == latest else Clear(is_anew=False)
+    many.ledger = _reaching(many, latest)
+    if many.goal.is_waiting:
+        _find_epoch(many)
+    clear = None if many.ledger.epoch == latest else Clear(is_anew=False)
     if clear is not None and many.goal.request.on_clear is OnClear.FRESH:
         _await_quiet(many)
         many.ledger, clear = _reaching(many, latest), None
@@ -144,20 +145,37 @@ def _recover(many: Many) -> None:
     many.enter(Decision.RECONNECT if is_anything else Decision.FRESH_SUBMIT)
 
 
-def _find_epoch(many: Many) -> int:
+def _find_epoch(many: Many) -> None:
+    """Let the ledger be of the epoch that is continued, with all generations that it has by now."""
     goal, latest, is_over = many.goal, many.attempt.last_cleared_try, False
     for epoch in sorted(range(many.attempt.try_number), key=lambda epoch: (epoch != latest, -epoch)):
         many.ledger = _reaching(many, epoch)
-        generations = many.ledger.generation + 1
-        existing = many.count(generations, None)
+        existing = _count_upwards(many)
         is_needed = epoch == latest or goal.request.on_clear is OnClear.ADOPT
         if existing and (is_needed or _count_active(many, existing)):
-            return epoch
+            return
         if existing and not is_over and _count_lacking(many) > goal.tolerated:
-            return epoch
+            return
         # It was consumed, and the ones before it were given up then. Only what is active in them counts.
         is_over = is_over or existing > 0
-    return latest
+    many.ledger = _reaching(many, latest)
+
+
+def _count_upwards(many: Many) -> int:
+    """
+    Count the runs of the ledger's epoch that exist, and let the ledger reach the highest generation that has any.
+
+    An epoch can have more generations than its tries can start by now: other lives of the parent had some, or
+    ``child_tries`` was larger before an edit. In each of these an item has a run, unless it was deleted. So the count
+    continues as long as it finds any.
+    """
+    generation, existing, found = 0, 0, 0
+    while generation <= many.ledger.generation or found:
+        found = many.count_in(generation, None)
+        existing += found
+        generation += 1
+    many.ledger = replace(many.ledger, generation=generation - 1)
+    return existing
 
 
 def _count_lacking(many: Many) -> int:
@@ -173,7 +191,7 @@ def _count_lacking(many: Many) -> int:
 
 
 def _reaching(many: Many, epoch: int) -> Ledger:
-    """Return a ledger of an epoch with all generations that it can have by now: those of this try are to come."""
+    """Return a ledger of an epoch with all generations that its tries can start: those of this one are to come."""
     generations = max(1, many.attempt.try_number - epoch) * many.goal.child_tries
     return replace(many.ledger, epoch=epoch, generation=generations - 1)
 

@@ -155,9 +155,12 @@ class Many:
 
     def count(self, generations: int, states: Sequence[str] | None) -> int:
         """Count the runs of the first so many generations that exist and are in one of these states; None: in any."""
-        indices = range(self.goal.items.count)
-        surveys = [self.survey(generation) for generation in range(generations)]
-        return sum(survey.count(chunk, states) for survey in surveys for chunk in survey.chunks(indices))
+        return sum(self.count_in(generation, states) for generation in range(generations))
+
+    def count_in(self, generation: int, states: Sequence[str] | None) -> int:
+        """Count the runs of one generation that exist and are in one of these states; None: in any."""
+        survey = self.survey(generation)
+        return sum(survey.count(chunk, states) for chunk in survey.chunks(range(self.goal.items.count)))
 
     def write(self) -> None:
         """Store the ledger as it is."""

@@ -1,0 +1,57 @@
+"""The operator for many children, where the parent's Dag run was deleted and created again under its name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .supervisor import NOW
+from .test_many import finish, make_dag
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+CLEARED: dict[str, Any] = {"try_number": 2, "max_tries": 4, "clear_number": 1}
+
+
+def life(number: int) -> dict[str, Any]:
+    """Return the parent's Dag run in one of its lives, which are a day apart."""
+    return {"start_date": NOW + timedelta(days=number)}
+
+
+def dag_of(version: int, *keys: str, **kwargs: Any) -> Any:  # noqa: ANN401 - the operator's own
+    """Return a Dag whose confs tell what it asks for."""
+    return make_dag(items=[{"k": key, "v": version} for key in keys or "x"], key="k", deferrable=True, **kwargs)
+
+
+def delete_parent(supervisor: Supervisor, number: int) -> None:
+    """Delete the parent's Dag run: what is kept of its tasks goes with it, and its children stay."""
+    for run in supervisor.runs.values():
+        if run.state != "queued":
+            run.start_date = run.start_date or NOW + timedelta(days=number, hours=1)
+    supervisor.store.clear()
+    supervisor.xcoms.clear()
+
+
+def found(supervisor: Supervisor, *states: str) -> list[tuple[str, int]]:
+    """Return key and version of the runs in these states."""
+    return [(run.conf["k"], run.conf["v"]) for run in supervisor.runs.values() if run.state in states]
+
+
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_a_clear_that_loses_the_record_starts_nothing_beside_a_run_of_a_later_life(
+    supervisor: Supervisor, lives: int
+) -> None:
+    """The run ids of the lives before are passed over. The clear has to find the one that is active behind them."""
+    dag = dag_of(1)
+    for number in range(lives):
+        assert finish(supervisor, dag, parent=life(number)).state == "success"
+        delete_parent(supervisor, number)
+    assert supervisor.run(dag, parent=life(lives)).state == "deferred"
+    active = [run.run_id for run in supervisor.runs.values() if run.state == "queued"]
+    assert len(active) == 1
+    supervisor.store.clear()
+    assert supervisor.run(dag, **CLEARED, parent=life(lives)).state == "deferred"
+    assert [run.run_id for run in supervisor.runs.values() if run.state == "queued"] == active
