@@ -9,6 +9,7 @@ import pytest
 
 from .supervisor import NOW
 from .test_many import finish, make_dag
+from .versions import needs_details
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -55,3 +56,20 @@ def test_a_clear_that_loses_the_record_starts_nothing_beside_a_run_of_a_later_li
     supervisor.store.clear()
     assert supervisor.run(dag, **CLEARED, parent=life(lives)).state == "deferred"
     assert [run.run_id for run in supervisor.runs.values() if run.state == "queued"] == active
+
+
+@needs_details
+def test_queued_runs_of_an_earlier_life_with_other_confs_are_waited_out(supervisor: Supervisor) -> None:
+    """A task recognises its runs on 3.2 by when they have begun. These have not."""
+    assert supervisor.run(dag_of(1, "x", "y"), parent=life(0)).state == "deferred"
+    delete_parent(supervisor, 0)
+    assert finish(supervisor, dag_of(2, "x", "y"), parent=life(1)).state == "success"
+    assert found(supervisor, "success") == [("x", 1), ("y", 1), ("x", 2), ("y", 2)]
+
+
+@needs_details
+def test_queued_runs_of_an_earlier_life_with_the_same_confs_are_adopted(supervisor: Supervisor) -> None:
+    assert supervisor.run(dag_of(1, "x", "y"), parent=life(0)).state == "deferred"
+    delete_parent(supervisor, 0)
+    assert finish(supervisor, dag_of(1, "x", "y"), parent=life(1)).state == "success"
+    assert found(supervisor, "success") == [("x", 1), ("y", 1)]

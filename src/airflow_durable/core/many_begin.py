@@ -226,9 +226,24 @@ def _take_stock(many: Many, clear: Clear | None) -> None:
                 if seen is not None:
                     is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
                     since = None if is_uncleared and _is_given_up(many, seen) else clear
-                    many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_moved or is_outdated)
+                    is_other = is_moved or is_outdated
+                    if _is_unsent(many, index, seen):
+                        since, is_other = Clear(is_anew=False), many.goal.items.keys is None
+                    many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_other)
         else:
             _sort_by_counts(many, generation, indices, clear)
+
+
+def _is_unsent(many: Many, index: int, seen: ChildRun) -> bool:
+    """
+    Return whether a first try meets a run that seems to be of this life, and has another conf than its item.
+
+    This try has not sent it, and there was none before. On 3.2 a run that is queued shows nothing of its life. As with
+    one child (:func:`.protocol.trigger`) it is decided about like one that is met after a clear.
+    """
+    is_first = many.attempt.try_number == 1 and not many.ledger.tries
+    is_other = is_first and seen.is_same_request is False
+    return is_other and many.record(index, is_recovered=True).is_author_of(seen, many.attempt)
 
 
 def _is_given_up(many: Many, seen: ChildRun) -> bool:
