@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import triggerer
 from .supervisor import NOW
 from .test_many import finish, make_dag
 from .versions import needs_details
@@ -73,3 +74,33 @@ def test_queued_runs_of_an_earlier_life_with_the_same_confs_are_adopted(supervis
     delete_parent(supervisor, 0)
     assert finish(supervisor, dag_of(1, "x", "y"), parent=life(1)).state == "success"
     assert found(supervisor, "success") == [("x", 1), ("y", 1)]
+
+
+@pytest.mark.parametrize("end", ["success", "queued"])
+def test_a_first_try_takes_no_retrys_run_of_an_earlier_life(supervisor: Supervisor, end: str) -> None:
+    """In the earlier life a run had failed, and the retry's run succeeded. A person may have cleared that one since."""
+    supervisor.on_sleep = lambda: supervisor.end_all("failed")
+    assert finish(supervisor, dag_of(1), parent=life(0)).state == "up_for_retry"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert finish(supervisor, dag_of(1), try_number=2, parent=life(0)).state == "success"
+    list(supervisor.runs.values())[-1].state = end
+    for run in supervisor.runs.values():
+        run.start_date = NOW + timedelta(hours=1)
+    delete_parent(supervisor, 0)
+    assert finish(supervisor, dag_of(2), parent=life(1)).state == "success"
+    assert found(supervisor, "failed", "success") == [("x", 1), ("x", 1), ("x", 2)]
+
+
+def test_a_first_try_that_is_deferred_takes_no_run_of_an_earlier_life(supervisor: Supervisor) -> None:
+    """A window lets it send one item after the other. An item is added while the first one is waited for."""
+    assert finish(supervisor, dag_of(1, "x", "y"), parent=life(0)).state == "success"
+    delete_parent(supervisor, 0)
+    deferred = supervisor.run(dag_of(2, "x", "y", max_active=1), parent=life(1))
+    assert deferred.state == "deferred"
+    event = triggerer.run_trigger(supervisor, deferred)
+    more = dag_of(2, "x", "y", "z", max_active=1)
+    outcome = supervisor.run(more, parent=life(1), event=event)
+    while outcome.state == "deferred":
+        outcome = supervisor.run(more, parent=life(1), event=triggerer.run_trigger(supervisor, outcome))
+    assert outcome.state == "success"
+    assert found(supervisor, "success") == [("x", 1), ("y", 1), ("x", 2), ("y", 2), ("z", 2)]

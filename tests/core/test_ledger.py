@@ -25,9 +25,9 @@ LEDGER = Ledger("child", "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=3, digest
 
 
 def test_the_ledger_survives_its_stored_form() -> None:
-    for ledger in (LEDGER, replace(LEDGER, tag=7), replace(LEDGER, has_outdated=True)):
+    for ledger in (LEDGER, replace(LEDGER, tag=7), replace(LEDGER, first=2), replace(LEDGER, has_outdated=True)):
         assert load(json.loads(json.dumps(dump(ledger)))) == ledger
-    assert set(dump(LEDGER)["items"]) == {"count", "digest", "is_clean"}
+    assert dump(LEDGER)["items"].keys() == {"count", "digest", "is_clean"}
     assert [key_of(0), key_of(2)] == ["durable_child_runs", "durable_child_runs.2"]
 
 
@@ -61,6 +61,13 @@ def test_the_ledger_survives_its_stored_form() -> None:
             {"items": {"count": 3, "digest": "", "is_clean": True, "tag": 1_000_000}},
             "the tag of its runs is no number of microseconds",
         ),
+        *(
+            (
+                {"items": {"count": 3, "digest": "", "is_clean": True, "first": first}},
+                "the first generation of its runs is none",
+            )
+            for first in ("1", -1, MAX_COUNT + 1, None)
+        ),
     ],
     ids=repr,
 )
@@ -73,7 +80,7 @@ def test_what_is_no_ledger(change: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize("count", [0, MAX_COUNT])
 @pytest.mark.parametrize("tag", [0, 999_999])
 def test_the_least_and_the_most_that_a_ledger_says(count: int, tag: int) -> None:
-    ledger = replace(LEDGER, count=count, tag=tag)
+    ledger = replace(LEDGER, count=count, tag=tag, first=count)
     assert load(dump(ledger)) == ledger
 
 

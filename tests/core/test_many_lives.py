@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +15,9 @@ import pytest
 from airflow_durable.core import many
 from airflow_durable.core.board import Status
 from airflow_durable.core.items import Items
+from airflow_durable.core.ledger import dump, load
 from airflow_durable.core.model import Mode, OnClear
-from tests.schedules.many_world import EPOCH, PARENT, Run, SimulatedPort
+from tests.schedules.many_world import EPOCH, PARENT, ItemPort, Run, SimulatedPort
 
 from .test_many import ATTEMPT, REQUEST, open_many, open_world
 
@@ -194,3 +196,135 @@ def test_without_keys_a_first_try_adopts_no_other_items_queued_run() -> None:
         old_run(world, index, 0, "queued", "old" if index == 1 else "1", items=Items(20))
     whole = begin(world, items=Items(20), request=request_of(world, on_clear=OnClear.ADOPT))
     assert [index for index in range(20) if whole.board.status(index) is Status.WAITED_OUT] == [1]
+
+
+# A first try on 3.0 and 3.1, where a look-up says nothing but the state: it starts where no run is.
+
+
+def open_blind(count: int) -> World:
+    """Return a world in which a look-up says nothing but the state."""
+    return open_world(count, has_store=False, has_details=False)[0]
+
+
+@pytest.mark.parametrize(
+    "states", [["success"], ["failed", "success"], ["failed", "failed", "success"], ["success"] * 25]
+)
+def test_a_first_try_starts_where_no_life_of_before_had_a_run(states: list[str]) -> None:
+    world = open_blind(1)
+    for generation, state in enumerate(states):
+        old_run(world, 0, generation, state)
+    whole = begin(world)
+    many.send(whole)
+    assert [run.state for run in own(world)] == ["queued"]
+    assert (generations(whole), statuses(whole)) == ([len(states)], [Status.ACTIVE])
+
+
+def test_a_first_try_waits_out_the_newest_run_of_a_life_of_before() -> None:
+    """Of one item a retry's run is active, of another one the first run, and one has none."""
+    world = open_blind(3)
+    old_run(world, 0, 0, "failed")
+    retried, first = old_run(world, 0, 1, "running"), old_run(world, 1, 0, "queued")
+    whole = begin(world)
+    many.send(whole)
+    assert statuses(whole) == [Status.WAITED_OUT, Status.WAITED_OUT, Status.ACTIVE]
+    assert [run.key for run in own(world)] == ["2"]
+    retried.state = first.state = "success"
+    many.note_ends(whole, [(0, "success"), (1, "success")])
+    many.send(whole)
+    assert (statuses(whole), generations(whole)) == ([Status.ACTIVE] * 3, [2, 2, 2])
+    assert sorted(run.key for run in own(world)) == ["0", "1", "2"]
+
+
+def test_a_retry_continues_what_a_first_try_has_started_behind_runs_of_a_life_of_before() -> None:
+    world = open_blind(2)
+    old_run(world, 0, 0, "failed")
+    old_run(world, 0, 1, "success")
+    old_run(world, 1, 0, "success")
+    whole = begin(world)
+    many.send(whole)
+    one, other = own(world)
+    one.state = "failed"
+    again = begin(world, RETRY)
+    many.send(again)
+    assert (generations(again), statuses(again)) == ([3, 2], [Status.ACTIVE] * 2)
+    assert [run.state for run in own(world)] == ["failed", other.state, "queued"]
+
+
+def test_a_run_of_a_life_of_before_that_is_gone_when_it_is_looked_up_gives_its_place_to_none() -> None:
+    """Below the first free generation the run ids are of another life: this try asks for none of them."""
+    world = open_blind(2)
+    gone = old_run(world, 0, 0, "success")
+    old_run(world, 1, 0, "failed")
+    old_run(world, 1, 1, "success")
+    whole = open_try(world)
+    right = ItemPort.look_up
+
+    def look_up(port: ItemPort, dag_id: str, run_id: str, **options: Any) -> Any:  # noqa: ANN401 - as the right one
+        world.runs.pop(gone.run_id, None)
+        return right(port, dag_id, run_id, **options)
+
+    with patch.object(ItemPort, "look_up", look_up):
+        many.begin(whole)
+    many.send(whole)
+    assert generations(whole) == [2, 2]
+    assert len(own(world)) == 2
+
+
+@pytest.mark.parametrize("is_blind", [False, True])
+def test_a_first_try_that_finds_no_run_counts_once(is_blind: bool) -> None:  # noqa: FBT001 - the cases
+    world = open_blind(3) if is_blind else open_world(3, has_store=False)[0]
+    with counted() as calls:
+        whole = begin(world)
+    assert calls == {"count": 1}
+    assert (whole.ledger.first, whole.ledger.generation) == (0, 0)
+
+
+# Such a try is deferred, and begins again.
+
+
+@pytest.mark.parametrize("on_clear", OnClear)
+def test_a_first_try_that_begins_again_takes_no_run_of_a_life_of_before(on_clear: OnClear) -> None:
+    """One item is sent, one is waited out, and two are to be sent when an item is added."""
+    world = open_blind(4)
+    request = request_of(world, on_clear=on_clear)
+    old_run(world, 0, 0, "failed")
+    old = [old_run(world, index, int(index == 0), "success") for index in (0, 2, 3)]
+    waited_out = old_run(world, 1, 0, "queued")
+    whole = begin(world, request=request, max_active=2)
+    many.send(whole)
+    # With "failed" (ADOPT) an active run counts, whatever its conf is.
+    second = Status.ACTIVE if on_clear is OnClear.ADOPT else Status.WAITED_OUT
+    assert statuses(whole) == [Status.ACTIVE, second, Status.PENDING, Status.PENDING]
+    confs = [*world.items, ("4", "1")]
+    again = open_try(world, confs=confs, request=request)
+    many.begin(again, load(json.loads(json.dumps(dump(whole.ledger)))))
+    many.send(again)
+    assert statuses(again) == [Status.ACTIVE, second, Status.ACTIVE, Status.ACTIVE, Status.ACTIVE]
+    waited_out.state = "success"
+    many.note_ends(again, [(1, "success")])
+    many.send(again)
+    started = ["0", "2", "3", "4"] if on_clear is OnClear.ADOPT else ["0", "1", "2", "3", "4"]
+    assert sorted(run.key for run in own(world)) == started
+    assert {again.board.generation(int(key)) for key in started} == {2}
+    assert all(run.state == "success" for run in old)
+
+
+def test_a_first_try_that_starts_another_dag_by_now_takes_no_run_of_a_life_of_before() -> None:
+    """The Dag is edited while the task is deferred, as it was in an earlier life."""
+    world = open_blind(1)
+    old_run(world, 0, 0, "success")
+    whole = begin(world)
+    many.send(whole)
+    for run in own(world):
+        run.state = "success"
+    items = keyed(1)
+    for generation in range(2):
+        run_id = items.run_id(PARENT, 0, epoch=1, generation=generation)
+        run = Run(run_id, ("0", "old"), None, "success", is_stray=True, dag_id="other")
+        world.runs[run.name] = run
+    world.ask += 1
+    again = open_try(world, request=request_of(world, dag_id="other"))
+    many.begin(again, whole.ledger)
+    many.send(again)
+    assert (again.ledger.epoch, generations(again)) == (1, [2])
+    assert [(run.dag_id, run.state) for run in own(world)] == [("child", "success"), ("other", "queued")]

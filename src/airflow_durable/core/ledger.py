@@ -6,11 +6,11 @@ It is a :class:`.record.Record` of the whole task, of fixed size: it names no it
 runs is the present one, the Dag run table says. Stored as a record of version 2 with two more fields::
 
     "kind": "ledger",
-    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "has_outdated": true}
+    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "first": int, "has_outdated": true}
 
-The tag is there only where it is known, ``has_outdated`` only where it is so, and ``asks`` only where ``on_parent_end``
-is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have been asked for, of any
-item, and ``child.run_id`` the first item's first run, for people.
+The tag is there only where it is known, ``first`` where it is not 0, ``has_outdated`` where it is so, and ``asks`` where
+``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have been
+asked for, of any item, and ``child.run_id`` the first item's first run, for people.
 """
 
 from __future__ import annotations
@@ -76,6 +76,9 @@ class Ledger(Record):
     :param has_outdated: a run of this epoch that had not failed was replaced by another one of it: after a clear its
         item asked for something else, or something upstream had run again. If the other one is deleted, or was refused,
         the outdated one is the item's newest. So each later try of the epoch compares.
+    :param first: the first generation of this life of the parent's Dag run: the runs of lower ones are of other lives.
+        A first try finds it out where a look-up does not say whose a run is (3.0, 3.1). Nothing is stored there, so it
+        goes no further than the deferrals of that try.
     """
 
     count: int = 0
@@ -83,6 +86,7 @@ class Ledger(Record):
     is_clean: bool = False
     tag: int | None = None
     has_outdated: bool = False
+    first: int = 0
 
     def record_of(self, request: Request, run_id: str, generation: int, is_recovered: bool) -> ItemRecord:  # noqa: FBT001
         """
@@ -148,6 +152,8 @@ def dump(ledger: Ledger) -> dict[str, Any]:
         items["tag"] = ledger.tag
     if ledger.has_outdated:
         items["has_outdated"] = True
+    if ledger.first:
+        items["first"] = ledger.first
     return {**stored.dump(ledger), "kind": KIND, "items": items}
 
 
@@ -172,5 +178,10 @@ def load(value: object) -> Ledger:
     has_outdated = items.get("has_outdated", False)
     if not isinstance(has_outdated, bool):
         raise RecordDamagedError(KEY, "its has_outdated is neither true nor false")
+    first = items.get("first", 0)
+    if type(first) is not int or not 0 <= first <= MAX_COUNT:
+        raise RecordDamagedError(KEY, "the first generation of its runs is none")
     known = {each.name: getattr(record, each.name) for each in fields(Record)}
-    return Ledger(**known, count=count, digest=digest, is_clean=is_clean, tag=tag, has_outdated=has_outdated)
+    return Ledger(
+        **known, count=count, digest=digest, is_clean=is_clean, tag=tag, first=first, has_outdated=has_outdated
+    )

@@ -169,7 +169,10 @@ def _next_to_send(many: Many) -> int | None:
 
 
 def _send_one(many: Many, index: int) -> None:
-    board, request, generation = many.board, many.goal.request, many.board.generation(index)
+    board, request = many.board, many.goal.request
+    generation = max(board.generation(index), many.ledger.first)
+    if generation:
+        board.generations[index] = generation
     if many.met[index] > sending.MAX_OTHER_LIVES:
         raise RunIdsTakenError(request.dag_id, many.run_id(index))
     if generation > many.ledger.generation:

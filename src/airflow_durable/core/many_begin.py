@@ -40,6 +40,9 @@ def begin(many: Many, begun: Ledger | None = None) -> None:
     A first try counts whether any of its run ids exist. If none does, whatever exists later is this parent's: later
     tries can believe a count. A crash before the ledger is written leaves nothing.
 
+    If some do, they are of another life of the parent's Dag run. Where a look-up does not say so (3.0, 3.1) the try
+    starts in a generation that has no run at all: see :func:`_pass_over`.
+
     :param begun: the ledger as this very try has written it, where it begins once more: it was deferred, and the items
         or the Dag are others since. What exists it may have sent itself.
     """
@@ -60,9 +63,28 @@ def begin(many: Many, begun: Ledger | None = None) -> None:
         # An earlier execution of this very try; or a task instance of its name that was deleted.
         _continue(many, ledger)
     else:
+        _pass_over(many, 1)
         _take_stock(many, None)
         many.ledger = replace(many.ledger, is_clean=_is_proven(many))
         many.enter(Decision.FRESH_SUBMIT)
+
+
+def _pass_over(many: Many, generation: int) -> None:
+    """
+    Let a first try that cannot know whose a run is (3.0, 3.1) start where no run is: what it meets later is its own.
+
+    So it counts one generation after the other, before it sends anything, until one has no run of any item. What is in
+    the lower ones is of other lives of the parent's Dag run: what is active of it is waited out, nothing is taken.
+
+    Crash anywhere: nothing is kept. The next try cannot know what this one has found: a known limit.
+
+    :param generation: the first one that may have no run.
+    """
+    if many.port.has_details or many.attempt.try_number > 1:
+        return
+    while many.count_in(generation, None):
+        generation += 1
+    many.ledger = replace(many.ledger, first=generation, generation=max(0, generation - 1))
 
 
 def _continue(many: Many, ledger: Ledger) -> None:
@@ -92,6 +114,9 @@ def _find_clear(many: Many) -> Clear | None:
     on_clear = many.goal.request.on_clear
     if not many.ledger.is_cleared_before(many.attempt):
         return None
+    if many.attempt.try_number == 1 and not many.port.has_details:
+        # The ledger says so because runs of another life are waited out. They are known by their generation.
+        return None
     return Clear(is_anew=on_clear is OnClear.FRESH or (many.ledger.is_consumed and on_clear is OnClear.AUTO))
 
 
@@ -104,15 +129,9 @@ def _start_anew(many: Many) -> None:
     """
     _await_quiet(many)
     epoch = max(many.ledger.epoch + 1, many.attempt.last_cleared_try)
-    many.ledger = replace(
-        many.of_goal(),
-        epoch=epoch,
-        generation=0,
-        phase=Phase.INTENDED,
-        outcome=None,
-        is_clean=False,
-        has_outdated=False,
-    )
+    anew = replace(many.of_goal(), epoch=epoch, generation=0, phase=Phase.INTENDED, outcome=None, is_clean=False)
+    many.ledger = replace(anew, first=0, has_outdated=False)
+    _pass_over(many, 0)
     _take_stock(many, None)
     many.ledger = replace(many.ledger, is_clean=_is_proven(many))
     many.enter(Decision.FRESH_SUBMIT)
@@ -299,6 +318,8 @@ def _is_moved(many: Many, indices: Sequence[int]) -> bool:
 
 def _is_count_enough(many: Many, generation: int) -> bool:
     """Return whether a run that exists is known to be this parent's."""
+    if generation < many.ledger.first:
+        return False
     if generation == 0 and many.ledger.is_clean and many.ledger.is_of(many.goal.items):
         return True
     # 3.0 and 3.1 say no more of a run than its state. There a first try, which sent nothing, takes none for its own.

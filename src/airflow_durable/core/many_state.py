@@ -207,7 +207,9 @@ class Many:
         :param is_recovered: it was there before this try sent anything.
         :param is_moved: the run may be of another request, and no person has cleared the task since: the conf tells.
         """
-        record, board = self.record(index, is_recovered=is_recovered and not self.has_begun), self.board
+        is_before = self.board.generation(index) < self.ledger.first
+        is_met = is_before or (is_recovered and not self.has_begun)
+        record, board = self.record(index, is_recovered=is_met), self.board
         request = self.goal.request
         if request.on_clear is OnClear.FRESH or is_moved:
             # With FRESH, the epoch has moved for that. Within one, nothing is started beside an active run.
