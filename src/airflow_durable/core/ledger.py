@@ -8,9 +8,9 @@ runs is the present one, the Dag run table says. Stored as a record of version 2
     "kind": "ledger",
     "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "first": int, "has_outdated": true}
 
-The tag is there only where it is known, ``first`` where it is not 0, ``has_outdated`` where it is so, and ``asks`` where
-``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have been
-asked for, of any item, and ``child.run_id`` the first item's first run, for people.
+The tag is there only where it is known, ``first`` where it is not 0, ``has_outdated`` where it is so, and ``asks``
+where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have
+been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
 """
 
 from __future__ import annotations
