@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -120,6 +121,23 @@ def test_a_run_id_never_changes(parent: str, epoch: int, call: int, generation: 
 def test_a_tag_never_changes(parent: str, of_life: tuple[int, int], of_parent: tuple[int, int]) -> None:
     assert (tag_of_life(PARENTS[parent], 1), tag_of_life(PARENTS[parent], 2)) == of_life
     assert (tag_of_parent(PARENTS[parent], 1), tag_of_parent(PARENTS[parent], 2)) == of_parent
+
+
+def test_the_tag_of_a_parent_whose_start_is_not_known_never_changes() -> None:
+    unknown = replace(PARENTS["plain"], started_at=None)
+    assert (tag_of_life(unknown, 1), tag_of_life(unknown, 2)) == (853352, 277864)
+
+
+def test_a_run_id_is_the_same_whatever_the_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = PARENTS["plain"]
+    expected = child_run_id(parent, epoch=0, call=1, generation=0), tag_of_life(parent, 1)
+    try:
+        monkeypatch.setenv("TZ", "America/New_York")
+        time.tzset()
+        assert (child_run_id(parent, epoch=0, call=1, generation=0), tag_of_life(parent, 1)) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
