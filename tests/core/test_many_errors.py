@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_durable.core.many_errors import ItemsFailedError
+from airflow_durable.core.many_errors import ItemsFailedError, SecondCallError
 from airflow_durable.core.model import OnChildFailure
 
 BASE: dict[str, Any] = {"failures": 1, "count": 3, "tolerated": 0, "running": 0, "pending": 0}
@@ -83,3 +83,10 @@ def test_what_comes_next(on_child_failure: OnChildFailure, retried: str, final: 
 )
 def test_nothing_is_tried_again_where_it_is_the_timeout_alone(changed: dict[str, Any], is_terminal: bool) -> None:  # noqa: FBT001
     assert ItemsFailedError("child", [NORTH], **{**BASE, **changed}).is_terminal is is_terminal
+
+
+def test_a_second_call_is_the_end() -> None:
+    error = SecondCallError()
+    assert error.is_terminal
+    assert error.explain(has_next_try=True) == error.explain(has_next_try=False)
+    assert "The second call started nothing. Give all items to one call" in error.explain(has_next_try=True)
