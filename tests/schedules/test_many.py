@@ -17,6 +17,7 @@ from airflow_durable.core import (
     many_errors,
     many_resume,
     many_state,
+    many_stock,
     many_timeouts,
     reconcile,
 )
@@ -254,9 +255,9 @@ def _conf_never_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     def sort(whole: many.Many, clear: Any) -> None:  # noqa: ANN401
         for generation in range(whole.ledger.generation, -1, -1):
             found = whole.survey(generation).find(list(whole.board.of(Status.PENDING)), None)
-            many_begin._sort_by_counts(whole, generation, found, None)
+            many_stock._sort_by_counts(whole, generation, found, None)
 
-    monkeypatch.setattr(many_begin, "_take_stock", sort)
+    monkeypatch.setattr(many_begin, "take_stock", sort)
 
 
 def _failures_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +282,7 @@ def _existing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         for index in indices:
             whole.board.set(index, Status.DONE)
 
-    monkeypatch.setattr(many_begin, "_sort_by_counts", take)
+    monkeypatch.setattr(many_stock, "_sort_by_counts", take)
 
 
 def _any_failed_run_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:

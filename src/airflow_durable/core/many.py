@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, cast
 from airflow_durable.core import sending
 from airflow_durable.core.board import Status
 from airflow_durable.core.errors import RunIdsTakenError, SubmissionRefusedError
-from airflow_durable.core.many_begin import begin, is_list_changed
+from airflow_durable.core.many_begin import begin
 from airflow_durable.core.many_ends import note_end
 from airflow_durable.core.many_resume import resume
 from airflow_durable.core.many_state import Goal, Many, ManyPort
+from airflow_durable.core.many_stock import is_list_changed
 from airflow_durable.core.many_timeouts import check_starts, due_at
 from airflow_durable.core.model import Clear, Decision, Phase
 from airflow_durable.core.record import CLEARED
