@@ -122,3 +122,18 @@ def test_what_is_not_outdated_is_taken_by_the_next_try(supervisor: Supervisor) -
     supervisor.on_sleep = ending(supervisor, "")
     assert finish(supervisor, corrected, **RETRY).state == "success"
     assert sorted(map(str, done(supervisor))) == sorted(map(str, [conf_of("y"), conf_of("y", 2), conf_of("x")]))
+
+
+def test_a_conf_that_differs_at_each_rendering(supervisor: Supervisor) -> None:
+    """As in any retry, what was started since the clear is known by its key: no run of it is started twice."""
+    options = {"key": "k"}
+
+    def items_of(value: int) -> list[dict[str, Any]]:
+        return [conf_of("x", value), conf_of("y", value)]
+
+    supervisor.on_sleep = ending(supervisor, "x")
+    assert finish(supervisor, make_dag(items=items_of(1), **options), max_tries=0).state == "failed"
+    assert finish(supervisor, make_dag(items=items_of(2), **options), **CLEARED).state == "up_for_retry"
+    supervisor.on_sleep = ending(supervisor, "")
+    assert finish(supervisor, make_dag(items=items_of(3), **options), **RETRY).state == "success"
+    assert done(supervisor) == [conf_of("y", 1), conf_of("y", 2), conf_of("x", 3)]

@@ -25,7 +25,7 @@ LEDGER = Ledger("child", "first", Proof.RUN_ID, Mode.WAIT, 3, 0, count=3, digest
 
 
 def test_the_ledger_survives_its_stored_form() -> None:
-    for ledger in (LEDGER, replace(LEDGER, tag=7), replace(LEDGER, first=2), replace(LEDGER, has_outdated=True)):
+    for ledger in (LEDGER, replace(LEDGER, tag=7), replace(LEDGER, first=2), replace(LEDGER, outdated_before=EPOCH)):
         assert load(json.loads(json.dumps(dump(ledger)))) == ledger
     assert dump(LEDGER)["items"].keys() == {"count", "digest", "is_clean"}
     assert [key_of(0), key_of(2)] == ["durable_child_runs", "durable_child_runs.2"]
@@ -46,8 +46,8 @@ def test_the_ledger_survives_its_stored_form() -> None:
             "it is for less than no items, or for more than 1000000000",
         ),
         (
-            {"items": {"count": 3, "digest": "", "is_clean": True, "has_outdated": 1}},
-            "its has_outdated is neither true nor false",
+            {"items": {"count": 3, "digest": "", "is_clean": True, "outdated_before": "2026-01-01"}},
+            "'outdated_before' of its items is not a date with a time zone",
         ),
         (
             {"items": {"count": 3, "digest": "", "is_clean": True, "tag": "7"}},

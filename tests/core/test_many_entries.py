@@ -148,7 +148,7 @@ def test_a_retry_whose_failed_items_get_another_run() -> None:
     assert (entry(world).generation, entry(world).max_tries) == (1, 3)
     third, _ = begin(world, replace(RETRY, try_number=3, task_instance_id="ti-3"))
     assert [third.board.generation(index) for index in range(2)] == [0, 1]
-    assert (entry(world).generation, entry(world).has_outdated) == (1, False)
+    assert (entry(world).generation, entry(world).outdated_before) == (1, None)
 
 
 def test_a_clear_of_a_task_that_had_succeeded() -> None:
@@ -180,13 +180,14 @@ def test_a_clear_that_replaces_a_run() -> None:
         many.note_ends(whole, [(0, "failed"), (1, "success")])
     world.items = (world.items[0], ("1", "2"))
     again, port = begin(world, CLEAR)
-    expected = replace(
-        FIRST, phase=Phase.SENT, clear_number=1, task_instance_id="ti-2", tag=tag, has_outdated=True, max_tries=CLEARED
-    )
-    assert entry(world) == expected
+    expected = replace(FIRST, phase=Phase.SENT, clear_number=1, task_instance_id="ti-2", tag=tag, max_tries=CLEARED)
+    moment = entry(world).outdated_before
+    assert moment is not None
+    assert max(run.asked_at for run in world.runs.values() if run.asked_at) < moment
+    assert entry(world) == replace(expected, outdated_before=moment)
     assert port.told == [Decision.RECONNECT]
     many.send(again)
-    assert entry(world) == replace(expected, generation=1, max_tries=4)
+    assert entry(world) == replace(expected, outdated_before=moment, generation=1, max_tries=4)
     assert decisions(world) == [Decision.FRESH_SUBMIT, Decision.RECONNECT, Decision.FRESH_SUBMIT]
 
 

@@ -6,11 +6,11 @@ It is a :class:`.record.Record` of the whole task, of fixed size: it names no it
 runs is the present one, the Dag run table says. Stored as a record of version 2 with two more fields::
 
     "kind": "ledger",
-    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "first": int, "has_outdated": true}
+    "items": {"count": int, "digest": str, "is_clean": bool, "tag": int, "first": int, "outdated_before": date}
 
-The tag is there only where it is known, ``first`` where it is not 0, ``has_outdated`` where it is so, and ``asks``
-where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the highest that may have
-been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
+The tag is there only where it is known, ``first`` where it is not 0, ``outdated_before`` where there is one, and
+``asks`` where ``on_parent_end`` is ``cancel``: one request for the whole set. Here ``generation`` is the highest that
+may have been asked for, of any item, and ``child.run_id`` the first item's first run, for people.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_durable.core import run_ids, stored
 from airflow_durable.core.errors import RecordDamagedError
+from airflow_durable.core.fields import Fields
 from airflow_durable.core.model import Proof
 from airflow_durable.core.record import Record
 
@@ -73,9 +74,10 @@ class Ledger(Record):
     :param tag: the microseconds that each run of this life of the parent's Dag run is sent with. They follow from the
         start of that Dag run when the first entry was written, and stay: a clear of a Dag run that has ended moves the
         start. None: not known, as an earlier ledger was lost, or none is sent (before 3.3).
-    :param has_outdated: a run of this epoch that had not failed was replaced by another one of it: after a clear its
+    :param outdated_before: a run of this epoch that had not failed was replaced by another one of it: after a clear its
         item asked for something else, or something upstream had run again. If the other one is deleted, or was refused,
-        the outdated one is the item's newest. So each later try of the epoch compares.
+        the outdated one is the item's newest. So in each later try of the epoch the runs that were asked for before
+        this moment are compared with what the task asks for.
     :param first: the first generation of this life of the parent's Dag run: the runs of lower ones are of other lives.
         A first try finds it out where a look-up does not say whose a run is (3.0, 3.1). Nothing is stored there, so it
         goes no further than the deferrals of that try.
@@ -85,7 +87,7 @@ class Ledger(Record):
     digest: str = ""
     is_clean: bool = False
     tag: int | None = None
-    has_outdated: bool = False
+    outdated_before: datetime | None = None
     first: int = 0
 
     def record_of(self, request: Request, run_id: str, generation: int, is_recovered: bool) -> ItemRecord:  # noqa: FBT001
@@ -150,8 +152,8 @@ def dump(ledger: Ledger) -> dict[str, Any]:
     items: dict[str, Any] = {"count": ledger.count, "digest": ledger.digest, "is_clean": ledger.is_clean}
     if ledger.tag is not None:
         items["tag"] = ledger.tag
-    if ledger.has_outdated:
-        items["has_outdated"] = True
+    if ledger.outdated_before is not None:
+        items["outdated_before"] = ledger.outdated_before.isoformat()
     if ledger.first:
         items["first"] = ledger.first
     return {**stored.dump(ledger), "kind": KIND, "items": items}
@@ -175,13 +177,12 @@ def load(value: object) -> Ledger:
     tag = items.get("tag")
     if tag is not None and (type(tag) is not int or not 0 <= tag < run_ids.MICROSECONDS):
         raise RecordDamagedError(KEY, "the tag of its runs is no number of microseconds")
-    has_outdated = items.get("has_outdated", False)
-    if not isinstance(has_outdated, bool):
-        raise RecordDamagedError(KEY, "its has_outdated is neither true nor false")
+    dates = Fields(items, "its items", KEY)
+    outdated_before = dates.date("outdated_before") if dates.has("outdated_before") else None
     first = items.get("first", 0)
     if type(first) is not int or not 0 <= first <= MAX_COUNT:
         raise RecordDamagedError(KEY, "the first generation of its runs is none")
     known = {each.name: getattr(record, each.name) for each in fields(Record)}
     return Ledger(
-        **known, count=count, digest=digest, is_clean=is_clean, tag=tag, first=first, has_outdated=has_outdated
+        **known, count=count, digest=digest, is_clean=is_clean, tag=tag, first=first, outdated_before=outdated_before
     )

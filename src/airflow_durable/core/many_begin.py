@@ -122,7 +122,7 @@ def _start_anew(many: Many) -> None:
     _await_quiet(many)
     epoch = max(many.ledger.epoch + 1, many.attempt.last_cleared_try)
     anew = replace(many.of_goal(), epoch=epoch, generation=0, phase=Phase.INTENDED, outcome=None, is_clean=False)
-    many.ledger = replace(anew, first=0, has_outdated=False)
+    many.ledger = replace(anew, first=0, outdated_before=None)
     _pass_over(many, 0)
     take_stock(many, None)
     many.ledger = replace(many.ledger, is_clean=is_proven(many))

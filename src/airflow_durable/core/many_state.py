@@ -227,14 +227,18 @@ class Many:
         elif decision is Decision.WAIT_OUT:
             board.set(index, Status.WAITED_OUT)
             board.by_clear.add(index)
-            self.ledger = replace(self.ledger, has_outdated=True)
+            self._note_outdated()
         else:
             # The run failed; or it is not what the task asks for by now, or is of another life of the parent.
             board.start_anew(index)
-            is_outdated = self.ledger.has_outdated or not request.is_failure(seen.state)
-            self.ledger = replace(self.ledger, has_outdated=is_outdated)
+            if not request.is_failure(seen.state):
+                self._note_outdated()
             if clear is not None:
                 board.by_clear.add(index)
+
+    def _note_outdated(self) -> None:
+        """Note that a run that has not failed is replaced: all that are older may be of another request, too."""
+        self.ledger = replace(self.ledger, outdated_before=self.port.now())
 
     def take(self, index: int) -> None:
         """Take note that an item's run exists and is ours: all that fire-and-forget waits for."""

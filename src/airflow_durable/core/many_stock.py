@@ -24,7 +24,7 @@ def take_stock(many: Many, clear: Clear | None) -> None:
 
     A count settles what needs no comparison. A run is looked up where it has to be compared with what the task asks for
     by now (after a clear, and in all tries after one that has replaced runs), or where a count does not prove that this
-    parent started it.
+    parent started it. In those later tries only the runs of before the clear are decided about as after it.
     """
     board, left = many.board, list(range(many.goal.items.count))
     present: dict[int, list[int]] = {}
@@ -35,20 +35,19 @@ def take_stock(many: Many, clear: Clear | None) -> None:
         board.generations.update(dict.fromkeys(found if generation else (), generation))
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
-    is_asked_upstream = is_compared = clear is not None and many.goal.request.on_clear is OnClear.AUTO
+    is_asked_upstream = clear is not None and many.goal.request.on_clear is OnClear.AUTO
     is_uncleared = clear is None and not many.is_settled
-    is_outdated = is_uncleared and many.ledger.has_outdated and many.port.has_details
-    is_moved = is_uncleared and not is_outdated and _is_moved(many, sorted(chain(*present.values())))
-    if is_outdated or is_moved:
-        clear, is_compared, is_asked_upstream = Clear(is_anew=False), True, is_outdated
+    has_outdated = is_uncleared and many.ledger.outdated_before is not None and many.port.has_details
+    is_moved = is_uncleared and _is_moved(many, sorted(chain(*present.values())))
     for generation, indices in present.items():
-        if is_compared or not _is_count_enough(many, generation):
+        if is_asked_upstream or has_outdated or is_moved or not _is_count_enough(many, generation):
             for index in indices:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
-                    is_newer = is_asked_upstream and _is_upstream_newer(many, seen)
-                    since = None if is_uncleared and _is_given_up(many, seen) else clear
+                    is_outdated = has_outdated and _is_outdated(many, seen)
+                    is_newer = (is_asked_upstream or is_outdated) and _is_upstream_newer(many, seen)
                     is_other = is_moved or is_outdated
+                    since = Clear(is_anew=False) if is_other and not _is_given_up(many, seen) else clear
                     if _is_unsent(many, index, seen):
                         since, is_other = Clear(is_anew=False), many.goal.items.keys is None
                     many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_other)
@@ -66,6 +65,12 @@ def _is_unsent(many: Many, index: int, seen: ChildRun) -> bool:
     is_first = many.attempt.try_number == 1 and not many.ledger.tries
     is_other = is_first and seen.is_same_request is False
     return is_other and many.record(index, is_recovered=True).is_author_of(seen, many.attempt)
+
+
+def _is_outdated(many: Many, seen: ChildRun) -> bool:
+    """Return whether a run was asked for before a clear that has replaced runs: its logical date is that moment."""
+    before = many.ledger.outdated_before
+    return before is not None and (seen.logical_date is None or seen.logical_date < before)
 
 
 def _is_given_up(many: Many, seen: ChildRun) -> bool:
