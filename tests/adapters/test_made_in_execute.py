@@ -72,14 +72,27 @@ class RunAndTell(RunForCustomer):
     told: list[str]
 
     def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
-        """Say that it begins."""
+        """Say that it begins, and that it waited in the worker."""
         type(self).told.append("begin")
-        return super().execute(context)
+        super().execute(context)
+        type(self).told.append("waited")
 
     def execute_complete(self, context: Any, event: Any) -> None:  # noqa: ANN401 - Airflow's
         """Say that it has ended."""
         super().execute_complete(context, event)
         type(self).told.append("end")
+
+
+class RunChain(TriggerDagRunOperator):
+    """Runs three Dags, each when the one before has ended."""
+
+    def execute_complete(self, context: Any, event: Any) -> None:  # noqa: ANN401 - Airflow's
+        """Run the next one."""
+        super().execute_complete(context, event)
+        following = {"a": "b", "b": "c"}.get(self.trigger_dag_id)
+        if following is not None:
+            self.trigger_dag_id = following
+            super().execute(context)
 
 
 def confs(supervisor: Supervisor) -> list[Any]:
@@ -139,10 +152,54 @@ def test_a_retry_that_is_resumed_with_the_event_of_the_try_before(supervisor: Su
 
 
 def test_what_a_subclass_does_around_it(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``execute`` is called again where the try begins again, and ``execute_complete`` goes on when all is done."""
+    """
+    ``execute`` is called again where the try begins again, and ``execute_complete`` continues when all is done.
+
+    What is behind ``super().execute()`` is for tasks that wait in the worker, after a deferral as before.
+    """
     monkeypatch.setattr(RunAndTell, "told", [], raising=False)
     killed_while_waiting(supervisor, make_dag(RunAndTell, durable=True, **DEFER))
     monkeypatch.setattr(Source, "customer", "new")
     assert finish(supervisor, make_dag(RunAndTell, durable=True, **DEFER), **CLEARED).state == "success"
     assert confs(supervisor) == [{"customer": "old"}, {"customer": "new"}]
     assert RunAndTell.told == ["begin", "begin", "begin", "end"]
+
+
+def make_chain(**options: Any) -> Any:  # noqa: ANN401 - the operator's own, and a Dag
+    """Return a Dag with a chain that is deferred for each of its Dags."""
+    return make_dag(RunChain, durable=True, trigger_dag_id="a", **DEFER, **options)
+
+
+def test_a_chain_that_begins_again_goes_on_to_its_end(supervisor: Supervisor) -> None:
+    """Airflow 3.0 resumes the retry with the event of the second step, which has ended by then."""
+    supervisor.dags = dict.fromkeys("abc", False)
+    dag = make_chain()
+    first = supervisor.run(dag)
+    supervisor.end_all("success")
+    second = supervisor.run(dag, event=event_of(supervisor, first))
+    supervisor.end_all("success")
+    event = event_of(supervisor, second)
+    supervisor.current_id = uuid.uuid4()
+    assert _end_all(supervisor, dag, supervisor.run(dag, try_number=2, event=event), try_number=2) == "success"
+    assert [dag_id for dag_id, _ in supervisor.runs] == ["a", "b", "c"]
+
+
+def test_a_chain_that_has_waited_for_a_run_of_before_a_clear_goes_on_to_its_end(supervisor: Supervisor) -> None:
+    supervisor.dags = dict.fromkeys("abc", False)
+    assert supervisor.run(make_chain(conf={"v": 1})).state == "deferred"
+    dag = make_chain(conf={"v": 2}, defer_after=60)
+    supervisor.on_sleep = lambda: None
+    waiting = supervisor.run(dag, **CLEARED)
+    assert waiting.state == "deferred"
+    supervisor.on_sleep = lambda: supervisor.end_all("success")
+    assert _end_all(supervisor, dag, waiting, **CLEARED) == "success"
+    assert [dag_id for dag_id, _ in supervisor.runs] == ["a", "a", "b", "c"]
+
+
+def _end_all(supervisor: Supervisor, dag: Any, outcome: Any, **attempt: Any) -> str:  # noqa: ANN401 - see Supervisor.run
+    """Let all children succeed until the try has ended, and return its state."""
+    while outcome.state == "deferred":
+        supervisor.end_all("success")
+        outcome = supervisor.run(dag, **attempt, event=event_of(supervisor, outcome))
+    state: str = outcome.state
+    return state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_durable.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 from . import test_many
@@ -64,3 +65,56 @@ def test_a_second_call_in_one_try_is_refused(supervisor: Supervisor, mode: dict[
     assert outcome.state == "failed", outcome.error
     assert "called a second time in this try" in str(outcome.error)
     assert [run.conf["list"] for run in supervisor.runs.values()] == [0, 0]
+
+
+class PrepareAndRun(TriggerDagRunsOperator):
+    """Starts one run that prepares, and then many."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Prepare first."""
+        prepare = TriggerDagRunOperator(
+            task_id="prepare", trigger_dag_id="child", conf={"is": "first"}, wait_for_completion=True, durable=True
+        )
+        prepare.execute(context)
+        self.items = [{"item": 0}, {"item": 1}]
+        return super().execute(context)
+
+
+class CountInBoth(TriggerDagRunsOperator):
+    """Returns how many have succeeded, in either mode."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Return it where the task waits in the worker."""
+        self.items = [{"item": 0}, {"item": 1}]
+        return super().execute(context)["succeeded"]
+
+    def execute_complete(self, context: Any, event: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Return it where the task was deferred."""
+        return super().execute_complete(context, event)["succeeded"]
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["wait", "defer"])
+def test_a_run_that_prepares_is_no_second_call(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    outcome = finish(supervisor, make_dag_of_many(PrepareAndRun, **mode))
+    assert outcome.state == "success", outcome.error
+    assert [run.conf for run in supervisor.runs.values()] == [{"is": "first"}, {"item": 0}, {"item": 1}]
+
+
+class CountInOne(TriggerDagRunsOperator):
+    """The same with one method: it is called after a deferral, too."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Return it."""
+        self.items = [{"item": 0}, {"item": 1}]
+        return super().execute(context)["succeeded"]
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["wait", "defer"])
+@pytest.mark.parametrize("operator", [CountInBoth, CountInOne])
+def test_what_a_subclass_makes_of_the_result(
+    supervisor: Supervisor, operator: type[TriggerDagRunsOperator], mode: dict[str, Any]
+) -> None:
+    """Each of the two methods gets what the operator returns, and not what the other made of it."""
+    outcome = finish(supervisor, make_dag_of_many(operator, **mode))
+    assert outcome.state == "success", outcome.error
+    assert supervisor.xcoms["return_value"] == 2

@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 from . import test_many
-from .supervisor import ServerError
+from .supervisor import NOW, ServerError
 from .test_many import finish, make_dag
 from .versions import HAS_STORE
 
@@ -89,8 +89,8 @@ def test_the_new_run_was_refused_and_that_is_tolerated(supervisor: Supervisor) -
     assert conf_of("y", 2) not in done(supervisor)
 
 
-def test_the_new_run_behind_an_upstream_task_that_ran_again_is_deleted(supervisor: Supervisor) -> None:
-    """The confs are as they were. All items get a new run after the clear."""
+def make_dag_behind_a_task(**options: Any) -> DAG:  # noqa: ANN401 - the operator's own
+    """Return a Dag in which another task is upstream of the operator."""
     with DAG("parent", schedule=None) as dag:
         EmptyOperator(task_id="up") >> TriggerDagRunsOperator(
             task_id="trigger",
@@ -99,17 +99,39 @@ def test_the_new_run_behind_an_upstream_task_that_ran_again_is_deleted(superviso
             key="k",
             retries=3,
             retry_delay=timedelta(0),
+            **options,
         )
+    return dag
+
+
+@pytest.mark.parametrize("policy", ["fresh", "fail"])
+def test_the_new_run_behind_an_upstream_task_that_ran_again_is_deleted(supervisor: Supervisor, policy: str) -> None:
+    """The confs are as they were. All items get a new run after the clear."""
+    dag = make_dag_behind_a_task(on_child_failure=policy)
     supervisor.on_sleep = ending(supervisor, "x")
     assert finish(supervisor, dag, max_tries=0).state == "failed"
-    supervisor.upstream["up"] = datetime.now(tz=timezone.utc)
+    since = supervisor.upstream["up"] = datetime.now(tz=timezone.utc)
     supervisor.on_sleep = ending(supervisor, "", deleted=conf_of("y"))
     assert finish(supervisor, dag, **CLEARED).state == "up_for_retry"
     supervisor.on_sleep = ending(supervisor, "")
     assert finish(supervisor, dag, **RETRY).state == "success"
-    since = supervisor.upstream["up"]
     again = [run for run in supervisor.runs.values() if run.logical_date and run.logical_date > since]
     assert sorted(run.conf["k"] for run in again if run.state == "success") == ["x", "y"]
+
+
+@pytest.mark.parametrize("mode", [{}, {"deferrable": True}], ids=["wait", "defer"])
+def test_a_parent_without_a_logical_date(supervisor: Supervisor, mode: dict[str, Any]) -> None:
+    """Whether something upstream ran again cannot be known: so the clear starts all again, and a retry what failed."""
+    dag = make_dag_behind_a_task(**mode)
+    parent = {"logical_date": None, "data_interval_start": None, "data_interval_end": None}
+    supervisor.upstream["up"] = NOW
+    supervisor.on_sleep = ending(supervisor, "x")
+    assert finish(supervisor, dag, max_tries=0, parent=parent).state == "failed"
+    assert finish(supervisor, dag, **CLEARED, parent=parent).state == "up_for_retry"
+    for number in (3, 4):
+        again = finish(supervisor, dag, **{**CLEARED, "try_number": number}, parent=parent)
+        assert again.state == "up_for_retry"
+    assert sorted(run.conf["k"] for run in supervisor.runs.values()) == ["x"] * 4 + ["y"] * 2
 
 
 def test_what_is_not_outdated_is_taken_by_the_next_try(supervisor: Supervisor) -> None:

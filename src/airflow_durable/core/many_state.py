@@ -237,8 +237,15 @@ class Many:
                 board.by_clear.add(index)
 
     def _note_outdated(self) -> None:
-        """Note that a run that has not failed is replaced: all that are older may be of another request, too."""
-        self.ledger = replace(self.ledger, outdated_before=self.port.now())
+        """
+        Note that a run that has not failed is replaced: all that are older may be of another request, too.
+
+        Older than this try: what it, or a later one, has sent is of the request that replaces them.
+        """
+        if self.ledger.outdated_before is None:
+            has_entered = self.ledger.last_try == self.attempt.try_number
+            began_at = self.ledger.tries[-1].at if has_entered else self.port.now()
+            self.ledger = replace(self.ledger, outdated_before=began_at)
 
     def take(self, index: int) -> None:
         """Take note that an item's run exists and is ours: all that fire-and-forget waits for."""

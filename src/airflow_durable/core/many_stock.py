@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ def take_stock(many: Many, clear: Clear | None) -> None:
     parent started it. In those later tries only the runs of before the clear are decided about as after it.
     """
     board, left = many.board, list(range(many.goal.items.count))
+    if clear is not None and many.ledger.outdated_before is not None:
+        many.ledger = replace(many.ledger, outdated_before=many.port.now())
     present: dict[int, list[int]] = {}
     for generation in range(many.ledger.generation, -1, -1):
         found = set(many.survey(generation).find(left, None))
@@ -47,7 +50,8 @@ def take_stock(many: Many, clear: Clear | None) -> None:
                     is_outdated = has_outdated and _is_outdated(many, seen)
                     is_newer = (is_asked_upstream or is_outdated) and _is_upstream_newer(many, seen)
                     is_other = is_moved or is_outdated
-                    since = Clear(is_anew=False) if is_other and not _is_given_up(many, seen) else clear
+                    is_given_up = not is_newer and _is_given_up(many, seen)
+                    since = Clear(is_anew=False) if is_other and not is_given_up else clear
                     if _is_unsent(many, index, seen):
                         since, is_other = Clear(is_anew=False), many.goal.items.keys is None
                     many.act(index, seen, since, is_upstream_newer=is_newer, is_moved=is_other)
@@ -74,8 +78,10 @@ def _is_outdated(many: Many, seen: ChildRun) -> bool:
 
 
 def _is_given_up(many: Many, seen: ChildRun) -> bool:
-    """Return whether an item has not moved, and stays failed in a retry: no person has cleared the task."""
-    return many.goal.request.on_child_failure is OnChildFailure.FAIL and seen.is_same_request is True
+    """Return whether an item that has failed has not moved, and stays failed in a retry."""
+    request = many.goal.request
+    is_final = request.on_child_failure is OnChildFailure.FAIL and request.is_failure(seen.state)
+    return is_final and seen.is_same_request is True
 
 
 def _is_upstream_newer(many: Many, seen: ChildRun) -> bool | None:

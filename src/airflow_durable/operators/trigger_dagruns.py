@@ -188,18 +188,19 @@ class TriggerDagRunsOperator(BaseOperator):
 
         :raises DurableTriggerError: as :meth:`execute`.
         """
-        from airflow_durable.task.calls import continue_with
+        from airflow_durable.task.calls import continue_with, run_resumed
 
         continue_with(context, event)
         # Of a subclass, too: it may make its items there, and has not done so in this process.
-        return self.execute(context)
+        return run_resumed(lambda: self.execute(context))
 
     def _execution(self, context: Context) -> ManyExecution:
         from airflow_durable.task.many_execution import ManyExecution
 
         task = context["task"]
         is_own_task = isinstance(task, TriggerDagRunsOperator) and task.task_id == self.task_id
-        return ManyExecution(self, context, is_own_task=is_own_task)
+        is_overridden = type(self).execute_complete is not TriggerDagRunsOperator.execute_complete
+        return ManyExecution(self, context, is_own_task=is_own_task, has_own_completion=is_overridden)
 
 
 def _is_count(given: object, *, least: int) -> bool:

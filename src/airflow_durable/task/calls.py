@@ -14,10 +14,35 @@ from typing import TYPE_CHECKING, Any
 from airflow_durable.task.journal import NoJournal, StoreJournal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_durable.core.record import Record
     from airflow_durable.task.journal import Journal
+
+
+class ResumedEnd(BaseException):
+    """
+    A call that was resumed has ended, and ``execute`` is left, as it was when the task was deferred.
+
+    So what a subclass does behind ``super().execute()`` is not done after a deferral, and what it does in
+    ``execute_complete`` gets what the call returns.
+
+    :param result: what the call returns.
+    """
+
+    def __init__(self, result: Any) -> None:  # noqa: ANN401 - what the child's tasks returned
+        super().__init__()
+        self.result = result
+
+
+def run_resumed(execute: Callable[[], Any]) -> Any:  # noqa: ANN401 - see ResumedEnd
+    """Call ``execute`` once more after a deferral, and return what the call that it makes returns."""
+    try:
+        return execute()
+    except ResumedEnd as end:
+        return end.result
 
 
 @dataclass
@@ -59,11 +84,13 @@ class Calls:
     :ivar is_known_at_once: the outcome was known before a deferral, and execute_complete is called with it.
     :ivar has_begun_again: this try was deferred, and then had to begin again.
     :ivar event: holds the event with which the next call of ``execute`` continues; None: it begins.
+    :ivar has_many: the operator with many runs was called.
     """
 
     task_instance_id: str
     journal: Journal
     event: tuple[Any] | None = None
+    has_many: bool = False
     is_known_at_once: bool = False
     has_begun_again: bool = False
     count: int = 0
@@ -101,9 +128,9 @@ def has_begun_again(context: Context) -> bool:
 
 
 def continue_with(context: Context, event: Any) -> None:  # noqa: ANN401 - it comes from the database
-    """Let the next call of ``execute`` continue with the event of a trigger, as the first call of this process."""
+    """Let the call of the operator with many runs continue with the event of a trigger: ``execute`` is called anew."""
     calls = _of(context)
-    calls.count, calls.event = 0, (event,)
+    calls.count, calls.event, calls.has_many = 0, (event,), False
 
 
 def take_event(context: Context) -> tuple[Any] | None:
@@ -111,6 +138,13 @@ def take_event(context: Context) -> tuple[Any] | None:
     calls = _of(context)
     event, calls.event = calls.event, None
     return event
+
+
+def note_many(context: Context) -> bool:
+    """Note that the operator with many runs is called, and return whether it was before."""
+    calls = _of(context)
+    before, calls.has_many = calls.has_many, True
+    return before
 
 
 def resume_at(context: Context, number: int) -> Journal:

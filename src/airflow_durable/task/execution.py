@@ -12,7 +12,15 @@ from airflow_durable.core.errors import ChildRunForeignError, ForeignRunSkipErro
 from airflow_durable.core.model import Mode
 from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
 from airflow_durable.stock import XCOM_RUN_ID, StockTriggerDagRunOperator
-from airflow_durable.task.calls import begin_again, has_begun_again, is_known_at_once, next_call, resume_at
+from airflow_durable.task.calls import (
+    ResumedEnd,
+    begin_again,
+    has_begun_again,
+    is_known_at_once,
+    next_call,
+    resume_at,
+    run_resumed,
+)
 from airflow_durable.task.deferral import event_of, first_due, read_event, trigger_of
 from airflow_durable.task.observability import Reporter, tags_of
 from airflow_durable.task.port import AirflowPort
@@ -58,11 +66,13 @@ class Execution:
 
     def trigger(self) -> Any:  # noqa: ANN401 - what execute_complete of a subclass returns
         """Trigger, and wait if asked to."""
-        operator, is_resumed = self.operator, has_begun_again(self.context)
+        operator = self.operator
         restore_given(operator)
+        call = next_call(self.context)
+        # What a subclass calls after that has not been called before.
+        is_resumed = call.number == 1 and has_begun_again(self.context)
         if getattr(operator, "durable_by_switch", False) and not is_resumed:
             operator.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
-        call = next_call(self.context)
         payload = build_payload(operator, self.context)
         request, attempt = build_request(operator, call), build_attempt(self.context)
         if request.run_id is not None and not call.journal.has_store:
@@ -86,7 +96,10 @@ class Execution:
                 state = started.run.state if started.run else None
                 event = event_of(operator, request, started.record, call.journal, state)
                 return operator.execute_complete(self.context, event)
-            return self._finish(port, started)
+            result = self._finish(port, started)
+        if is_resumed:
+            raise ResumedEnd(result)
+        return result
 
     def complete(self, data: dict[str, Any] | None) -> Any:  # noqa: ANN401 - see trigger
         """
@@ -129,7 +142,7 @@ class Execution:
         """
         restore_given(self.operator)
         begin_again(self.context)
-        return self.operator.execute(self.context)
+        return run_resumed(lambda: self.operator.execute(self.context))
 
     def _trigger_and_wait(self, port: AirflowPort, request: Request, attempt: Attempt, *, is_deferred: bool) -> Started:
         """Trigger, and wait; return when the outcome is known, or when it is to be waited for in the triggerer."""

@@ -13,7 +13,7 @@ from airflow_durable.core.many_errors import ItemsFailedError, SecondCallError
 from airflow_durable.durations import read_interval
 from airflow_durable.stock import PARAMETERS, StockTriggerDagRunOperator
 from airflow_durable.task import many_wait
-from airflow_durable.task.calls import next_call, take_event
+from airflow_durable.task.calls import ResumedEnd, note_many, take_event
 from airflow_durable.task.many_port import AirflowManyPort, open_ledger_journal
 from airflow_durable.task.many_report import ManyReporter
 from airflow_durable.task.many_request import build_goal, read_items
@@ -37,11 +37,14 @@ class ManyExecution:
     One try.
 
     :param is_own_task: the operator is the task that runs, and is not called by the code of another one.
+    :param has_own_completion: a subclass has an ``execute_complete`` of its own: after a deferral that one is for what
+        follows, and not what is behind ``super().execute()``.
     """
 
     operator: TriggerDagRunsOperator
     context: Context
     is_own_task: bool
+    has_own_completion: bool
 
     def run(self) -> Any:  # noqa: ANN401 - what the operator returns
         """
@@ -52,7 +55,12 @@ class ManyExecution:
         # Before anything else: the next call of a subclass is another one.
         event = take_event(self.context)
         many = self._open()
-        return self._begin(many) if event is None else self._resume(many, *event)
+        if event is None:
+            return self._begin(many)
+        result = self._resume(many, *event)
+        if self.has_own_completion:
+            raise ResumedEnd(result)
+        return result
 
     def _resume(self, many: Many, event: Any) -> Any:  # noqa: ANN401 - it comes from the database
         ledger, board, ends = many_wait.read_event(event, many.goal.items, self.operator.trigger_dag_id)
@@ -116,7 +124,7 @@ class ManyExecution:
             # The run ids follow from the task: those of two calls would be the same.
             message = "TriggerDagRunsOperator has to be a task of its own, not called by the code of another one."
             raise RequestInvalidError(message)
-        if next_call(self.context).number > 1:
+        if note_many(self.context):
             raise SecondCallError
         attempt = build_attempt(self.context)
         items, confs = read_items(self.operator)
