@@ -13,6 +13,7 @@ from airflow_durable.operators.trigger_dagruns import TriggerDagRunsOperator
 
 from . import test_many
 from .test_many import finish
+from .versions import HAS_DETAILS
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -97,7 +98,9 @@ class CountInBoth(TriggerDagRunsOperator):
 def test_a_run_that_prepares_is_no_second_call(supervisor: Supervisor, mode: dict[str, Any]) -> None:
     outcome = finish(supervisor, make_dag_of_many(PrepareAndRun, **mode))
     assert outcome.state == "success", outcome.error
-    assert [run.conf for run in supervisor.runs.values()] == [{"is": "first"}, {"item": 0}, {"item": 1}]
+    # Before 3.2 a first try that is called again does not know what it has started: a known limit.
+    again = [{"is": "first"}] if mode and not HAS_DETAILS else []
+    assert [run.conf for run in supervisor.runs.values()] == [{"is": "first"}, {"item": 0}, {"item": 1}, *again]
 
 
 class CountInOne(TriggerDagRunsOperator):

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_durable.core import many
 from airflow_durable.core.asks import asks_of
+from airflow_durable.core.board import Status
 from airflow_durable.core.items import Items
 from airflow_durable.core.ledger import Ledger, load
 from airflow_durable.core.many_begin import QUIET_PAUSE_SECONDS
@@ -17,7 +18,7 @@ from airflow_durable.core.many_errors import ItemsFailedError
 from airflow_durable.core.model import Decision, Mode, OnClear, OnParentEnd, Phase, Proof
 from airflow_durable.core.record import CLEARED
 from airflow_durable.core.run_ids import tag_of_life
-from tests.schedules.many_world import PARENT, SimulatedPort
+from tests.schedules.many_world import EPOCH, PARENT, SimulatedPort
 
 from .test_many import ATTEMPT, REQUEST, open_many, open_world
 
@@ -219,3 +220,39 @@ def test_a_clear_with_all_anew_whose_ledger_is_lost() -> None:
     assert port.slept == [QUIET_PAUSE_SECONDS]
     assert (entry(world).epoch, entry(world).generation, entry(world).max_tries) == (1, 0, 4)
     assert again.board.pending == 2
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_retry_after_a_clear_that_has_replaced_a_run(is_deleted: bool) -> None:  # noqa: FBT001
+    """Its new run is the item's, whatever its conf is by now. If it was deleted, the old one does not count."""
+    world, _ = open_world(2)
+    whole = sent(world)
+    first, second = world.runs.values()
+    first.state, second.state = "failed", "success"
+    with pytest.raises(ItemsFailedError):
+        many.note_ends(whole, [(0, "failed"), (1, "success")])
+    world.items = (world.items[0], ("1", "2"))
+    again, _ = begin(world, CLEAR)
+    many.send(again)
+    moment = entry(world).outdated_before
+    new = world.runs[again.run_id(1)]
+    new.state = "success"
+    if is_deleted:
+        del world.runs[new.run_id]
+    world.items = (world.items[0], ("1", "3"))
+    third, port = begin(world, replace(CLEAR, try_number=3, task_instance_id="ti-3"))
+    assert port.told == [Decision.RECONNECT]
+    assert third.board.generation(1) == 1
+    assert third.board.status(1) is (Status.PENDING if is_deleted else Status.DONE)
+    assert entry(world).outdated_before == moment
+
+
+def test_a_later_clear_makes_all_that_is_older_outdated() -> None:
+    world, _ = open_world(2)
+    whole = sent(world)
+    whole.ledger = replace(whole.ledger, outdated_before=EPOCH)
+    whole.write()
+    begin(world, CLEAR)
+    moment = entry(world).outdated_before
+    assert moment is not None
+    assert moment > max(run.asked_at for run in world.runs.values() if run.asked_at)
