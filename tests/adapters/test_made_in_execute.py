@@ -83,6 +83,18 @@ class RunAndTell(RunForCustomer):
         type(self).told.append("end")
 
 
+class PrepareAndRun(RunForCustomer):
+    """Lets another Dag prepare what the child needs."""
+
+    def execute(self, context: Any) -> Any:  # noqa: ANN401 - Airflow's
+        """Prepare first."""
+        prepare = TriggerDagRunOperator(
+            task_id="prepare", trigger_dag_id="prepare", wait_for_completion=True, durable=True
+        )
+        prepare.execute(context)
+        return super().execute(context)
+
+
 class RunChain(TriggerDagRunOperator):
     """Runs three Dags, each when the one before has ended."""
 
@@ -163,6 +175,26 @@ def test_what_a_subclass_does_around_it(supervisor: Supervisor, monkeypatch: pyt
     assert finish(supervisor, make_dag(RunAndTell, durable=True, **DEFER), **CLEARED).state == "success"
     assert confs(supervisor) == [{"customer": "old"}, {"customer": "new"}]
     assert RunAndTell.told == ["begin", "begin", "begin", "end"]
+
+
+def test_a_call_before_the_one_that_was_deferred_is_not_taken_for_it(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The try begins again with the first call, which has ended long ago. The task succeeded with that."""
+    supervisor.dags = {"prepare": False, "child": False}
+
+    def end_prepared() -> None:
+        for (dag_id, _), run in supervisor.runs.items():
+            if dag_id == "prepare":
+                run.state = "success"
+
+    supervisor.on_sleep = end_prepared
+    assert supervisor.run(make_dag(PrepareAndRun, durable=True, **DEFER)).state == "deferred"
+    monkeypatch.setattr(Source, "customer", "new")
+    dag = make_dag(PrepareAndRun, durable=True, **DEFER)
+    assert _end_all(supervisor, dag, supervisor.run(dag, **CLEARED), **CLEARED) == "success"
+    done = [run.conf for (dag_id, _), run in supervisor.runs.items() if (dag_id, run.state) == ("child", "success")]
+    assert {"customer": "new"} in done
 
 
 def make_chain(**options: Any) -> Any:  # noqa: ANN401 - the operator's own, and a Dag

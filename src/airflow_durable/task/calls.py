@@ -53,11 +53,13 @@ class Call:
     :ivar number: from 1.
     :ivar epoch: of the first call of this try; None: this is the first.
     :ivar is_journal_proven: the first call found an entry in its journal.
+    :ivar is_resumed: it was deferred in this try, and begins again.
     """
 
     number: int
     epoch: int | None
     is_journal_proven: bool
+    is_resumed: bool
     journal: Journal
     _calls: Calls = field(repr=False)
 
@@ -82,7 +84,7 @@ class Calls:
     The calls of one try, in this process.
 
     :ivar is_known_at_once: the outcome was known before a deferral, and execute_complete is called with it.
-    :ivar has_begun_again: this try was deferred, and then had to begin again.
+    :ivar begun_again: the number of the call that was deferred, and then had to begin again; 0: none.
     :ivar event: holds the event with which the next call of ``execute`` continues; None: it begins.
     :ivar has_many: the operator with many runs was called.
     """
@@ -92,7 +94,7 @@ class Calls:
     event: tuple[Any] | None = None
     has_many: bool = False
     is_known_at_once: bool = False
-    has_begun_again: bool = False
+    begun_again: int = 0
     count: int = 0
     epoch: int | None = None
     is_journal_proven: bool = False
@@ -100,7 +102,8 @@ class Calls:
     def following(self) -> Call:
         """Return the call that is made now."""
         self.count += 1
-        return Call(self.count, self.epoch, self.is_journal_proven, self.journal, self)
+        is_resumed = self.count == self.begun_again
+        return Call(self.count, self.epoch, self.is_journal_proven, is_resumed, self.journal, self)
 
 
 _current: Calls | None = None
@@ -116,15 +119,14 @@ def is_known_at_once(context: Context) -> bool:
     return _of(context).is_known_at_once
 
 
-def begin_again(context: Context) -> None:
-    """Start the count anew, after a deferral: ``execute`` is called once more, and makes all its calls."""
+def begin_again(context: Context, number: int) -> None:
+    """
+    Start the count anew, after a deferral: ``execute`` is called once more, and makes all its calls.
+
+    :param number: of the call that was deferred. Those before it have ended, and are made as in any try.
+    """
     calls = _of(context)
-    calls.count, calls.has_begun_again = 0, True
-
-
-def has_begun_again(context: Context) -> bool:
-    """Return whether this try was deferred, and then had to begin again."""
-    return _of(context).has_begun_again
+    calls.count, calls.begun_again = 0, number
 
 
 def continue_with(context: Context, event: Any) -> None:  # noqa: ANN401 - it comes from the database

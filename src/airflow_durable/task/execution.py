@@ -12,15 +12,7 @@ from airflow_durable.core.errors import ChildRunForeignError, ForeignRunSkipErro
 from airflow_durable.core.model import Mode
 from airflow_durable.durations import SHORTEST_PAUSE_SECONDS
 from airflow_durable.stock import XCOM_RUN_ID, StockTriggerDagRunOperator
-from airflow_durable.task.calls import (
-    ResumedEnd,
-    begin_again,
-    has_begun_again,
-    is_known_at_once,
-    next_call,
-    resume_at,
-    run_resumed,
-)
+from airflow_durable.task.calls import ResumedEnd, begin_again, is_known_at_once, next_call, resume_at, run_resumed
 from airflow_durable.task.deferral import event_of, first_due, read_event, trigger_of
 from airflow_durable.task.observability import Reporter, tags_of
 from airflow_durable.task.port import AirflowPort
@@ -69,9 +61,7 @@ class Execution:
         operator = self.operator
         restore_given(operator)
         call = next_call(self.context)
-        # What a subclass calls after that has not been called before.
-        is_resumed = call.number == 1 and has_begun_again(self.context)
-        if getattr(operator, "durable_by_switch", False) and not is_resumed:
+        if getattr(operator, "durable_by_switch", False) and not call.is_resumed:
             operator.log.info("This task is durable by [durable] stock_operators; its Dag file does not say so.")
         payload = build_payload(operator, self.context)
         request, attempt = build_request(operator, call), build_attempt(self.context)
@@ -90,14 +80,14 @@ class Execution:
             if not started.is_settled:
                 self._defer(request, started.record, call.journal)
             call.started(started.record, has_record=port.has_record)
-            if is_deferred and not is_resumed and self.has_own_completion:
+            if is_deferred and not call.is_resumed and self.has_own_completion:
                 # The outcome was known at once: what a subclass does after a deferral is done all the same.
                 call.known_at_once()
                 state = started.run.state if started.run else None
                 event = event_of(operator, request, started.record, call.journal, state)
                 return operator.execute_complete(self.context, event)
             result = self._finish(port, started)
-        if is_resumed:
+        if call.is_resumed:
             raise ResumedEnd(result)
         return result
 
@@ -113,7 +103,7 @@ class Execution:
             deferred_in_try=record.last_try, try_number=self.context["ti"].try_number
         )
         if record.tries and is_left_over and not is_known_at_once(self.context):
-            return self._begin_again()
+            return self._begin_again(record.call)
         assign(self.operator, trigger_dag_id=record.dag_id, trigger_run_id=record.run_id)
         request, journal = rebuild_request(self.operator, record), resume_at(self.context, record.call)
         journal.restore(record.call, data["record"] if data else {})
@@ -128,20 +118,22 @@ class Execution:
         if started is None:
             self._defer(request, record, journal)
         if started.is_waiting_out:
-            return self._begin_again()
+            return self._begin_again(record.call)
         # What a subclass calls after this is the next call, not this one again.
         next_call(self.context).started(record, has_record=False)
         with self._open_port(journal, None) as port:
             return self._finish(port, started)
 
-    def _begin_again(self) -> Any:  # noqa: ANN401 - see trigger
+    def _begin_again(self, number: int) -> Any:  # noqa: ANN401 - see trigger
         """
         Begin this try again, in the process in which it was resumed.
 
         Through ``execute``: a subclass may make its request there, and has not done so in this process.
+
+        :param number: of the call that was deferred.
         """
         restore_given(self.operator)
-        begin_again(self.context)
+        begin_again(self.context, number)
         return run_resumed(lambda: self.operator.execute(self.context))
 
     def _trigger_and_wait(self, port: AirflowPort, request: Request, attempt: Attempt, *, is_deferred: bool) -> Started:
