@@ -1,4 +1,4 @@
-"""The run ids of items: the same for ever, and none that Airflow refuses because of the item's key."""
+"""The run ids of items never change, and Airflow refuses none of them because of the item's key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_ids_of(keys: list[str], *, epoch: int = 0, generation: int = 0) -> list[
     return [items.run_id(PLAIN, index, epoch=epoch, generation=generation) for index in range(items.count)]
 
 
-# Stable for ever: a later release has to find the children of this one. Never change these values.
+# Never change these values: a later release has to find the children of this one.
 
 
 @pytest.mark.parametrize(

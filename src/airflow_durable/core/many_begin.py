@@ -9,14 +9,7 @@ from airflow_durable.core.board import Status
 from airflow_durable.core.decide import plan
 from airflow_durable.core.many_stock import is_proven, take_stock
 from airflow_durable.core.many_timeouts import note_overdue
-from airflow_durable.core.model import (
-    ENDED_STATES,
-    UNFINISHED_STATES,
-    Clear,
-    Decision,
-    OnClear,
-    Phase,
-)
+from airflow_durable.core.model import ENDED_STATES, UNFINISHED_STATES, Clear, Decision, OnClear, Phase
 
 if TYPE_CHECKING:
     from airflow_durable.core.ledger import Ledger
