@@ -117,6 +117,16 @@ def sent(world: World, **goal: Any) -> many.Many:  # noqa: ANN401 - Goal's own
     return whole
 
 
+def half_done(world: World) -> many.Many:
+    """Return a first try that has failed: of its two items, the second one has succeeded."""
+    whole = sent(world)
+    first, second = world.runs.values()
+    first.state, second.state = "failed", "success"
+    with pytest.raises(ItemsFailedError):
+        many.note_ends(whole, [(0, "failed"), (1, "success")])
+    return whole
+
+
 def test_a_retry() -> None:
     world, _ = open_world(2)
     tag = sent(world).ledger.tag
@@ -173,12 +183,7 @@ def test_a_clear_of_a_task_that_had_succeeded() -> None:
 def test_a_clear_that_replaces_a_run() -> None:
     """The clear stays visible until the new run has been asked for; what was replaced stays known after that."""
     world, _ = open_world(2)
-    whole = sent(world)
-    tag = whole.ledger.tag
-    first, second = world.runs.values()
-    first.state, second.state = "failed", "success"
-    with pytest.raises(ItemsFailedError):
-        many.note_ends(whole, [(0, "failed"), (1, "success")])
+    tag = half_done(world).ledger.tag
     world.items = (world.items[0], ("1", "2"))
     again, port = begin(world, CLEAR)
     expected = replace(FIRST, phase=Phase.SENT, clear_number=1, task_instance_id="ti-2", tag=tag, max_tries=CLEARED)
@@ -226,11 +231,7 @@ def test_a_clear_with_all_anew_whose_ledger_is_lost() -> None:
 def test_a_retry_after_a_clear_that_has_replaced_a_run(is_deleted: bool) -> None:  # noqa: FBT001
     """Its new run is the item's, whatever its conf is by now. If it was deleted, the old one does not count."""
     world, _ = open_world(2)
-    whole = sent(world)
-    first, second = world.runs.values()
-    first.state, second.state = "failed", "success"
-    with pytest.raises(ItemsFailedError):
-        many.note_ends(whole, [(0, "failed"), (1, "success")])
+    half_done(world)
     world.items = (world.items[0], ("1", "2"))
     again, _ = begin(world, CLEAR)
     many.send(again)
@@ -247,12 +248,14 @@ def test_a_retry_after_a_clear_that_has_replaced_a_run(is_deleted: bool) -> None
     assert entry(world).outdated_before == moment
 
 
-def test_a_later_clear_makes_all_that_is_older_outdated() -> None:
+@pytest.mark.parametrize(("on_clear", "is_later"), [(OnClear.AUTO, True), (OnClear.ADOPT, False)])
+def test_a_later_clear_that_compares_makes_all_that_is_older_outdated(on_clear: OnClear, is_later: bool) -> None:  # noqa: FBT001
+    """One that takes what has succeeded, whatever it was asked for, does not: a retry would start that again."""
     world, _ = open_world(2)
     whole = sent(world)
     whole.ledger = replace(whole.ledger, outdated_before=EPOCH)
     whole.write()
-    begin(world, CLEAR)
+    begin(world, CLEAR, request=replace(REQUEST, on_clear=on_clear))
     moment = entry(world).outdated_before
     assert moment is not None
-    assert moment > max(run.asked_at for run in world.runs.values() if run.asked_at)
+    assert (moment > max(run.asked_at for run in world.runs.values() if run.asked_at)) is is_later

@@ -12,11 +12,12 @@ from airflow_durable.core.model import ChildRun, Clear, OnChildFailure, OnClear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from airflow_durable.core.many_state import Many
 
 SAMPLED = 8
-"""Of items without keys a retry looks up about so many, to see whether the list is still the same."""
+"""A retry looks up about this many items without keys, to see whether the list is still the same."""
 
 
 def take_stock(many: Many, clear: Clear | None) -> None:
@@ -28,7 +29,8 @@ def take_stock(many: Many, clear: Clear | None) -> None:
     parent started it. In those later tries only the runs of before the clear are decided about as after it.
     """
     board, left = many.board, list(range(many.goal.items.count))
-    if clear is not None and many.ledger.outdated_before is not None:
+    is_asked_upstream = clear is not None and many.goal.request.on_clear is OnClear.AUTO
+    if is_asked_upstream and many.ledger.outdated_before is not None:
         many.ledger = replace(many.ledger, outdated_before=many.port.now())
     present: dict[int, list[int]] = {}
     for generation in range(many.ledger.generation, -1, -1):
@@ -38,16 +40,15 @@ def take_stock(many: Many, clear: Clear | None) -> None:
         board.generations.update(dict.fromkeys(found if generation else (), generation))
     # Those that are left stay pending: none of their runs exists.
     board.by_clear.update(left if clear is not None else ())
-    is_asked_upstream = clear is not None and many.goal.request.on_clear is OnClear.AUTO
     is_uncleared = clear is None and not many.is_settled
-    has_outdated = is_uncleared and many.ledger.outdated_before is not None and many.port.has_details
+    outdated_before = many.ledger.outdated_before if is_uncleared and many.port.has_details else None
     is_moved = is_uncleared and _is_moved(many, sorted(chain(*present.values())))
     for generation, indices in present.items():
-        if is_asked_upstream or has_outdated or is_moved or not _is_count_enough(many, generation):
+        if is_asked_upstream or outdated_before is not None or is_moved or not _is_count_enough(many, generation):
             for index in indices:
                 seen = calls.look_up(many.port.item(index), many.ledger.dag_id, many.run_id(index))
                 if seen is not None:
-                    is_outdated = has_outdated and _is_outdated(many, seen)
+                    is_outdated = outdated_before is not None and _is_asked_before(outdated_before, seen)
                     is_newer = (is_asked_upstream or is_outdated) and _is_upstream_newer(many, seen)
                     is_other = is_moved or is_outdated
                     is_given_up = not is_newer and _is_given_up(many, seen)
@@ -71,10 +72,9 @@ def _is_unsent(many: Many, index: int, seen: ChildRun) -> bool:
     return is_other and many.record(index, is_recovered=True).is_author_of(seen, many.attempt)
 
 
-def _is_outdated(many: Many, seen: ChildRun) -> bool:
-    """Return whether a run was asked for before a clear that has replaced runs: its logical date is that moment."""
-    before = many.ledger.outdated_before
-    return before is not None and (seen.logical_date is None or seen.logical_date < before)
+def _is_asked_before(moment: datetime, seen: ChildRun) -> bool:
+    """Return whether a run was asked for before a moment: its logical date says when. If it has none, it may have."""
+    return seen.logical_date is None or seen.logical_date < moment
 
 
 def _is_given_up(many: Many, seen: ChildRun) -> bool:
